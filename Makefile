@@ -1,0 +1,50 @@
+# Everything sets itself up: a virtual environment under .venv, made once and again when the requirements change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PHOTOS ?= ../shared/photos
+
+.PHONY: run test lint format starter clean
+
+run: $(VENV)/run.stamp  ## the page, on http://127.0.0.1:7860
+	$(BIN)/python app.py
+
+test: $(VENV)/dev.stamp $(VENV)/browser.stamp  ## every test, the browser's too
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp  ## style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+starter: $(VENV)/run.stamp  ## the gallery in img2loc/starter, from PHOTOS and its photos.csv
+	$(BIN)/python -m index_builder build --photos $(PHOTOS) --positions $(PHOTOS)/photos.csv --encoder lite0 \
+	  --out img2loc/starter --name starter \
+	  --url 'https://github.com/$$source_repo/blob/$$commit/$$source_path' \
+	  --about 'A starter of 260 photos of 145 sites: it knows its landmarks and its own sites, and nothing else.' \
+	  --source 'Openly licensed photos from public repositories, each named in records.parquet' \
+	  --licence "each photo's own, in records.parquet"
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or later is needed; say make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python
+	$(PIP_INSTALL) --requirement requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	$(PIP_INSTALL) --requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/browser.stamp: $(VENV)/dev.stamp
+	sh tests/browser/install.sh $(BIN)/python
+	@touch $@

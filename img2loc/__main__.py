@@ -1,0 +1,181 @@
+"""The command line: python -m img2loc locate PHOTO..."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from img2loc.api import Result, prediction_json, to_csv, to_geojson
+from img2loc.errors import ConfigError, Img2LocError, PhotoError
+from img2loc.lmm import BACKENDS, LMM, BackendOptions, open_lmm
+from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
+from img2loc.photo import open_photo
+from img2loc.prompt import DEFAULT_TEMPLATE, check_template
+from img2loc.settings import Settings
+from img2loc.types import OutcomeKind, Prediction
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: The arguments; the process's own by default.
+
+    Returns:
+        The exit code: 0, or 1 where something failed. Wrong usage exits with 2.
+    """
+    try:
+        settings = Settings.from_env()
+        return locate(_parser(settings).parse_args(argv), settings)
+    except Img2LocError as error:
+        print(f"img2loc: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def locate(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Say where photos were taken."""
+    lmm = _open_lmm(arguments, settings)
+    template = _template(arguments.prompt)
+    locator = Locator.from_settings(settings)
+    results: list[Result] = []
+    for path in tqdm(arguments.photos, unit="photo", disable=len(arguments.photos) == 1, file=sys.stderr):
+        try:
+            result: Prediction | str = locator.locate(
+                open_photo(_read(path)),
+                lmm=lmm,
+                nearest=arguments.nearest,
+                farthest=arguments.farthest,
+                template=template,
+            )
+        except PhotoError as error:
+            result = str(error)
+        results.append((str(path), result))
+    print(_FORMATS[arguments.format](results))
+    failures = [(name, failure) for name, result in results if (failure := _failure(result))]
+    for name, failure in failures:
+        print(f"img2loc: {name}: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _open_lmm(arguments: argparse.Namespace, settings: Settings) -> LMM | None:
+    return open_lmm(
+        arguments.backend,
+        BackendOptions(
+            api_key=settings.openai_api_key,
+            model=arguments.model or settings.openai_model,
+            base_url=arguments.base_url or settings.openai_base_url,
+            timeout_s=settings.timeout_s,
+        ),
+    )
+
+
+def _template(path: Path | None) -> str:
+    if path is None:
+        return DEFAULT_TEMPLATE
+    try:
+        template = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The prompt in {path} can't be read: {error}.") from error
+    check_template(template)
+    return template
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"The file can't be read: {error.strerror or error}.") from error
+
+
+def _failure(result: Prediction | str) -> str:
+    """What went wrong with a photo; empty where nothing did."""
+    if isinstance(result, str):
+        return result
+    outcome = result.outcome
+    if outcome is not None and outcome.kind not in (OutcomeKind.ANSWERED, OutcomeKind.REPAIRED):
+        return f"{outcome.message} The position is the neighbours' vote."
+    return "" if result.position else "There are no neighbours to vote, so there is no position."
+
+
+def _as_text(results: list[Result]) -> str:
+    """A line a photo: where, how surely, the name of the place, who says so."""
+    lines = []
+    for name, result in results:
+        if isinstance(result, str) or result.position is None:
+            lines.append(f"{name}\tno position")
+            continue
+        radius = "" if result.radius_km is None else f"\thalf of the vote within {result.radius_km:,.0f} km"
+        lines.append(f"{name}\t{result.position}\t{result.place}\t{result.method}{radius}")
+    return "\n".join(lines)
+
+
+def _as_json(results: list[Result]) -> str:
+    """An array with an object a photo: its prediction, or the error."""
+    return json.dumps(
+        [
+            {"photo": name, "error": result} if isinstance(result, str) else {"photo": name, **prediction_json(result)}
+            for name, result in results
+        ],
+        indent=2,
+        ensure_ascii=False,
+    )
+
+
+def _as_geojson(results: list[Result]) -> str:
+    return json.dumps(to_geojson(results), ensure_ascii=False)
+
+
+def _as_csv(results: list[Result]) -> str:
+    return to_csv(results).rstrip("\n")
+
+
+_FORMATS = {"text": _as_text, "json": _as_json, "geojson": _as_geojson, "csv": _as_csv}
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def _parser(settings: Settings) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m img2loc", description="Where on Earth was this photo taken?")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    verb = verbs.add_parser("locate", help="say where photos were taken", description=locate.__doc__)
+    verb.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
+    verb.add_argument(
+        "--backend", choices=BACKENDS, default=settings.backend, help="who answers (default: %(default)s)"
+    )
+    verb.add_argument("--model", default="", help="the model's name (default: IMG2LOC_OPENAI_MODEL, or the backend's)")
+    verb.add_argument("--base-url", default="", metavar="URL", help="a server that speaks OpenAI's protocol")
+    verb.add_argument(
+        "--nearest",
+        type=_count,
+        default=DEFAULT_NEIGHBOURS,
+        metavar="N",
+        help="most similar photos in the prompt (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--farthest",
+        type=_count,
+        default=DEFAULT_NEIGHBOURS,
+        metavar="N",
+        help="most dissimilar photos in the prompt (default: %(default)s)",
+    )
+    verb.add_argument("--prompt", type=Path, metavar="FILE", help="a template with $nearest and $farthest")
+    shape = verb.add_mutually_exclusive_group()
+    for name in ("json", "geojson", "csv"):
+        shape.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")
+    verb.set_defaults(format="text")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

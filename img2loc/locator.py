@@ -1,0 +1,150 @@
+"""The only place where the stages meet: a photo in, a Prediction out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from img2loc import answer, prompt
+from img2loc.encoder import Encoder, cpu_has_bfloat16, open_encoder
+from img2loc.errors import ConfigError
+from img2loc.gallery import Gallery, Manifest, open_gallery
+from img2loc.geo import nearest_place
+from img2loc.lmm import LMM
+from img2loc.photo import Photo
+from img2loc.settings import Settings
+from img2loc.types import LatLon, Prediction, Retrieval
+from img2loc.vote import vote
+
+DEFAULT_NEIGHBOURS = 16  # each way, as in the authors' own app
+VOTE_NEIGHBOURS = 16  # the vote never uses fewer, so that it is there when a prompt is sent without neighbours
+
+OnStage = Callable[[str], None]
+
+
+class Locator:
+    """An encoder and its gallery, shared by all requests and never changed by one."""
+
+    def __init__(self, encoder: Encoder, gallery: Gallery) -> None:
+        gallery.check_encoder(encoder)
+        self.encoder = encoder
+        self.gallery = gallery
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Locator:
+        """Open the gallery that the settings name, and the encoder that it was made with.
+
+        Raises:
+            ConfigError: The gallery's encoder came from a folder and the settings don't say where that is.
+            GalleryError: The gallery can't be had, is torn, or doesn't fit the encoder.
+            EncoderError: The encoder can't be had or loaded.
+        """
+        gallery = open_gallery(settings.gallery)
+        encoder = open_encoder(
+            settings.encoder or _encoder_source(gallery.manifest),
+            head=gallery.head,
+            device=settings.device,
+            dtype=_dtype(settings, gallery.manifest),
+        )
+        return cls(encoder, gallery)
+
+    def neighbours(self, photo: Photo, *, nearest: int, farthest: int) -> Retrieval:
+        """Find the gallery's photos most and least similar to a photo.
+
+        Args:
+            photo: The query.
+            nearest: How many of the most similar; 0 for none.
+            farthest: How many of the most dissimilar; 0 for none.
+        """
+        embedding = self.encoder.embed([photo.image])[0]
+        return self.gallery.search(embedding, nearest, farthest)
+
+    def locate(
+        self,
+        photo: Photo,
+        *,
+        lmm: LMM | None = None,
+        nearest: int = DEFAULT_NEIGHBOURS,
+        farthest: int = DEFAULT_NEIGHBOURS,
+        template: str = prompt.DEFAULT_TEMPLATE,
+        on_stage: OnStage = lambda stage: None,
+    ) -> Prediction:
+        """Say where a photo was taken.
+
+        Args:
+            photo: The photo; its EXIF position is never looked at.
+            lmm: The model to ask; None for the vote alone.
+            nearest: How many of the most similar photos go into the prompt.
+            farthest: How many of the most dissimilar.
+            template: The prompt's text, with prompt.py's placeholders.
+            on_stage: Called with each stage's name as it begins.
+
+        Returns:
+            The prediction. If the model fails in any way it carries the vote's position and the reason.
+
+        Raises:
+            ConfigError: The template has a missing or unknown placeholder.
+        """
+        prompt.check_template(template)
+        timings: list[tuple[str, float]] = []
+
+        @contextmanager
+        def stage(name: str) -> Iterator[None]:
+            on_stage(name)
+            start = time.perf_counter()
+            yield
+            timings.append((name, time.perf_counter() - start))
+
+        with stage("embed"):
+            embedding = self.encoder.embed([photo.image])[0]
+        with stage("search"):
+            found = self.gallery.search(embedding, max(nearest, VOTE_NEIGHBOURS), farthest)
+            retrieval = Retrieval(found.nearest[:nearest], found.farthest)
+        with stage("vote"):
+            voted = vote(found.nearest)
+        text, outcome = "", None
+        if lmm is not None:
+            with stage("ask"):
+                text = prompt.render(template, retrieval)
+                outcome = answer.ask(lmm, text, photo.to_jpeg())
+        with stage("place"):
+            position: LatLon | None = None
+            method: Literal["lmm", "vote", "none"] = "none"
+            if outcome is not None and outcome.position is not None:
+                position, method = outcome.position, "lmm"
+            elif voted is not None:
+                position, method = voted.position, "vote"
+            place = nearest_place(position) if position else None
+        return Prediction(
+            position=position,
+            radius_km=voted.radius_km if voted is not None and method == "vote" else None,
+            method=method,
+            place=place,
+            vote=voted,
+            retrieval=retrieval,
+            prompt=text,
+            outcome=outcome,
+            timings=tuple(timings),
+        )
+
+
+def _encoder_source(manifest: Manifest) -> str:
+    """Where the encoder that made a gallery is loaded from."""
+    spec = manifest.encoder
+    if spec.kind == "lite0":
+        return "lite0"
+    if spec.revision.startswith("sha256:"):
+        raise ConfigError(
+            f"The gallery {manifest.name!r} was made with the encoder in a folder called {spec.source!r}; "
+            "set IMG2LOC_ENCODER to that folder."
+        )
+    return f"{spec.source}@{spec.revision}"
+
+
+def _dtype(settings: Settings, manifest: Manifest) -> str:
+    """The network's number format: bfloat16 where the machine has it and the builder saw it change no neighbour."""
+    if settings.dtype != "auto":
+        return settings.dtype
+    return "bfloat16" if manifest.bfloat16_keeps_neighbours and cpu_has_bfloat16() else "float32"

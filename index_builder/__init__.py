@@ -1,0 +1,1 @@
+"""Builds the galleries that Img2Loc searches. The app never imports it."""

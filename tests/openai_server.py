@@ -1,0 +1,269 @@
+"""A server on loopback that speaks OpenAI's chat.completions protocol, well or badly as told.
+
+    with OpenAIServer() as server:
+        server.enqueue("rate_limit", "good")
+        ...  # anything that talks to server.base_url with server.key
+        assert server.requests[0].jpeg.startswith(b"\\xff\\xd8")
+
+Each request takes the next behaviour from the queue; an empty queue means "good". A request that breaks the protocol is
+answered 400, as OpenAI does, takes no behaviour and is noted in `faults`; leaving the `with` block then fails.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from collections import deque
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from PIL import Image
+
+KEY = "sk-proj-t3stK3yAbcDefGhiJklMnoPqrStuVwxYz0123456789"
+GOOD = {"latitude": 48.8584, "longitude": 2.2945, "place": "Eiffel Tower, Paris", "reasoning": "An iron lattice tower."}
+DRIP_S = 0.05
+
+# behaviour -> (status, error message, error code); the words are OpenAI's own
+ERRORS: dict[str, tuple[int, str, str | None]] = {
+    "bad_key": (
+        401,
+        "Incorrect API key provided: {key}. You can find your API key at https://platform.openai.com.",
+        "invalid_api_key",
+    ),
+    "forbidden": (403, "Project `proj_1` does not have access to model `{model}`.", "model_not_found"),
+    "no_model": (404, "The model `{model}` does not exist or you do not have access to it.", "model_not_found"),
+    "rate_limit": (429, "Rate limit reached for {model} on requests per min (RPM): Limit 3.", "rate_limit_exceeded"),
+    "no_quota": (
+        429,
+        "You exceeded your current quota, please check your plan and billing details.",
+        "insufficient_quota",
+    ),
+    "no_response_format": (
+        400,
+        "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model.",
+        None,
+    ),
+    "bad_request": (
+        400,
+        "Your request with key {whole_key} was rejected: the image is too small.",
+        "image_parse_error",
+    ),
+    "server_error": (500, "The server had an error while processing your request. Sorry about that!", "server_error"),
+}
+TEXTS = {
+    "good": json.dumps(GOOD),
+    "fenced": f"```json\n{json.dumps(GOOD)}\n```",
+    "malformed": "I would rather look at the sky.",
+    "length": '{"latitude": 48.85',
+}
+BEHAVIOURS = (
+    *TEXTS,
+    *ERRORS,
+    "refusal",
+    "content_filter",
+    "empty",
+    "no_choices",
+    "hang",
+    "slow_drip",
+    "cut",
+    "not_json",
+    "html",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that kept to the protocol."""
+
+    key: str
+    body: dict[str, Any]
+    jpeg: bytes
+    headers: dict[str, str]
+
+    @property
+    def prompt(self) -> str:
+        return str(self.body["messages"][0]["content"][0]["text"])
+
+
+class OpenAIServer:
+    """The server; `key=None` takes any key, as local servers do."""
+
+    def __init__(self, *, key: str | None = KEY) -> None:
+        self.key = key
+        self.requests: list[Request] = []
+        self.faults: list[str] = []
+        self._queue: deque[tuple[str, str | None]] = deque()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http.daemon_threads = False  # so that leaving waits for every handler
+        self.base_url = f"http://127.0.0.1:{self._http.server_port}/v1"
+
+    def enqueue(self, *behaviours: str, text: str | None = None) -> None:
+        """Say how the next requests are answered; `text` replaces the words of a reply."""
+        for behaviour in behaviours:
+            if behaviour not in BEHAVIOURS:
+                raise ValueError(f"no behaviour {behaviour!r}; there are {', '.join(BEHAVIOURS)}")
+            self._queue.append((behaviour, text))
+
+    def __enter__(self) -> OpenAIServer:
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._stop.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+        if kind is None and self.faults:
+            raise AssertionError("; ".join(self.faults))
+
+    def next_behaviour(self, request: Request) -> tuple[str, str | None]:
+        with self._lock:
+            self.requests.append(request)
+            return self._queue.popleft() if self._queue else ("good", None)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; True as soon as the server is being stopped."""
+        return self._stop.wait(seconds)
+
+
+def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            self.close_connection = True
+            try:
+                self.answer()
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the client gave up, as some tests want it to
+
+        def answer(self) -> None:
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path != "/v1/chat/completions":
+                return self.error(404, f"Invalid URL (POST {self.path})", None)
+            scheme, _, key = self.headers.get("Authorization", "").partition(" ")
+            if scheme != "Bearer" or not key:
+                return self.error(401, "You didn't provide an API key.", None)
+            if server.key is not None and key != server.key:
+                return self.error(401, ERRORS["bad_key"][1].format(key=_half_hidden(key)), "invalid_api_key")
+            try:
+                request = _checked(key, raw, dict(self.headers.items()))
+            except (ValueError, KeyError, TypeError, OSError) as fault:
+                server.faults.append(f"the request breaks the protocol: {fault!r}")
+                return self.error(400, str(fault), None)
+            behaviour, text = server.next_behaviour(request)
+            self.behave(behaviour, text, request)
+
+        def behave(self, behaviour: str, text: str | None, request: Request) -> None:
+            model = request.body["model"]
+            if behaviour in ERRORS:
+                status, message, code = ERRORS[behaviour]
+                message = message.format(key=_half_hidden(request.key), whole_key=request.key, model=model)
+                self.error(status, text or message, code)
+            elif behaviour == "hang":
+                server.wait(30)
+            elif behaviour == "cut":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
+            elif behaviour == "not_json":
+                self.send(200, b"<!doctype html><title>Sign in</title>", "application/json")
+            elif behaviour == "html":
+                self.send(200, b"<!doctype html><title>Sign in</title>", "text/html")
+            else:
+                body = json.dumps(_completion(behaviour, text, model)).encode()
+                self.send(200, body, "application/json", drip=behaviour == "slow_drip")
+
+        def error(self, status: int, message: str, code: str | None) -> None:
+            error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+            self.send(status, json.dumps({"error": error}).encode(), "application/json")
+
+        def send(self, status: int, body: bytes, content_type: str, *, drip: bool = False) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Connection", "close")
+            if status >= 429:
+                self.send_header("retry-after-ms", "10")
+            self.end_headers()
+            if not drip:
+                self.wfile.write(body)
+                return
+            for position in range(len(body)):
+                if server.wait(DRIP_S):
+                    return
+                self.wfile.write(body[position : position + 1])
+
+    return Handler
+
+
+def _completion(behaviour: str, text: str | None, model: str) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": text or TEXTS.get(behaviour, TEXTS["good"]),
+        "refusal": None,
+    }
+    if behaviour == "refusal":
+        message |= {"content": None, "refusal": text or "I'm sorry, I can't assist with that request."}
+    elif behaviour in ("empty", "content_filter"):
+        message["content"] = ""
+    finish_reason = behaviour if behaviour in ("length", "content_filter") else "stop"
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": f"{model}-2026-01-01",
+        "choices": [] if behaviour == "no_choices" else [choice],
+        "usage": {"prompt_tokens": 1200, "completion_tokens": 60, "total_tokens": 1260},
+    }
+
+
+def _checked(key: str, raw: bytes, headers: dict[str, str]) -> Request:
+    body = json.loads(raw)
+    if not isinstance(body["model"], str) or not body["model"]:
+        raise ValueError("model is no name")
+    messages = body["messages"]
+    if [message["role"] for message in messages] != [("user", "assistant")[n % 2] for n in range(len(messages))]:
+        raise ValueError("user and assistant don't take turns")
+    if messages[-1]["role"] != "user":
+        raise ValueError("the last turn is not the user's")
+    text, image = messages[0]["content"]
+    if text["type"] != "text" or not text["text"].strip() or image["type"] != "image_url":
+        raise ValueError("the first turn is not text, then image")
+    if not all(isinstance(message["content"], str) and message["content"] for message in messages[1:]):
+        raise ValueError("a later turn is no text")
+    if not 0 < body["max_completion_tokens"] <= 16_384:
+        raise ValueError("max_completion_tokens is not bounded")
+    if "response_format" in body:
+        _check_strict(body["response_format"])
+    prefix, _, data = image["image_url"]["url"].partition(",")
+    if prefix != "data:image/jpeg;base64":
+        raise ValueError(f"the image is {prefix[:40]!r}")
+    jpeg = base64.b64decode(data, validate=True)
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        picture.load()
+        if picture.format != "JPEG" or picture.getexif() or "exif" in picture.info:
+            raise ValueError("the image is no JPEG, or carries EXIF")
+    return Request(key, body, jpeg, {name.lower(): value for name, value in headers.items()})
+
+
+def _check_strict(response_format: dict[str, Any]) -> None:
+    """What OpenAI demands of a strict schema."""
+    wrapper = response_format["json_schema"]
+    schema = wrapper["schema"]
+    if response_format["type"] != "json_schema" or wrapper["strict"] is not True or not wrapper["name"]:
+        raise ValueError("response_format is no strict json_schema")
+    if schema["additionalProperties"] is not False or sorted(schema["required"]) != sorted(schema["properties"]):
+        raise ValueError("Invalid schema: every property must be required, and no other allowed")
+
+
+def _half_hidden(key: str) -> str:
+    return f"{key[:8]}{'*' * 12}{key[-4:]}"

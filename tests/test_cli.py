@@ -1,0 +1,121 @@
+"""The command line: what it prints, how it fails, and that the key is never among it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from img2loc.__main__ import main
+
+from .conftest import PHOTOS
+from .openai_server import OpenAIServer
+
+EIFFEL = str(next(PHOTOS.glob("*Eiffel*")))
+TAJ = str(next(PHOTOS.glob("*Taj-Mahal*")))
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+def test_text_is_a_line_a_photo(capsys):
+    assert main(["locate", EIFFEL, TAJ]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split("\t") == [EIFFEL, "48.85840, 2.29450", "Paris, France", "vote", "half of the vote within 4 km"]
+    assert "Agra, India" in second
+
+
+def test_json_has_the_evidence(capsys):
+    assert main(["locate", EIFFEL, "--json", "--nearest", "3", "--farthest", "0"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["photo"] == EIFFEL and found["method"] == "vote"
+    assert found["position"] == {"lat": pytest.approx(48.8584, abs=1e-3), "lon": pytest.approx(2.2945, abs=1e-3)}
+    assert len(found["nearest"]) == 3 and found["farthest"] == []
+
+
+def test_geojson_has_longitude_first(capsys):
+    assert main(["locate", EIFFEL, TAJ, "--geojson"]) == 0
+    features = json.loads(capsys.readouterr().out)["features"]
+    assert features[0]["geometry"]["coordinates"] == pytest.approx([2.2945, 48.8584], abs=1e-3)
+    assert features[1]["properties"]["country"] == "India"
+
+
+def test_csv_has_a_header_and_a_row_a_photo(capsys):
+    assert main(["locate", EIFFEL, TAJ, "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["city"] for row in rows] == ["Paris", "Agra"]
+    assert float(rows[0]["lat"]) == pytest.approx(48.8584, abs=1e-3)
+
+
+@pytest.mark.parametrize("shape", [[], ["--json"], ["--geojson"], ["--csv"]])
+def test_one_bad_photo_spoils_no_other(tmp_path, capsys, shape):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"not a picture")
+    assert main(["locate", str(bad), EIFFEL, *shape]) == 1
+    said = capsys.readouterr()
+    assert "48.858" in said.out and str(bad) in said.out
+    assert f"{bad}: This is no JPEG" in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "VERB"),
+        (["locate"], "PHOTO"),
+        (["locate", EIFFEL, "--backend", "gpt"], "invalid choice"),
+        (["locate", EIFFEL, "--nearest", "-1"], "whole number"),
+        (["locate", EIFFEL, "--json", "--csv"], "not allowed with"),
+    ],
+)
+def test_wrong_usage_exits_with_2(capsys, arguments, words):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["locate", "no/such/photo.jpg"], {}, "can't be read"),
+        (["locate", EIFFEL, "--backend", "openai"], {}, "key"),
+        (["locate", EIFFEL], {"IMG2LOC_GALLERY": "no/such/gallery/here"}, "neither a folder"),
+        (["locate", EIFFEL], {"IMG2LOC_GALERY": "starter"}, "did you mean IMG2LOC_GALLERY"),
+        (["locate", EIFFEL], {"IMG2LOC_ENCODER": "no-such-encoder"}, "can't be loaded"),
+        (["locate", EIFFEL, "--prompt", "no/such/prompt.txt"], {}, "can't be read"),
+    ],
+)
+def test_what_cannot_be_done_gets_one_sentence_and_exit_1(monkeypatch, capsys, arguments, environment, words):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert words in said.err and "Traceback" not in said.err
+    assert len(said.err.strip().splitlines()) == 1
+
+
+def test_a_model_answers_through_a_compatible_server(monkeypatch, capsys):
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.key)
+        server.enqueue("good")
+        assert main(["locate", EIFFEL, "--backend", "openai", "--base-url", server.base_url, "--json"]) == 0
+    said = capsys.readouterr()
+    (found,) = json.loads(said.out)
+    assert found["method"] == "lmm" and found["outcome"]["kind"] == "answered"
+    assert server.key not in said.out + said.err
+
+
+def test_when_the_model_fails_the_vote_is_printed_and_the_exit_code_says_so(monkeypatch, capsys):
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.key)
+        server.enqueue("bad_key")
+        assert main(["locate", EIFFEL, "--backend", "openai", "--base-url", server.base_url]) == 1
+    said = capsys.readouterr()
+    assert "48.858" in said.out and "vote" in said.out
+    assert "key" in said.err and "The position is the neighbours' vote." in said.err
+    assert server.key not in said.out + said.err

@@ -1,0 +1,67 @@
+"""Data flows one way: each module imports only what stands above it here."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# From the ground up; modules of one line know nothing of each other, but for the parts of one reader of replies.
+LAYERS = (
+    {"img2loc", "img2loc.errors"},
+    {"img2loc.types"},
+    {"img2loc.geo"},
+    {"img2loc.photo", "img2loc.hub"},
+    {"img2loc.encoder"},
+    {"img2loc.gallery"},
+    {"img2loc.vote", "img2loc.prompt"},
+    {"img2loc.lmm.base"},
+    {"img2loc.lmm.openai"},
+    {"img2loc.lmm"},
+    {"img2loc.angles", "img2loc.lenient_json"},
+    {"img2loc.coordinates"},
+    {"img2loc.answer", "img2loc.settings"},
+    {"img2loc.locator"},
+    {"img2loc.maps", "img2loc.api", "img2loc.query"},
+    {"img2loc.report"},
+    {"img2loc.endpoints"},
+    {"img2loc.ui"},
+    {"img2loc.__main__", "app"},
+)
+
+
+def modules() -> dict[str, Path]:
+    files = [ROOT / "app.py", *(ROOT / "img2loc").rglob("*.py")]
+    named = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
+    return {name.removesuffix(".__init__"): file for name, file in named.items()}
+
+
+def imports(file: Path) -> set[str]:
+    """The modules of ours, and of index_builder, that a file imports anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & set(modules())
+            found |= submodules or {node.module}
+    return {name for name in found if name.split(".")[0] in {"img2loc", "index_builder", "app"}}
+
+
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def test_every_module_has_its_layer():
+    assert set(modules()) == set(LEVEL)
+
+
+@pytest.mark.parametrize("name", sorted(LEVEL))
+def test_a_module_imports_only_from_above(name):
+    for imported in imports(modules()[name]):
+        assert not imported.startswith("index_builder"), f"{name} imports the builder"
+        if imported.startswith(f"{name}."):
+            continue  # a package opens its own parts
+        assert LEVEL[imported] < LEVEL[name], f"{name} imports {imported}"

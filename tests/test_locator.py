@@ -1,0 +1,119 @@
+"""The locator: stages in order, the vote always there, and nothing of one visitor's in another's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+
+from img2loc.errors import ConfigError, GalleryMismatchError, LMMTimeoutError
+from img2loc.geo import haversine_km
+from img2loc.lmm import Turn
+from img2loc.locator import VOTE_NEIGHBOURS, Locator
+from img2loc.photo import open_photo
+from img2loc.settings import Settings
+from img2loc.types import LatLon, OutcomeKind, Reply
+
+from .conftest import PHOTOS
+
+EIFFEL_TOWER = LatLon(48.8584, 2.2945)
+
+
+@dataclass
+class ScriptedLMM:
+    """Says what it is told to, and remembers what it was asked."""
+
+    replies: list[str | Exception]
+    name: str = "scripted"
+    model: str = "scripted-1"
+    asked: list[tuple[tuple[Turn, ...], bytes]] = field(default_factory=list)
+
+    def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
+        self.asked.append((tuple(turns), jpeg))
+        answer = self.replies.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return Reply(answer, self.model, 0.1)
+
+
+def test_the_eiffel_tower_is_in_paris(starter, tower):
+    stages: list[str] = []
+    prediction = starter.locate(tower, on_stage=stages.append)
+    assert prediction.method == "vote"
+    assert haversine_km(prediction.position, EIFFEL_TOWER) < 1
+    assert str(prediction.place) == "Paris, France"
+    assert "Eiffel-Tower" in prediction.retrieval.nearest[0].photo.id
+    assert (len(prediction.retrieval.nearest), len(prediction.retrieval.farthest)) == (16, 16)
+    assert prediction.outcome is None and prediction.prompt == ""
+    assert stages == [name for name, _ in prediction.timings] == ["embed", "search", "vote", "place"]
+
+
+def test_a_models_answer_comes_first_and_the_vote_stands_beside_it(starter, tower):
+    lmm = ScriptedLMM(['{"latitude": 36.11, "longitude": -115.17, "place": "Las Vegas", "reasoning": "A copy."}'])
+    prediction = starter.locate(tower, lmm=lmm, nearest=3, farthest=2)
+    assert prediction.method == "lmm" and prediction.radius_km is None
+    assert prediction.position == LatLon(36.11, -115.17)
+    assert prediction.place.country_code == "US"
+    assert haversine_km(prediction.vote.position, EIFFEL_TOWER) < 1
+    ((turns, jpeg),) = lmm.asked
+    assert turns[0].text == prediction.prompt and "48.858" in prediction.prompt
+    assert jpeg.startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind"),
+    [
+        ([LMMTimeoutError("The model did not reply within 60 s.")], OutcomeKind.PROVIDER_ERROR),
+        (["no idea", "still none"], OutcomeKind.UNPARSEABLE),
+        (["I'm sorry, but I can't help with locating this."], OutcomeKind.REFUSED),
+    ],
+)
+def test_when_the_model_fails_the_vote_answers_and_says_why(starter, tower, replies, kind):
+    prediction = starter.locate(tower, lmm=ScriptedLMM(replies))
+    assert (prediction.method, prediction.outcome.kind) == ("vote", kind)
+    assert haversine_km(prediction.position, EIFFEL_TOWER) < 1
+    assert prediction.outcome.message
+
+
+def test_the_vote_is_there_for_a_prompt_without_neighbours(starter, tower):
+    lmm = ScriptedLMM(['{"latitude": 48.86, "longitude": 2.29, "place": "Paris", "reasoning": "The tower."}'])
+    prediction = starter.locate(tower, lmm=lmm, nearest=0, farthest=0)
+    assert prediction.retrieval.nearest == prediction.retrieval.farthest == ()
+    assert prediction.vote.neighbours == VOTE_NEIGHBOURS
+    assert "48.858" not in prediction.prompt
+
+
+def test_a_bad_template_is_refused_before_anything_is_paid_for(starter, tower):
+    lmm = ScriptedLMM([])
+    with pytest.raises(ConfigError):
+        starter.locate(tower, lmm=lmm, template="Where is this? $nearset")
+    assert not lmm.asked
+
+
+def test_many_visitors_at_once_each_get_their_own_answer(starter):
+    photos = [open_photo(path.read_bytes()) for path in sorted(PHOTOS.glob("c2lc*"))[:12]]
+    alone = [starter.locate(photo).retrieval.nearest[0].row for photo in photos]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda photo: starter.locate(photo).retrieval.nearest[0].row, photos))
+    assert together == alone
+    assert len(set(alone)) == 12
+
+
+def test_the_settings_open_another_gallery_and_refuse_another_encoder(tmp_path, mobilenet, tower):
+    from index_builder.__main__ import main
+
+    from .conftest import MOBILENET
+
+    out = tmp_path / "gallery"
+    arguments = ["--photos", str(PHOTOS), "--positions", str(PHOTOS / "photos.csv"), "--encoder", str(MOBILENET)]
+    assert main(["build", *arguments, "--out", str(out)]) == 0
+    locator = Locator.from_settings(Settings(gallery=str(out), encoder=str(MOBILENET)))
+    found = locator.neighbours(tower, nearest=1, farthest=0).nearest[0]
+    assert "Eiffel-Tower" in found.photo.id
+    assert haversine_km(found.position, EIFFEL_TOWER) < 1
+    with pytest.raises(ConfigError, match="set IMG2LOC_ENCODER to that folder"):
+        Locator.from_settings(Settings(gallery=str(out)))
+    with pytest.raises(GalleryMismatchError, match="made with another encoder"):
+        Locator.from_settings(Settings(gallery=str(out), encoder="lite0"))
