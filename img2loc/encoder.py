@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 Embeddings = npt.NDArray[np.float32]
+Inputs = dict[str, npt.NDArray[Any]]  # pictures as a network takes them, by the name of its argument; rows first
 
 DEFAULT_ENCODER = "openai/clip-vit-large-patch14"
 # The revision that a Hub encoder is pinned to where none is named: the whole repository's state, weights and processor.
@@ -56,10 +57,19 @@ class EncoderSpec:
 
 
 class Encoder(Protocol):
-    """Turns pictures into embeddings; safe to use from many threads at once."""
+    """Turns pictures into embeddings; safe to use from many threads at once.
+
+    Its two halves may run apart: `prepare` on any number of CPUs (it can be pickled alone, without the network) while
+    `embed_prepared` keeps the device busy.
+    """
 
     spec: EncoderSpec
     dim: int
+    prepare: Callable[[Sequence[Image.Image]], Inputs]
+
+    def embed_prepared(self, inputs: Inputs) -> Embeddings:
+        """Embed what `prepare` made of n pictures, in one pass of the network; see embed."""
+        ...
 
     def embed(self, images: Sequence[Image.Image]) -> Embeddings:
         """Embed pictures.
@@ -97,18 +107,29 @@ class Lite0Encoder:
         self._network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         self._network.eval()
         self.spec = EncoderSpec("lite0", "lite0", f"sha256:{LITE0_SHA256}", LITE0_PREPROCESSING)
+        self.prepare: Callable[[Sequence[Image.Image]], Inputs] = _lite0_inputs
 
     def embed(self, images: Sequence[Image.Image]) -> Embeddings:
         """Embed pictures; see Encoder."""
+        return _embed_in_batches(self, images)
+
+    def embed_prepared(self, inputs: Inputs) -> Embeddings:
+        """Embed prepared pictures; see Encoder."""
         import torch  # noqa: PLC0415
 
-        rows = [np.zeros((0, self.dim), np.float32)]
         with torch.inference_mode():
-            for start in range(0, len(images), BATCH):
-                pixels = np.stack([_lite0_input(image) for image in images[start : start + BATCH]])
-                features = self._network.extract_features(torch.from_numpy(pixels)).mean(dim=(2, 3))
-                rows.append(_unit(features.numpy()))
-        return np.concatenate(rows)
+            features = self._network.extract_features(torch.from_numpy(inputs["pixels"])).mean(dim=(2, 3))
+            return _unit(features.numpy())
+
+
+def _embed_in_batches(encoder: Encoder, images: Sequence[Image.Image]) -> Embeddings:
+    batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+    rows = [encoder.embed_prepared(encoder.prepare(batch)) for batch in batches]
+    return np.concatenate(rows) if rows else np.zeros((0, encoder.dim), np.float32)
+
+
+def _lite0_inputs(images: Sequence[Image.Image]) -> Inputs:
+    return {"pixels": np.stack([_lite0_input(image) for image in images])}
 
 
 def _lite0_input(image: Image.Image) -> Embeddings:
@@ -141,13 +162,14 @@ class TransformersEncoder:
         try:
             folder, name, revision = _locate(source)
             # Pillow's own resizing: torchvision's differs in the last digits, and need not be installed.
-            self._processor = AutoImageProcessor.from_pretrained(folder, backend="pil")  # type: ignore[no-untyped-call]
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil")  # type: ignore[no-untyped-call]
             network = _load_vision_tower(folder, getattr(torch, dtype))
         except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for a bad folder
             raise EncoderError(
                 f"The encoder {source!r} can't be loaded: {_first_line(error)}. Give a folder in transformers' format, "
                 "or a Hub repository as owner/name[@revision] that this machine can reach."
             ) from error
+        self.prepare: Callable[[Sequence[Image.Image]], Inputs] = _Processor(processor)
         self._device = torch.device(_best_device() if device == "auto" else device)
         self._network = network.eval().to(self._device)
         self._head = None if head is None else _load_head(head).to(self._device)
@@ -155,29 +177,30 @@ class TransformersEncoder:
             kind="transformers",
             source=name,
             revision=revision,
-            preprocessing=_describe(self._processor.to_dict()),
+            preprocessing=_describe(processor.to_dict()),
             head="" if head is None else f"sha256:{hashlib.sha256(head.read_bytes()).hexdigest()}",
         )
         self.dim = self.embed([Image.new("RGB", (64, 64))]).shape[1]
 
     def embed(self, images: Sequence[Image.Image]) -> Embeddings:
         """Embed pictures; see Encoder."""
+        return _embed_in_batches(self, images)
+
+    def embed_prepared(self, inputs: Inputs) -> Embeddings:
+        """Embed prepared pictures; see Encoder."""
         import torch  # noqa: PLC0415
 
-        batches = []
+        tensors = {key: torch.from_numpy(value) for key, value in inputs.items()}
         with torch.inference_mode():
-            for start in range(0, len(images), BATCH):
-                inputs = self._processor(images=list(images[start : start + BATCH]), return_tensors="pt")
-                # The processor's other outputs (masks, sizes) keep their integer types.
-                moved = {
-                    key: value.to(self._device, self._network.dtype if value.is_floating_point() else value.dtype)
-                    for key, value in inputs.items()
-                }
-                output = self._network(**moved)
-                features = getattr(output, "image_embeds", None)
-                features = (output.pooler_output if features is None else features).float().flatten(1)
-                batches.append(_unit((features if self._head is None else self._head(features)).cpu().numpy()))
-        return np.concatenate(batches) if batches else np.zeros((0, self.dim), np.float32)
+            # The processor's other outputs (masks, sizes) keep their integer types.
+            moved = {
+                key: value.to(self._device, self._network.dtype if value.is_floating_point() else value.dtype)
+                for key, value in tensors.items()
+            }
+            output = self._network(**moved)
+            features = getattr(output, "image_embeds", None)
+            features = (output.pooler_output if features is None else features).float().flatten(1)
+            return _unit((features if self._head is None else self._head(features)).cpu().numpy())
 
     def with_dtype(self, dtype: str) -> TransformersEncoder:
         """The same encoder with its network in another number format."""
@@ -186,6 +209,16 @@ class TransformersEncoder:
         other = copy.copy(self)
         other._network = copy.deepcopy(self._network).to(getattr(torch, dtype))
         return other
+
+
+@dataclass(frozen=True)
+class _Processor:
+    """A transformers image processor as a function that can be pickled."""
+
+    processor: Any
+
+    def __call__(self, images: Sequence[Image.Image]) -> Inputs:
+        return dict(self.processor(images=list(images), return_tensors="np"))
 
 
 def open_encoder(source: str, *, head: Path | None = None, device: str = "auto", dtype: str = "float32") -> Encoder:
@@ -245,7 +278,7 @@ def _load_vision_tower(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401
             config.model_type
         ]
     config = config if loader is transformers.AutoModel else config.vision_config
-    report = logging.getLogger("transformers.modeling_utils")
+    report = logging.getLogger("transformers")
     level = report.level
     report.setLevel(logging.ERROR)  # it would list every weight of the text tower that is left out
     try:

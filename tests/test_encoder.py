@@ -154,24 +154,6 @@ def test_a_folder_is_known_by_its_content(tiny_clip, tmp_path):
     assert open_encoder(str(copied)).spec.revision != open_encoder(str(tiny_clip)).spec.revision
 
 
-def test_mobilenet_finds_the_site_when_the_gallery_holds_another_view(mobilenet, photo_rows):
-    """Half of each site's photos are the gallery, the others the queries."""
-    by_site: dict[str, list[dict[str, str]]] = {}
-    for row in photo_rows:
-        by_site.setdefault(row["group"], []).append(row)
-    several = [rows for rows in by_site.values() if len(rows) > 1]
-    gallery = [row for rows in by_site.values() for row in rows[: (len(rows) + 1) // 2]]
-    queries = [row for rows in several for row in rows[(len(rows) + 1) // 2 :]]
-
-    def embed(rows):
-        return mobilenet.embed([open_photo((PHOTOS / row["file"]).read_bytes()).image for row in rows])
-
-    nearest = (embed(queries) @ embed(gallery).T).argmax(axis=1)
-    found = [gallery[i]["group"] == query["group"] for i, query in zip(nearest, queries, strict=True)]
-    assert len(queries) > 50
-    assert np.mean(found) > 0.7
-
-
 @pytest.mark.parametrize(
     ("source", "words"),
     [("no/such/folder", "neither a folder"), ("clip", "neither a folder"), ("", "neither a folder")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from img2loc.locator import VOTE_NEIGHBOURS, Locator
 from img2loc.photo import open_photo
 from img2loc.settings import Settings
 from img2loc.types import LatLon, OutcomeKind, Reply
+from index_builder.__main__ import main
 
-from .conftest import PHOTOS
+from .conftest import MOBILENET, PHOTOS
 
 EIFFEL_TOWER = LatLon(48.8584, 2.2945)
 
@@ -101,19 +103,47 @@ def test_many_visitors_at_once_each_get_their_own_answer(starter):
     assert len(set(alone)) == 12
 
 
-def test_the_settings_open_another_gallery_and_refuse_another_encoder(tmp_path, mobilenet, tower):
-    from index_builder.__main__ import main
+@pytest.fixture(scope="module")
+def halves(photo_rows):
+    """The photos in two: of each site the first half, and the others of the sites that have several."""
+    by_site: dict[str, list[dict[str, str]]] = {}
+    for row in photo_rows:
+        by_site.setdefault(row["group"], []).append(row)
+    gallery = [row for rows in by_site.values() for row in rows[: (len(rows) + 1) // 2]]
+    return gallery, [row for rows in by_site.values() for row in rows[(len(rows) + 1) // 2 :]]
 
-    from .conftest import MOBILENET
 
-    out = tmp_path / "gallery"
-    arguments = ["--photos", str(PHOTOS), "--positions", str(PHOTOS / "photos.csv"), "--encoder", str(MOBILENET)]
-    assert main(["build", *arguments, "--out", str(out)]) == 0
-    locator = Locator.from_settings(Settings(gallery=str(out), encoder=str(MOBILENET)))
-    found = locator.neighbours(tower, nearest=1, farthest=0).nearest[0]
-    assert "Eiffel-Tower" in found.photo.id
-    assert haversine_km(found.position, EIFFEL_TOWER) < 1
+@pytest.fixture(scope="module")
+def mobilenet_gallery(halves, tmp_path_factory):
+    """A gallery of the first half, built on the command line with a Hugging Face folder as its encoder."""
+    folder = tmp_path_factory.mktemp("mobilenet")
+    with (folder / "positions.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, halves[0][0].keys())
+        writer.writeheader()
+        writer.writerows(halves[0])
+    arguments = ["--photos", str(PHOTOS), "--positions", str(folder / "positions.csv"), "--encoder", str(MOBILENET)]
+    assert main(["build", *arguments, "--out", str(folder / "gallery")]) == 0
+    return str(folder / "gallery")
+
+
+def test_another_gallery_finds_another_view_of_the_same_site(mobilenet_gallery, halves, tower):
+    locator = Locator.from_settings(Settings(gallery=mobilenet_gallery, encoder=str(MOBILENET)))
+    gallery, queries = halves
+    site = {row["file"]: row["group"] for row in gallery}
+    found = 0
+    for query in queries:
+        photo = open_photo((PHOTOS / query["file"]).read_bytes())
+        nearest = locator.neighbours(photo, nearest=1, farthest=0).nearest[0]
+        found += site[nearest.photo.id] == query["group"]
+    assert len(queries) > 50
+    assert found / len(queries) > 0.7
+    nearest = locator.neighbours(tower, nearest=1, farthest=0).nearest[0]
+    assert "Eiffel-Tower" in nearest.photo.id
+    assert haversine_km(nearest.position, EIFFEL_TOWER) < 1
+
+
+def test_a_gallery_is_refused_without_its_own_encoder(mobilenet_gallery):
     with pytest.raises(ConfigError, match="set IMG2LOC_ENCODER to that folder"):
-        Locator.from_settings(Settings(gallery=str(out)))
+        Locator.from_settings(Settings(gallery=mobilenet_gallery))
     with pytest.raises(GalleryMismatchError, match="made with another encoder"):
-        Locator.from_settings(Settings(gallery=str(out), encoder="lite0"))
+        Locator.from_settings(Settings(gallery=mobilenet_gallery, encoder="lite0"))
