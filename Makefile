@@ -26,7 +26,7 @@ starter: $(VENV)/run.stamp  ## the gallery in img2loc/starter, from PHOTOS and i
 	$(BIN)/python -m index_builder build --photos $(PHOTOS) --positions $(PHOTOS)/photos.csv --encoder lite0 \
 	  --out img2loc/starter --name starter \
 	  --url 'https://github.com/$$source_repo/blob/$$commit/$$source_path' \
-	  --about 'A starter of 260 photos of 145 sites: it knows its landmarks and its own sites, and nothing else.' \
+	  --about 'It knows the 145 sites of its photos, some of them famous, and nothing else: of any other place it can only guess.' \
 	  --source 'Openly licensed photos from public repositories, each named in records.parquet' \
 	  --licence "each photo's own, in records.parquet"
 

@@ -53,12 +53,13 @@ class Events:
         choices = list(dict.fromkeys([model, *backend.models]))
         return gr.update(visible=backend.needs_key), gr.update(choices=choices, value=model)
 
-    def use_key(self, key: str) -> tuple[str, Update]:
+    def use_key(self, key: str) -> tuple[Any, Update]:
         """Move a key from the box, whose content others could read back, to the session's state."""
         with shown_errors():
             kept = check_key((key or "").strip())
-        hint = "Key set for this session; paste another to change it" if kept else "No key"
-        return kept, gr.update(value="", placeholder=hint)
+        if not kept:  # the box is left empty: the key given before stays
+            return gr.skip(), gr.update()
+        return kept, gr.update(value="", placeholder="Key set for this session")
 
     def change_photo(self, photo: str | None, backend: str) -> tuple[str, Update]:
         """Take away what was said of the photo before."""

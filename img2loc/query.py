@@ -31,7 +31,7 @@ class Query:
         api_key: The visitor's own key; empty for the operator's, if there is one.
         nearest: How many of the most similar photos, 0 to MAX_NEIGHBOURS.
         farthest: How many of the most dissimilar, 0 to MAX_NEIGHBOURS.
-        template: The prompt's template; empty for the default.
+        prompt: Its template; empty for the default.
 
     Raises:
         ConfigError: A count or the key can't be one.
@@ -43,14 +43,14 @@ class Query:
     api_key: str = field(default="", repr=False)
     nearest: int = 16
     farthest: int = 16
-    template: str = ""
+    prompt: str = ""
 
     def __post_init__(self) -> None:
         for name in ("nearest", "farthest"):
             count = getattr(self, name)
             if not isinstance(count, int) or not 0 <= count <= MAX_NEIGHBOURS:
                 raise ConfigError(f"{name} is {count!r}; it must be a whole number from 0 to {MAX_NEIGHBOURS}.")
-        for name in ("backend", "model", "template"):
+        for name in ("backend", "model", "prompt"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} must be a text.")
         check_key(self.api_key)
@@ -91,7 +91,7 @@ class Query:
             lmm=lmm,
             nearest=self.nearest,
             farthest=self.farthest,
-            template=self.template.strip() or DEFAULT_TEMPLATE,
+            template=self.prompt.strip() or DEFAULT_TEMPLATE,
             on_stage=on_stage,
         )
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from img2loc.gallery import Manifest
 from img2loc.geo import geodesic_km, nearest_place
-from img2loc.types import LatLon, Neighbour, Outcome, Prediction, Retrieval
+from img2loc.types import LatLon, Neighbour, Outcome, PhotoRecord, Prediction, Retrieval
 
 EMPTY = """
 <section class="i2l-card i2l-empty">
@@ -39,11 +39,6 @@ STAGES = {  # of Locator.locate, in order, and what a visitor is told
     "vote": "Letting the neighbours vote",
     "ask": "Asking the model",
     "place": "Naming the place",
-}
-_FAILURES = {
-    "refused": "The model refused to answer.",
-    "unparseable": "No position could be read from the model's reply.",
-    "provider_error": "The model could not be asked.",
 }
 
 
@@ -148,8 +143,9 @@ def _model(outcome: Outcome | None) -> str:
 
 def _failure(outcome: Outcome, prediction: Prediction) -> str:
     instead = " The position below is the neighbours' vote." if prediction.position else ""
-    what = _FAILURES.get(outcome.kind.value, "")
-    return f'<p class="i2l-warning" role="alert"><b>{what}</b> {_text(outcome.message)}{instead}</p>'
+    return (
+        f'<p class="i2l-warning" role="alert"><b>The model gave no position.</b> {_text(outcome.message)}{instead}</p>'
+    )
 
 
 def _why(prediction: Prediction, position: LatLon) -> str:
@@ -183,7 +179,7 @@ def _table(title: str, listed: Sequence[Neighbour]) -> str:
     if not listed:
         return f"<h3>{title}</h3><p>None were asked for.</p>"
     rows = "".join(_table_row(rank, neighbour) for rank, neighbour in enumerate(listed, start=1))
-    columns = "".join(f"<th>{name}</th>" for name in ("", "Similarity", "Place", "Position", "Photo"))
+    columns = "".join(f"<th>{name}</th>" for name in ("", "Similarity", "Place", "Position", "Author", "Licence"))
     return (
         f'<h3>{title}</h3><div class="i2l-table" tabindex="0" role="region" aria-label="{title}">'
         f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -191,17 +187,12 @@ def _table(title: str, listed: Sequence[Neighbour]) -> str:
 
 
 def _table_row(rank: int, neighbour: Neighbour) -> str:
-    photo = neighbour.photo
-    credit = _text(_shorten(", ".join(filter(None, (photo.author, photo.licence))), 120)) if photo else ""
-    if photo and _is_web_address(photo.url):
-        credit = f'<a href="{_text(photo.url)}" target="_blank" rel="noopener noreferrer">{credit or "photo"}</a>'
-    cells = (
-        rank,
-        f"{neighbour.similarity:.3f}",
-        _text(str(nearest_place(neighbour.position))),
-        neighbour.position,
-        credit,
-    )
+    photo = neighbour.photo or PhotoRecord(id="")
+    author, licence = (_text(_shorten(text, 80)) for text in (photo.author, photo.licence))
+    if _is_web_address(photo.url):
+        author = f'<a href="{_text(photo.url)}" target="_blank" rel="noopener noreferrer">{author or "its page"}</a>'
+    place = _text(str(nearest_place(neighbour.position)))
+    cells = (rank, f"{neighbour.similarity:.3f}", place, neighbour.position, author, licence)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 

@@ -148,7 +148,9 @@ def build(locator: Locator, settings: Settings, *, notice: str = "") -> gr.Block
                         )
                     with gr.Accordion("The neighbours one by one", open=False, elem_id="neighbours"):
                         table = gr.HTML()
-                    with gr.Accordion("What the model was asked, and said", open=False, visible=False) as conversation:
+                    with gr.Accordion(
+                        "What the model was asked, and said", open=False, visible=False, elem_id="conversation"
+                    ) as conversation:
                         reasoning = _read_only("Its reasoning", 3)
                         reply = _read_only("Its reply, as it came", 5)
                         prompt = _read_only("The exact prompt", 8)
@@ -175,7 +177,7 @@ def build(locator: Locator, settings: Settings, *, notice: str = "") -> gr.Block
         backend.change(events.choose_backend, backend, [model_settings, model], api_visibility="private", queue=False)
         reset.click(lambda: DEFAULT_TEMPLATE, None, template, api_visibility="private", queue=False)
         gr.on(
-            [use_key.click, key_box.submit],
+            [use_key.click, key_box.submit, key_box.blur],
             events.use_key,
             key_box,
             [key, key_box],

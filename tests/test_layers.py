@@ -28,6 +28,7 @@ LAYERS = (
     {"img2loc.maps", "img2loc.api", "img2loc.query"},
     {"img2loc.report"},
     {"img2loc.endpoints"},
+    {"img2loc.events"},
     {"img2loc.ui"},
     {"img2loc.__main__", "app"},
 )

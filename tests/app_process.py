@@ -1,0 +1,66 @@
+"""Starts app.py as a visitor's server would run: a process of its own, on a free port of loopback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+START_S = 120
+
+
+class AppProcess:
+    """A running app; `address` ends with a slash.
+
+    Args:
+        settings: Environment variables on top of this process's; those of Img2Loc itself are not inherited.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("IMG2LOC_", "OPENAI_"))}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}/"
+        self.environment = {**inherited, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1", **settings}
+
+    def __enter__(self) -> AppProcess:
+        self._process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        deadline = time.monotonic() + START_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"app.py did not start:\n{self.stop()}")
+            time.sleep(0.2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> str:
+        """End the app.
+
+        Returns:
+            All it printed.
+        """
+        self._process.terminate()
+        output, _ = self._process.communicate(timeout=20)
+        return output
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.address}config", timeout=5).is_success
+        except httpx.TransportError:
+            return False

@@ -1,0 +1,61 @@
+"""A real browser without a network, in front of the real app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+from tests.app_process import AppProcess
+from tests.browser.chromium import open_chromium
+from tests.openai_server import OpenAIServer
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[OpenAIServer]:
+    with OpenAIServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def address(provider: OpenAIServer) -> Iterator[str]:
+    with AppProcess(IMG2LOC_OPENAI_BASE_URL=provider.base_url, IMG2LOC_TIMEOUT_S="20") as app:
+        yield app.address
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright, open_chromium(playwright) as browser:
+        yield browser
+
+
+@pytest.fixture
+def options() -> dict[str, object]:
+    """How the page is looked at; a test may parametrize it."""
+    return {"viewport": {"width": 1280, "height": 900}}
+
+
+@pytest.fixture
+def page(browser: Browser, address: str, options: dict[str, object]) -> Iterator[Page]:
+    """A page that reaches loopback only, and whose test fails if it tried anything else or met an error of its own."""
+    faults: list[str] = []
+
+    def guard(route: Route) -> None:
+        if urlsplit(route.request.url).hostname in ("127.0.0.1", "localhost"):
+            route.continue_()
+        else:
+            faults.append(f"request to {route.request.url}")
+            route.abort()
+
+    context = browser.new_context(**options)
+    context.route("**/*", guard)
+    page = context.new_page()
+    page.on("pageerror", lambda error: faults.append(f"error {error}"))
+    page.goto(address)
+    page.wait_for_selector("#locate")
+    yield page
+    context.unroute_all(behavior="ignoreErrors")
+    context.close()
+    assert not faults, faults

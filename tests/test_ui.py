@@ -1,0 +1,270 @@
+"""The page's events as plain functions, its words, and what it gives away; the browser tests are in tests/browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from img2loc import report
+from img2loc.errors import ConfigError, PhotoError
+from img2loc.events import Events, Shown
+from img2loc.geo import destination
+from img2loc.locator import Locator
+from img2loc.query import Query, parse_position
+from img2loc.settings import Settings
+from img2loc.types import (
+    LatLon,
+    Neighbour,
+    Outcome,
+    OutcomeKind,
+    PhotoRecord,
+    Place,
+    Prediction,
+    Reply,
+    Retrieval,
+    Vote,
+)
+from tests.openai_server import KEY, OpenAIServer
+
+TOWER = gr.get_image("tower.jpg")
+PARIS = LatLon(48.8584, 2.2945)
+NASTY = "<img src=x onerror=alert(1)> ${alert(2)} {{3}} `4` \\u003cb\\u003e"
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[OpenAIServer]:
+    with OpenAIServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def events(starter: Locator, provider: OpenAIServer) -> Events:
+    return Events(starter, Settings(openai_base_url=provider.base_url, timeout_s=5))
+
+
+def locate(events: Events, photo: str | None = TOWER, **changes: object) -> Shown:
+    asked = {"backend": "vote", "model": "", "key": "", "nearest": 16, "farthest": 16, "template": "", "truth": ""}
+    return events.locate(photo, *{**asked, **changes}.values())
+
+
+def predicted(**changes: object) -> Prediction:
+    here = Neighbour(0, PARIS, 0.55, PhotoRecord("1", "An Author", "https://example.org/1", "CC BY 4.0"))
+    return replace(
+        Prediction(
+            PARIS,
+            7.3,
+            "vote",
+            Place("Paris", "France", "FR", 3.0),
+            Vote(PARIS, 7.3, 16),
+            Retrieval((here,), (here,)),
+            "",
+            None,
+            (("embed", 0.1), ("search", 0.01), ("vote", 0.01), ("ask", 0.5), ("place", 0.01)),
+        ),
+        **changes,
+    )
+
+
+def test_the_vote_places_the_tower_in_paris(events: Events):
+    shown = locate(events)
+    assert "Paris, France" in shown.answer and "The nearest neighbours vote" in shown.answer
+    assert "openstreetmap.org/?mlat=48.8" in shown.answer and "Error" not in shown.answer
+    assert shown.evidence["visible"] and not shown.conversation["visible"] and shown.prompt == ""
+    plots = (shown.prediction_plot, shown.nearest_plot, shown.farthest_plot)
+    for plot in plots:
+        content = json.loads(plot.plot)
+        assert plot.type == "plotly" and content["config"]["scrollZoom"] is False and content["data"]
+    assert sum(len(plot.plot) for plot in plots) < 500_000
+    assert shown.neighbours.count("<tr>") == 2 * 17
+
+
+def test_neither_list_is_needed(events: Events):
+    shown = locate(events, nearest=0, farthest=0)
+    assert "Paris" in shown.answer and shown.neighbours.count("None were asked for") == 2
+
+
+def test_a_true_position_gives_the_error(events: Events):
+    assert "from the position you gave" in locate(events, truth="48.8584, 2.2945").answer
+
+
+def test_exif_gives_the_error_when_nothing_is_typed(events: Events, tmp_path: Path):
+    file = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[0x8825] = {1: "N", 2: (43.0, 28.0, 0.0), 3: "E", 4: (11.0, 53.0, 0.0)}  # GPS: near Arezzo
+    Image.open(TOWER).save(file, exif=exif)
+    assert "from the position in the file's EXIF" in locate(events, str(file)).answer
+    assert "from the position you gave" in locate(events, str(file), truth="43 N, 11 E").answer
+
+
+def test_a_model_answers(events: Events, provider: OpenAIServer):
+    provider.enqueue("good")
+    shown = locate(events, backend="openai", model="some-model", key=KEY)
+    assert "answers</p>" in shown.answer and "An iron lattice tower." in shown.answer
+    assert "from this answer" in shown.answer  # the vote beside it
+    assert shown.conversation["visible"] and shown.reasoning == "An iron lattice tower."
+    assert shown.prompt == provider.requests[-1].prompt and "$nearest" not in shown.prompt
+    assert '"latitude"' in shown.reply
+    assert KEY not in "".join(str(part) for part in shown)
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "words"),
+    [
+        (["refusal"], "refuses"),
+        (["malformed", "malformed"], "position"),
+        (["bad_key"], "refuses the key"),
+    ],
+)
+def test_a_failing_model_leaves_the_vote_and_says_so(events: Events, provider: OpenAIServer, behaviours, words):
+    provider.enqueue(*behaviours)
+    shown = locate(events, backend="openai", key=KEY)
+    assert "The model gave no position." in shown.answer
+    assert words in shown.answer and "The position below is the neighbours' vote." in shown.answer
+    assert "Paris, France" in shown.answer and 'role="alert"' in shown.answer
+    assert KEY not in shown.answer
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"photo": None}, "choose one"),
+        ({"photo": "/nowhere/photo.jpg"}, "choose it again"),
+        ({"truth": "somewhere in Paris"}, "48.8584, 2.2945"),
+        ({"truth": "91, 2"}, "latitude 91"),
+        ({"truth": "48.8"}, "latitude, longitude"),
+        ({"template": "Where is it?"}, "$"),
+        ({"backend": "openai", "key": "two words"}, "key"),
+        ({"nearest": 99}, "0 to 50"),
+    ],
+)
+def test_wrong_input_gets_one_sentence(events: Events, changes: dict[str, object], word: str):
+    with pytest.raises(gr.Error) as caught:
+        locate(events, **changes)
+    assert word in caught.value.message and caught.value.print_exception is False
+    assert str(changes.get("key", "two words")) not in caught.value.message
+
+
+def test_a_file_that_is_no_picture_gets_one_sentence(events: Events, tmp_path: Path):
+    file = tmp_path / "photo.jpg"
+    file.write_text("not a picture")
+    with pytest.raises(gr.Error, match="picture"):
+        locate(events, str(file))
+
+
+def test_without_a_key_the_sentence_says_what_to_do(starter: Locator):
+    with pytest.raises(gr.Error, match="needs a key"):
+        locate(Events(starter, Settings()), backend="openai")
+
+
+def test_the_operators_key_serves_who_brings_none(starter: Locator, provider: OpenAIServer):
+    settings = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, openai_model="operators-model")
+    provider.enqueue("good")
+    locate(Events(starter, settings), backend="openai")
+    assert provider.requests[-1].key == KEY and provider.requests[-1].body["model"] == "operators-model"
+
+
+def test_a_chosen_photo_is_located_at_once_only_where_that_is_free(events: Events, provider: OpenAIServer):
+    sent = len(provider.requests)
+    asked = ("", KEY, 16, 16, "", "")
+    assert "Paris" in events.locate_unless_paid(TOWER, "vote", *asked).answer
+    for photo, backend in ((TOWER, "openai"), (None, "vote")):
+        untouched = events.locate_unless_paid(photo, backend, *asked)
+        assert all(part == gr.skip() for part in untouched)
+    assert len(provider.requests) == sent
+
+
+def test_another_photo_takes_the_old_answer_away(events: Events):
+    for photo, backend, text in ((TOWER, "vote", report.EMPTY), (TOWER, "openai", report.READY), (None, "openai", "")):
+        answer, evidence = events.change_photo(photo, backend)
+        assert text in answer and evidence["visible"] is False
+
+
+def test_a_key_leaves_the_box_for_the_session(events: Events):
+    kept, box = events.use_key(f" {KEY}\n")
+    assert kept == KEY and box["value"] == "" and KEY not in str(box)
+    assert events.use_key("")[0] == gr.skip()  # leaving the box doesn't lose the key given before
+    with pytest.raises(gr.Error, match="copy it again"):
+        events.use_key("two words")
+
+
+def test_the_key_box_shows_where_it_is_needed(events: Events):
+    assert events.choose_backend("openai")[0]["visible"] and not events.choose_backend("vote")[0]["visible"]
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("48.8584, 2.2945", PARIS),
+        ("48.8584 2.2945", PARIS),
+        (" ( 48.8584 ; 2.2945 ) ", PARIS),
+        ("-33, 151", LatLon(-33, 151)),
+        ("51°30'0\"N 0°7'30\"W", LatLon(51.5, -0.125)),
+        ("", None),
+        ("  ", None),
+    ],
+)
+def test_positions_as_people_type_them(text: str, position: LatLon | None):
+    assert parse_position(text) == position
+
+
+@pytest.mark.parametrize("text", ["100, 20", "20, 200", "1e3, 2", "48,8", "12 34 56", "lat lon", "nan, 0", "x" * 100])
+def test_typed_positions_are_never_guessed(text: str):
+    with pytest.raises(ConfigError) if text != "48,8" else pytest.MonkeyPatch.context():
+        parse_position(text)
+
+
+def test_a_query_never_shows_its_key():
+    assert KEY not in repr(Query(TOWER, api_key=KEY))
+    with pytest.raises(PhotoError):
+        Query(None).photo()
+
+
+def test_words_of_models_and_galleries_stay_words():
+    outcome = Outcome(OutcomeKind.ANSWERED, PARIS, NASTY, NASTY, "", (Reply(NASTY, NASTY, 1.0),))
+    photo = PhotoRecord("1", NASTY, "javascript:alert(1)", NASTY)
+    retrieval = Retrieval((Neighbour(0, PARIS, 0.5, photo),), ())
+    prediction = predicted(method="lmm", radius_km=None, outcome=outcome, retrieval=retrieval)
+    failed = predicted(outcome=Outcome(OutcomeKind.PROVIDER_ERROR, message=NASTY), place=Place(NASTY, "", "", 1.0))
+    for fragment in (
+        report.answer(prediction, truth=None, truth_from_exif=False),
+        report.answer(failed, truth=None, truth_from_exif=False),
+        report.neighbours(retrieval),
+    ):
+        assert not any(sign in fragment for sign in ("<img", "${", "{{", "`", "\\", "javascript:"))
+        assert "&lt;img" in fragment
+
+
+def test_a_table_links_to_photos_on_the_web_only():
+    assert 'href="https://example.org/1"' in report.neighbours(predicted().retrieval)
+
+
+def test_the_answer_says_how_far_the_evidence_lies():
+    away = Neighbour(0, destination(PARIS, 90, 100), 0.4)
+    text = report.answer(predicted(retrieval=Retrieval((away,), ())), truth=None, truth_from_exif=False)
+    assert "was taken 100 km from here; 0 of the 1 nearest lie within 25 km." in text
+
+
+def test_no_position_is_said_plainly():
+    nothing = predicted(position=None, radius_km=None, method="none", place=None, vote=None)
+    text = report.answer(nothing, truth=None, truth_from_exif=False)
+    assert "No position" in text and "openstreetmap" not in text
+
+
+def test_the_legend_explains_what_is_drawn():
+    assert "true position" not in report.legend(predicted(), None)
+    assert "true position" in report.legend(predicted(), PARIS)
+    assert "the neighbours' vote" in report.legend(predicted(method="lmm", radius_km=None), None)
+
+
+def test_every_stage_has_words(events: Events, provider: OpenAIServer, starter: Locator, tower):
+    stages = []
+    starter.locate(tower, on_stage=stages.append)
+    assert set(stages) <= set(report.STAGES)
+    timings = report.timings(predicted())
+    assert all(words in timings for words in report.STAGES.values())
