@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PHOTOS ?= ../shared/photos
 
-.PHONY: run test lint format starter clean
+.PHONY: run test test-ray lint format starter geoclip clean
 
 run: $(VENV)/run.stamp  ## the page, on http://127.0.0.1:7860
 	$(BIN)/python app.py
 
 test: $(VENV)/dev.stamp $(VENV)/browser.stamp  ## every test, the browser's too
 	$(BIN)/python -m pytest
+
+test-ray: $(VENV)/ray.stamp  ## the embed stage on a cluster of two nodes on this machine, one of which is lost
+	$(BIN)/python -m pytest tests/test_ray_embed.py
 
 lint: $(VENV)/dev.stamp  ## style and types
 	$(BIN)/ruff format --check .
@@ -30,6 +33,10 @@ starter: $(VENV)/run.stamp  ## the gallery in img2loc/starter, from PHOTOS and i
 	  --source 'Openly licensed photos from public repositories, each named in records.parquet' \
 	  --licence "each photo's own, in records.parquet"
 
+geoclip: $(VENV)/run.stamp  ## the planet-scale gallery, in galleries/geoclip: 100,000 places, no photos
+	$(BIN)/python -m index_builder geoclip --out galleries/geoclip
+	@echo 'Start the page on it with: IMG2LOC_GALLERY=galleries/geoclip make run'
+
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
 
@@ -43,6 +50,10 @@ $(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 	$(PIP_INSTALL) --requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/ray.stamp: index_builder/requirements.txt $(VENV)/dev.stamp
+	$(PIP_INSTALL) --requirement index_builder/requirements.txt
 	@touch $@
 
 $(VENV)/browser.stamp: $(VENV)/dev.stamp

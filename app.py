@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
-from img2loc.errors import ConfigError, EncoderError, GalleryError, Img2LocError
-from img2loc.locator import Locator
+from img2loc.errors import ConfigError, Img2LocError
+from img2loc.host import Host
 from img2loc.settings import Settings
 from img2loc.ui import build, launch
 
@@ -18,14 +17,8 @@ def main() -> int:
         The exit status: 1 for a failure, 2 for a setting that is wrong.
     """
     try:
-        settings, notice = Settings.from_env(), ""
-        try:
-            locator = Locator.from_settings(settings)
-        except (GalleryError, EncoderError) as error:
-            notice = f"{error} Until then the starter gallery answers."
-            print(f"app.py: {notice}", file=sys.stderr)
-            locator = Locator.from_settings(replace(settings, gallery="starter", encoder=""))
-        launch(build(locator, settings, notice=notice))
+        settings = Settings.from_env()
+        launch(build(Host(settings), settings))
     except (Img2LocError, OSError) as error:  # OSError: the port is taken
         print(f"app.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

@@ -1,4 +1,4 @@
-"""The command line: python -m img2loc locate PHOTO..."""
+"""The command line: python -m img2loc locate PHOTO..., and evaluate, whose verbs have a package of their own."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from img2loc.api import Result, prediction_json, to_csv, to_geojson
 from img2loc.errors import ConfigError, Img2LocError, PhotoError
-from img2loc.lmm import BACKENDS, LMM, BackendOptions, open_lmm
+from img2loc.evaluation.arguments import add_verb as add_evaluate
+from img2loc.evaluation.cli import evaluate
+from img2loc.lmm import BACKENDS, LMM, open_lmm
+from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
 from img2loc.photo import open_photo
-from img2loc.prompt import DEFAULT_TEMPLATE, check_template
+from img2loc.prompt import TEMPLATES, check_template, template_named
+from img2loc.sampling import check_samples
 from img2loc.settings import Settings
 from img2loc.types import OutcomeKind, Prediction
 
@@ -31,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         settings = Settings.from_env()
-        return locate(_parser(settings).parse_args(argv), settings)
+        arguments = _parser(settings).parse_args(argv)
+        if "evaluate" in arguments:
+            return evaluate(arguments, settings, open_lmm=_open_lmm, read_template=_template)
+        return locate(arguments, settings)
     except Img2LocError as error:
         print(f"img2loc: {error}", file=sys.stderr)
         return 1
@@ -43,6 +51,7 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
     """Say where photos were taken."""
     lmm = _open_lmm(arguments, settings)
     template = _template(arguments.prompt)
+    check_samples(arguments.samples)
     locator = Locator.from_settings(settings)
     results: list[Result] = []
     for path in tqdm(arguments.photos, unit="photo", disable=len(arguments.photos) == 1, file=sys.stderr):
@@ -53,6 +62,7 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
                 nearest=arguments.nearest,
                 farthest=arguments.farthest,
                 template=template,
+                samples=arguments.samples,
             )
         except PhotoError as error:
             result = str(error)
@@ -65,24 +75,27 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _open_lmm(arguments: argparse.Namespace, settings: Settings) -> LMM | None:
+    options = settings.options(arguments.backend, server=arguments.base_url)
+    temperature = vars(arguments).get("temperature")  # a flag of locate only
     return open_lmm(
         arguments.backend,
-        BackendOptions(
-            api_key=settings.openai_api_key,
-            model=arguments.model or settings.openai_model,
-            base_url=arguments.base_url or settings.openai_base_url,
-            timeout_s=settings.timeout_s,
+        replace(
+            options,
+            model=arguments.model or options.model,
+            temperature=options.temperature if temperature is None else temperature,
         ),
     )
 
 
-def _template(path: Path | None) -> str:
-    if path is None:
-        return DEFAULT_TEMPLATE
+def _template(prompt: Path | None) -> str:
+    """Read a template by its name or from a file; the name goes first."""
+    if prompt is None or str(prompt) in TEMPLATES:
+        return template_named(str(prompt or "paper"))
     try:
-        template = path.read_text(encoding="utf-8")
+        template = prompt.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The prompt in {path} can't be read: {error}.") from error
+        names = ", ".join(TEMPLATES)
+        raise ConfigError(f"The prompt in {prompt} can't be read, and it is none of {names}: {error}.") from error
     check_template(template)
     return template
 
@@ -153,8 +166,13 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     verb.add_argument(
         "--backend", choices=BACKENDS, default=settings.backend, help="who answers (default: %(default)s)"
     )
-    verb.add_argument("--model", default="", help="the model's name (default: IMG2LOC_OPENAI_MODEL, or the backend's)")
-    verb.add_argument("--base-url", default="", metavar="URL", help="a server that speaks OpenAI's protocol")
+    verb.add_argument("--model", default="", help="the model's name (default: the configured one, or the backend's)")
+    verb.add_argument(
+        "--base-url",
+        default="",
+        metavar="URL",
+        help=f"a server that speaks OpenAI's protocol: its address, or one of {', '.join(SERVERS)}",
+    )
     verb.add_argument(
         "--nearest",
         type=_count,
@@ -169,11 +187,26 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         metavar="N",
         help="most dissimilar photos in the prompt (default: %(default)s)",
     )
-    verb.add_argument("--prompt", type=Path, metavar="FILE", help="a template with $nearest and $farthest")
+    verb.add_argument(
+        "--prompt",
+        type=Path,
+        default=Path(settings.prompt),
+        metavar="NAME",
+        help=f"{', '.join(TEMPLATES)}, or a file with $nearest and $farthest (default: %(default)s)",
+    )
+    verb.add_argument("--temperature", type=float, metavar="T", help="0 to 2 (default: the provider's own)")
+    verb.add_argument(
+        "--samples",
+        type=_count,
+        default=settings.samples,
+        metavar="N",
+        help="ask the model N times and take the answer in their midst (default: %(default)s)",
+    )
     shape = verb.add_mutually_exclusive_group()
     for name in ("json", "geojson", "csv"):
         shape.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")
     verb.set_defaults(format="text")
+    add_evaluate(verbs, settings)
     return parser
 
 

@@ -14,12 +14,16 @@ from gradio.data_classes import ImageData
 
 from img2loc.api import LocateJson, NeighboursJson, gallery_json, json_schema, prediction_json, retrieval_json
 from img2loc.errors import Img2LocError
+from img2loc.host import Host
 from img2loc.lmm import BACKENDS
-from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
+from img2loc.lmm.servers import SERVERS
+from img2loc.locator import DEFAULT_NEIGHBOURS
+from img2loc.prompt import TEMPLATES
 from img2loc.query import MAX_NEIGHBOURS, Query
 from img2loc.settings import Settings
 
 ERROR_SHOWN_S = 20
+_PROVIDERS = [server.name for server in SERVERS.values() if server.public]
 
 
 class _NoStub(ComponentMeta):
@@ -54,10 +58,9 @@ def shown_errors() -> Iterator[None]:
 class Endpoints:
     """The functions behind the client API."""
 
-    def __init__(self, locator: Locator, settings: Settings) -> None:
-        self._locator = locator
+    def __init__(self, host: Host, settings: Settings) -> None:
+        self._host = host
         self._settings = settings
-        self._gallery = gallery_json(locator.gallery.manifest)
 
     def locate(
         self,
@@ -67,14 +70,17 @@ class Endpoints:
         nearest: int = DEFAULT_NEIGHBOURS,
         farthest: int = DEFAULT_NEIGHBOURS,
         prompt: str = "",
+        base_url: str = "",
         x_openai_api_key: gr.Header | None = None,
+        x_hf_token: gr.Header | None = None,
     ) -> dict[str, Any]:
         """Say where a photo was taken, with the evidence for it."""
         with shown_errors():
-            key = (x_openai_api_key or "").strip()
-            query = Query(photo, backend, model, key, nearest, farthest, prompt)
-            prediction = query.locate(query.photo(), self._locator, self._settings)
-            return {**prediction_json(prediction), "gallery": self._gallery}
+            key = (x_hf_token if backend == "hf" else x_openai_api_key) or ""
+            query = Query(photo, backend, model, key.strip(), nearest, farthest, prompt, base_url)
+            locator = self._host.locator
+            prediction = query.locate(query.photo(), locator, self._settings)
+            return {**prediction_json(prediction), "gallery": gallery_json(locator.gallery.manifest)}
 
     def neighbours(
         self, photo: str | None, nearest: int = DEFAULT_NEIGHBOURS, farthest: int = DEFAULT_NEIGHBOURS
@@ -82,12 +88,14 @@ class Endpoints:
         """Find the photos of the gallery that are most and least similar to a photo."""
         with shown_errors():
             query = Query(photo, nearest=nearest, farthest=farthest)
-            return {**retrieval_json(query.neighbours(query.photo(), self._locator)), "gallery": self._gallery}
+            locator = self._host.locator
+            found = query.neighbours(query.photo(), locator)
+            return {**retrieval_json(found), "gallery": gallery_json(locator.gallery.manifest)}
 
 
-def add_endpoints(locator: Locator, settings: Settings) -> None:
+def add_endpoints(host: Host, settings: Settings) -> None:
     """Add the client API to the Blocks that are being built, without anything to see."""
-    endpoints = Endpoints(locator, settings)
+    endpoints = Endpoints(host, settings)
     count: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": MAX_NEIGHBOURS}
     text: dict[str, Any] = {"type": "string"}
     names: dict[str, Any] = {"enum": list(BACKENDS)}
@@ -97,13 +105,19 @@ def add_endpoints(locator: Locator, settings: Settings) -> None:
         model = Api("", text, "model: empty for the backend's default")
         nearest = Api(DEFAULT_NEIGHBOURS, count, "nearest: how many of the most similar photos")
         farthest = Api(DEFAULT_NEIGHBOURS, count, "farthest: how many of the most dissimilar photos")
-        prompt = Api("", text, "prompt: a template with $nearest and $farthest; empty for the default")
+        prompt = Api(
+            "",
+            text,
+            f"prompt: {', '.join(TEMPLATES)}, or a template with $nearest and $farthest; empty for the default",
+        )
+        base_url = Api("", text, f"base_url: another provider: {', '.join(_PROVIDERS)}; empty for the default")
         gr.Button().click(
             endpoints.locate,
-            [photo, backend, model, nearest, farthest, prompt],
+            [photo, backend, model, nearest, farthest, prompt, base_url],
             Api(None, json_schema(LocateJson), "prediction"),
             api_name="locate",
-            api_description="Say where a photo was taken. A key for the backend goes into the header x-openai-api-key.",
+            api_description="Say where a photo was taken. A key goes into the header x-openai-api-key, "
+            "for the backend hf into x-hf-token.",
         )
         gr.Button().click(
             endpoints.neighbours,

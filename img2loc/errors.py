@@ -3,6 +3,7 @@
     Img2LocError
     ├── ConfigError              a setting, an argument or a backend's name is wrong
     │   └── MissingKeyError      a backend needs a key and has none
+    ├── DataError                a data set, predictions or a journal of the evaluation can't be used
     ├── HubError                 a repository of the Hugging Face Hub can't be had
     ├── PhotoError               the bytes are no photo that can be used
     ├── EncoderError             the image encoder can't be loaded or doesn't fit
@@ -13,6 +14,8 @@
         ├── LMMQuotaError        the account has no credit left
         ├── LMMRateLimitError    too many requests
         ├── LMMTimeoutError      no reply in time
+        ├── LMMCancelledError    whoever asked has left
+        ├── LMMServerError       the provider has a fault of its own
         └── LMMUnreachableError  no connection
 
 A message is one sentence or two: what is wrong, where, and what to do next. It never holds a key.
@@ -29,6 +32,10 @@ class ConfigError(Img2LocError):
 
 class MissingKeyError(ConfigError):
     """A backend needs a key and has none."""
+
+
+class DataError(Img2LocError):
+    """A data set, predictions or a journal of the evaluation can't be used."""
 
 
 class HubError(Img2LocError):
@@ -52,7 +59,16 @@ class GalleryMismatchError(GalleryError):
 
 
 class LMMError(Img2LocError):
-    """A large multimodal model gave no reply."""
+    """A large multimodal model gave no reply.
+
+    Args:
+        message: What a person should know.
+        retry_after_s: How long the provider asks to wait before the next request; None where it says nothing.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class LMMAuthError(LMMError):
@@ -69,6 +85,14 @@ class LMMRateLimitError(LMMError):
 
 class LMMTimeoutError(LMMError):
     """The model did not reply in time."""
+
+
+class LMMCancelledError(LMMError):
+    """Whoever asked has left before the reply came."""
+
+
+class LMMServerError(LMMError):
+    """The provider has a fault of its own."""
 
 
 class LMMUnreachableError(LMMError):

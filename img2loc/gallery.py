@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from img2loc.encoder import Encoder, EncoderSpec
 from img2loc.errors import GalleryError, GalleryMismatchError, HubError
-from img2loc.hub import fetch, split_revision
+from img2loc.hub import OnBytes, fetch, ignore_bytes, split_revision
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Retrieval
 
 SCHEMA_VERSION = 1
@@ -46,6 +46,8 @@ class Manifest:
         recall: Measured share of the true 16 neighbours found, for "nearest" and "farthest".
         files: Each file's sha256 and size in bytes.
         bfloat16_keeps_neighbours: The builder embedded its sample in bfloat16 too and every neighbour stayed the same.
+        search: How an approximate index is to be searched, as its recall was measured: "k_factor" (candidates of the
+            codes for each neighbour, compared exactly) and "nprobe" (cells looked into); empty for the index's own way.
         schema_version: Of this format.
     """
 
@@ -60,6 +62,7 @@ class Manifest:
     recall: dict[str, float]
     files: dict[str, dict[str, Any]]
     bfloat16_keeps_neighbours: bool = False
+    search: dict[str, int] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -117,21 +120,23 @@ class Gallery:
         queries = [query] * (nearest > 0) + [-query] * (farthest > 0)
         if not queries:
             return Retrieval((), ())
-        similarities, rows = self._index.search(np.stack(queries), max(nearest, farthest))
+        similarities, rows = self._index.search(
+            np.stack(queries), max(nearest, farthest), params=search_parameters(self._index, self.manifest.search)
+        )
         near = self._neighbours(rows[0][:nearest], similarities[0]) if nearest else ()
         far = self._neighbours(rows[-1][:farthest], -similarities[-1]) if farthest else ()
         return Retrieval(near, far)
 
     def _neighbours(self, rows: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32]) -> tuple[Neighbour, ...]:
         found = [int(row) for row in rows if row >= 0]  # an approximate index fills up with -1
-        photos = self._photos(found)
+        photos = self.records(found)
         return tuple(
             Neighbour(row, _latlon(self._positions[row]), float(np.clip(similarity, -1, 1)), photos.get(row))
             for row, similarity in zip(found, similarities, strict=False)
         )
 
-    def _photos(self, rows: list[int]) -> dict[int, PhotoRecord]:
-        """The records of some rows, read from just the row groups that hold them."""
+    def records(self, rows: list[int]) -> dict[int, PhotoRecord]:
+        """The records of some rows, read from just the row groups that hold them; empty where none are kept."""
         if self._records is None or not rows:
             return {}
         import pyarrow.parquet as pq  # noqa: PLC0415
@@ -171,16 +176,43 @@ class Gallery:
         return self.folder / HEAD if HEAD in self.manifest.files else None
 
 
+def search_parameters(index: Any, search: dict[str, int]) -> Any:  # noqa: ANN401 - FAISS has no types
+    """A manifest's search settings as FAISS takes them.
+
+    Args:
+        index: The index they are for.
+        search: See Manifest.
+
+    Returns:
+        FAISS's object; None for the index's own way.
+    """
+    import faiss  # noqa: PLC0415
+
+    if not search:
+        return None
+    refined = isinstance(index, faiss.IndexRefine)
+    inner = faiss.downcast_index(index.base_index) if refined else index
+    cells: Any = None
+    if isinstance(inner, faiss.IndexIVF):
+        cells = faiss.SearchParametersIVF(nprobe=search["nprobe"])  # type: ignore[call-arg]
+    if not refined:
+        return cells
+    return faiss.IndexRefineSearchParameters(  # type: ignore[call-arg]
+        k_factor=search["k_factor"], base_index_params=cells
+    )
+
+
 def _latlon(row: npt.NDArray[np.float32]) -> LatLon:
     # float32 keeps about seven digits; more would pretend to know metres that are not there.
     return LatLon(round(float(row[0]), 5), round(float(row[1]), 5))
 
 
-def open_gallery(name: str) -> Gallery:
+def open_gallery(name: str, *, on_bytes: OnBytes = ignore_bytes) -> Gallery:
     """Open a gallery, checked against its manifest.
 
     Args:
         name: "starter", a folder, or a Hub repo as owner/name[@revision].
+        on_bytes: Called with the number of bytes received so far while it is pulled.
 
     Raises:
         GalleryError: It is missing, torn, tampered with, or the Hub can't be reached.
@@ -189,7 +221,7 @@ def open_gallery(name: str) -> Gallery:
     if not folder.is_dir():
         try:
             repo, revision = split_revision(name)
-            folder = fetch(repo, revision, (MANIFEST, *REQUIRED_FILES, *OPTIONAL_FILES))
+            folder = fetch(repo, revision, (MANIFEST, *REQUIRED_FILES, *OPTIONAL_FILES), on_bytes=on_bytes)
         except HubError as error:
             raise GalleryError(
                 f"The gallery {name!r} can't be opened: {error}. "

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from img2loc.errors import HubError
 
 REACH_TIMEOUT_S = 10.0
+
+OnBytes = Callable[[int], None]
 _REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
@@ -24,7 +27,11 @@ def split_revision(name: str) -> tuple[str, str | None]:
     return repo, revision or None
 
 
-def fetch(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+def ignore_bytes(received_bytes: int) -> None:
+    """What fetch does with its progress unless it is told otherwise."""
+
+
+def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes: OnBytes = ignore_bytes) -> Path:
     """Bring files of a Hub model repo to this machine.
 
     The Hub is asked first for the commit, with a short time-out: its client would retry for half a minute a file.
@@ -33,6 +40,7 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
         repo: owner/name.
         revision: Commit, tag or branch; None for the main branch.
         patterns: Which files, as shell patterns.
+        on_bytes: Called now and then with the number of bytes received so far.
 
     Returns:
         A folder of the cache, named by the commit.
@@ -49,7 +57,9 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
 
     try:
         commit = HfApi().model_info(repo, revision=revision, timeout=REACH_TIMEOUT_S).sha
-        return Path(snapshot_download(repo, revision=commit, allow_patterns=list(patterns)))
+        return Path(
+            snapshot_download(repo, revision=commit, allow_patterns=list(patterns), tqdm_class=_reporting(on_bytes))
+        )
     except RevisionNotFoundError:
         raise HubError(f"the Hub repository {repo} has no revision {revision!r}") from None
     except RepositoryNotFoundError:
@@ -63,3 +73,22 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
             raise HubError(
                 f"{repo} is not in the cache and the Hub can't be reached ({type(error).__name__})"
             ) from error
+
+
+def _reporting(on_bytes: OnBytes) -> Any:  # noqa: ANN401 - tqdm has no types
+    """The client's own progress bar, which also tells us what has arrived."""
+    from huggingface_hub.utils.tqdm import tqdm  # noqa: PLC0415
+
+    class Reporting(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - tqdm's own
+            # Kept here, since a bar that is not drawn, as in a log, keeps nothing itself.
+            self.counts_bytes, self.received_bytes = options.get("unit") == "B", 0
+            super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> None:
+            if self.counts_bytes:  # others count files
+                self.received_bytes += int(n or 0)
+                on_bytes(self.received_bytes)
+            super().update(n)
+
+    return Reporting

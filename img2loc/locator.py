@@ -7,21 +7,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from img2loc import answer, prompt
+import numpy as np
+import numpy.typing as npt
+
+from img2loc import prompt
 from img2loc.encoder import Encoder, cpu_has_bfloat16, open_encoder
 from img2loc.errors import ConfigError
 from img2loc.gallery import Gallery, Manifest, open_gallery
 from img2loc.geo import nearest_place
+from img2loc.hub import OnBytes, ignore_bytes
 from img2loc.lmm import LMM
 from img2loc.photo import Photo
+from img2loc.sampling import ask_often
 from img2loc.settings import Settings
-from img2loc.types import LatLon, Prediction, Retrieval
+from img2loc.types import LatLon, Neighbour, Prediction, Retrieval
 from img2loc.vote import vote
 
 DEFAULT_NEIGHBOURS = 16  # each way, as in the authors' own app
 VOTE_NEIGHBOURS = 16  # the vote never uses fewer, so that it is there when a prompt is sent without neighbours
+# With some neighbours left out, the search begins with this many more and goes on to at most so many: FAISS finds no
+# more on a GPU.
+SPARE_NEIGHBOURS = 48
+MAX_SEARCHED = 2048
 
 OnStage = Callable[[str], None]
+Exclude = Callable[[Neighbour], bool]
 
 
 class Locator:
@@ -33,15 +43,19 @@ class Locator:
         self.gallery = gallery
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Locator:
+    def from_settings(cls, settings: Settings, *, on_bytes: OnBytes = ignore_bytes) -> Locator:
         """Open the gallery that the settings name, and the encoder that it was made with.
+
+        Args:
+            settings: Which gallery, and how the encoder runs.
+            on_bytes: Called with the number of bytes received so far while the gallery is pulled.
 
         Raises:
             ConfigError: The gallery's encoder came from a folder and the settings don't say where that is.
             GalleryError: The gallery can't be had, is torn, or doesn't fit the encoder.
             EncoderError: The encoder can't be had or loaded.
         """
-        gallery = open_gallery(settings.gallery)
+        gallery = open_gallery(settings.gallery, on_bytes=on_bytes)
         encoder = open_encoder(
             settings.encoder or _encoder_source(gallery.manifest),
             head=gallery.head,
@@ -69,6 +83,8 @@ class Locator:
         nearest: int = DEFAULT_NEIGHBOURS,
         farthest: int = DEFAULT_NEIGHBOURS,
         template: str = prompt.DEFAULT_TEMPLATE,
+        samples: int = 1,
+        exclude: Exclude | None = None,
         on_stage: OnStage = lambda stage: None,
     ) -> Prediction:
         """Say where a photo was taken.
@@ -79,6 +95,8 @@ class Locator:
             nearest: How many of the most similar photos go into the prompt.
             farthest: How many of the most dissimilar.
             template: The prompt's text, with prompt.py's placeholders.
+            samples: How often the model is asked; the answer is the one that the others lie closest to.
+            exclude: Says which neighbours are left out, before any are counted; for evaluation.
             on_stage: Called with each stage's name as it begins.
 
         Returns:
@@ -100,7 +118,7 @@ class Locator:
         with stage("embed"):
             embedding = self.encoder.embed([photo.image])[0]
         with stage("search"):
-            found = self.gallery.search(embedding, max(nearest, VOTE_NEIGHBOURS), farthest)
+            found = self._search(embedding, max(nearest, VOTE_NEIGHBOURS), farthest, exclude)
             retrieval = Retrieval(found.nearest[:nearest], found.farthest)
         with stage("vote"):
             voted = vote(found.nearest)
@@ -108,7 +126,7 @@ class Locator:
         if lmm is not None:
             with stage("ask"):
                 text = prompt.render(template, retrieval)
-                outcome = answer.ask(lmm, text, photo.to_jpeg())
+                outcome = ask_often(lmm, text, photo.to_jpeg(), samples=samples)
         with stage("place"):
             position: LatLon | None = None
             method: Literal["lmm", "vote", "none"] = "none"
@@ -128,6 +146,22 @@ class Locator:
             outcome=outcome,
             timings=tuple(timings),
         )
+
+    def _search(
+        self, embedding: npt.NDArray[np.float32], nearest: int, farthest: int, exclude: Exclude | None
+    ) -> Retrieval:
+        """Search, and search wider where some are left out; fewer come back where the gallery has no more to give."""
+        if exclude is None:
+            return self.gallery.search(embedding, nearest, farthest)
+        end = min(MAX_SEARCHED, self.gallery.manifest.count)
+        wide = min(max(nearest, farthest) + SPARE_NEIGHBOURS, end)
+        while True:
+            found = self.gallery.search(embedding, wide if nearest else 0, wide if farthest else 0)
+            near = [neighbour for neighbour in found.nearest if not exclude(neighbour)]
+            far = [neighbour for neighbour in found.farthest if not exclude(neighbour)]
+            if wide == end or (len(near) >= nearest and len(far) >= farthest):
+                return Retrieval(tuple(near[:nearest]), tuple(far[:farthest]))
+            wide = min(4 * wide, end)
 
 
 def _encoder_source(manifest: Manifest) -> str:

@@ -92,6 +92,27 @@ def open_photo(source: bytes | Image.Image) -> Photo:
         raise PhotoError(f"The picture is damaged and can't be read ({type(error).__name__}).") from error
 
 
+def exif_position(source: bytes) -> LatLon | None:
+    """The position that a file's EXIF claims, read without decoding its pixels; for building galleries.
+
+    Args:
+        source: A file's bytes.
+
+    Returns:
+        The position; None where there is none, or it makes no sense.
+
+    Raises:
+        PhotoError: The bytes are no picture of a known format.
+    """
+    try:
+        if source[4:8] == b"ftyp" and source[8:12] in _HEIC_BRANDS:
+            return _exif_position(_open_heic(source))
+        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
+            return _exif_position(image)
+    except Exception as error:  # whatever a reader trips over in damaged bytes
+        raise PhotoError(f"This is no picture that can be read ({type(error).__name__}).") from error
+
+
 def _open_heic(source: bytes) -> Image.Image:
     import pi_heif  # noqa: PLC0415 - a native library that only HEIC photos need
 
@@ -103,9 +124,7 @@ def _open_heic(source: bytes) -> Image.Image:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise PhotoError(
-            f"The picture has {width} x {height} pixels; at most {MAX_PIXELS // 10**6} million are taken."
-        )
+        raise PhotoError(f"The picture has {width} x {height} pixels; at most {MAX_PIXELS // 10**6} million are taken.")
     if min(width, height) < MIN_SIDE_PX:
         raise PhotoError(f"The picture has {width} x {height} pixels; at least {MIN_SIDE_PX} a side are needed.")
     if max(width, height) > MAX_ASPECT * min(width, height):

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from string import Template
 from typing import Final
 
 from img2loc.errors import ConfigError
+from img2loc.geo import haversine_km, nearest_place
 from img2loc.types import Neighbour, Retrieval
 
-# Two placeholders, $nearest and $farthest, each on a line of its own (see render). No example coordinates: some models
-# echo a template's numbers as their answer in a third to more than half of their replies.
-# Source: paper, section 3.2: both sets of coordinates are appended to the text as anchors.
-DEFAULT_TEMPLATE: Final = """\
-You are an expert in geolocation who can tell from a single photo where on Earth it was taken.
-Guess where this photo was taken, as precisely as you can. Always commit to one position, however unsure you are.
-For your reference, these are the coordinates (latitude, longitude) of places that look similar: $nearest
-And these are the coordinates of places that look dissimilar, which the answer should be far away from: $farthest
-Answer with one JSON object and nothing else. Its keys are "latitude" and "longitude" (numbers in decimal degrees, \
-negative in the south and in the west), "place" (the name of the place) and "reasoning" (one or two sentences on what \
-you see in the photo that decided it)."""
+# Each is a text in prompts/, for people to read: what it is for. No text holds a number: some models echo a template's
+# numbers as their answer in a third to more than half of their replies.
+TEMPLATES: Final = {
+    "paper": "As in the paper: both lists of coordinates",
+    "numbered": "Numbered lists with places, similarities and distances",
+    "g3": "In the manner of G3: pairs of numbers, JSON without reasons",
+    "zero-shot": "Zero-shot: the photo alone, without neighbours",
+}
+SAME_PLACE_KM: Final = 1.0  # photos this close are one place with a count, in the numbered lists
 
 REPAIR: Final = (
     "No position could be read from that reply. Answer again with one JSON object and nothing else: "
@@ -41,39 +43,77 @@ ANSWER_SCHEMA: Final[dict[str, object]] = {
     "additionalProperties": False,
 }
 
-_LISTS = ("nearest", "farthest")
 _NONE = "none"
+
+
+@cache
+def template_named(name: str) -> str:
+    """Read one of the templates that come with the code.
+
+    Args:
+        name: Its exact name, a key of TEMPLATES.
+
+    Raises:
+        ConfigError: There is none of that name; the message lists those that are.
+    """
+    if name not in TEMPLATES:
+        raise ConfigError(f"There is no prompt {name!r}; choose one of: {', '.join(TEMPLATES)}.")
+    return (resources.files("img2loc") / "prompts" / f"{name}.txt").read_text("utf-8").strip()
+
+
+# Source: paper, section 3.2: both sets of coordinates are appended to the text as anchors.
+DEFAULT_TEMPLATE: Final = template_named("paper")
+
+
+def chosen_template(text: str) -> str:
+    """Take a template's name, or a template itself.
+
+    Args:
+        text: A key of TEMPLATES; or the words of a prompt; or nothing, for the default.
+
+    Raises:
+        ConfigError: It is one word and no template's name, or a template that check_template refuses.
+    """
+    text = text.strip()
+    if not text:
+        return DEFAULT_TEMPLATE
+    if text in TEMPLATES or (len(text.split()) == 1 and "$" not in text):
+        return template_named(text)
+    check_template(text)
+    return text
 
 
 def check_template(template: str) -> None:
     """Check that a prompt's template can be filled in.
 
     Args:
-        template: Text with the placeholders $nearest and $farthest; '$$' stands for a dollar.
+        template: Text with placeholders for the nearest and for the farthest neighbours, each as $nearest (coordinates
+            on one line), $nearest_list (a numbered list that begins on the next line) or $nearest_pairs (JSON), and
+            likewise $farthest; or without any, for zero-shot. '$$' stands for a dollar.
 
     Raises:
-        ConfigError: A placeholder is missing or unknown, or a '$' begins none.
+        ConfigError: A placeholder is unknown, or stands for one kind of neighbours only, or a '$' begins none.
     """
     parsed = Template(template)
     if not parsed.is_valid():
         raise ConfigError("The prompt has a '$' that begins no placeholder; write '$$' where a dollar is meant.")
     names = parsed.get_identifiers()
-    unknown = [f"${name}" for name in names if name not in _LISTS]
+    unknown = [f"${name}" for name in names if name not in _FORMS]
     if unknown:
         raise ConfigError(
             f"The prompt has the unknown placeholder {', '.join(unknown)}; only $nearest and $farthest are filled in, "
-            "and a dollar is written '$$'."
+            "alone or with _list or _pairs after them, and a dollar is written '$$'."
         )
-    missing = [f"${name}" for name in _LISTS if name not in names]
-    if missing:
+    missing = [f"${kind}" for kind in _KINDS if not any(name.startswith(kind) for name in names)]
+    if names and missing:
         raise ConfigError(
-            f"The prompt lacks {' and '.join(missing)}; it needs both $nearest and $farthest, "
-            "where the coordinates of the similar and the dissimilar places belong."
+            f"The prompt lacks {missing[0]}; it needs both $nearest and $farthest, where the similar and the "
+            "dissimilar places belong, or neither, to ask without neighbours."
         )
 
 
 def render(template: str, retrieval: Retrieval) -> str:
-    """Fill the neighbours' coordinates into a template.
+    """Fill the neighbours into a template.
 
     A line whose lists are all empty is left out, so that switching a list off also takes away the words about it.
     An empty list that shares its line with a full one reads "none"; so does every list where no line would be left.
@@ -83,13 +123,18 @@ def render(template: str, retrieval: Retrieval) -> str:
         retrieval: The neighbours, in rank order; either list may be empty.
 
     Returns:
-        The prompt, with each list as "(lat, lon), (lat, lon), ..." in degrees with 5 decimals (about a metre).
+        The prompt. Coordinates are in degrees with 5 decimals (about a metre).
 
     Raises:
-        ConfigError: The template has a missing or unknown placeholder.
+        ConfigError: check_template refuses the template.
     """
     check_template(template)
-    values = {"nearest": _coordinates(retrieval.nearest), "farthest": _coordinates(retrieval.farthest)}
+    asked = set(Template(template).get_identifiers())
+    values = {}
+    for name in asked:
+        kind, form = _FORMS[name]
+        neighbours = retrieval.nearest if kind == "nearest" else retrieval.farthest
+        values[name] = form(neighbours) if neighbours else ""
     lines = [Template(line) for line in template.split("\n")]
     kept = [line for line in lines if not (names := line.get_identifiers()) or any(values[name] for name in names)]
     filled = {name: value or _NONE for name, value in values.items()}
@@ -97,5 +142,64 @@ def render(template: str, retrieval: Retrieval) -> str:
     return text or Template(template).substitute(filled).strip()
 
 
-def _coordinates(neighbours: Iterable[Neighbour]) -> str:
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Neighbours that lie so close together that they are one place.
+
+    Args:
+        first: The one of best rank.
+        count: How many there are.
+    """
+
+    first: Neighbour
+    count: int
+
+
+def spots(neighbours: Sequence[Neighbour]) -> list[Spot]:
+    """Put neighbours within SAME_PLACE_KM of a better-ranked one together with it.
+
+    Args:
+        neighbours: In rank order.
+
+    Returns:
+        The places, in the order of their first neighbours.
+    """
+    found: list[Spot] = []
+    for neighbour in neighbours:
+        for number, spot in enumerate(found):
+            if haversine_km(spot.first.position, neighbour.position) <= SAME_PLACE_KM:
+                found[number] = Spot(spot.first, spot.count + 1)
+                break
+        else:
+            found.append(Spot(neighbour, 1))
+    return found
+
+
+def _coordinates(neighbours: Sequence[Neighbour]) -> str:
     return ", ".join(f"({neighbour.position})" for neighbour in neighbours)
+
+
+def _pairs(neighbours: Sequence[Neighbour]) -> str:
+    return "[" + ", ".join(f"[{neighbour.position}]" for neighbour in neighbours) + "]"
+
+
+def _numbered(neighbours: Sequence[Neighbour]) -> str:
+    """A line a place; distances are from the list's first."""
+    lines = []
+    for number, spot in enumerate(spots(neighbours), start=1):
+        position = spot.first.position
+        facts = [f"similarity {spot.first.similarity:.2f}"]
+        if number > 1:
+            facts.append(f"{haversine_km(neighbours[0].position, position):,.0f} km from number 1")
+        if spot.count > 1:
+            facts.append(f"{spot.count} photos")
+        lines.append(f"{number}. {position} ({nearest_place(position)}): {', '.join(facts)}")
+    return "\n" + "\n".join(lines)
+
+
+_KINDS = ("nearest", "farthest")
+_FORMS: dict[str, tuple[str, Callable[[Sequence[Neighbour]], str]]] = {
+    f"{kind}{ending}": (kind, form)
+    for kind in _KINDS
+    for ending, form in (("", _coordinates), ("_list", _numbered), ("_pairs", _pairs))
+}

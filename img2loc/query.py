@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from img2loc.coordinates import read_coordinates
 from img2loc.errors import ConfigError, PhotoError
-from img2loc.lmm import BackendOptions, open_lmm
+from img2loc.lmm import BackendOptions, backend_named, open_lmm
+from img2loc.lmm.servers import server_named
 from img2loc.locator import Locator, OnStage
 from img2loc.photo import MAX_BYTES, Photo, open_photo
-from img2loc.prompt import DEFAULT_TEMPLATE
+from img2loc.prompt import chosen_template
 from img2loc.settings import Settings
 from img2loc.types import LatLon, Prediction, Retrieval
 
@@ -31,7 +33,10 @@ class Query:
         api_key: The visitor's own key; empty for the operator's, if there is one.
         nearest: How many of the most similar photos, 0 to MAX_NEIGHBOURS.
         farthest: How many of the most dissimilar, 0 to MAX_NEIGHBOURS.
-        prompt: Its template; empty for the default.
+        prompt: A template's name, or a template; empty for the operator's choice.
+        base_url: A server to ask instead of the operator's: a provider's name in lmm/servers.py, or, where the operator
+            allows it, an address.
+        cancel: Set when nobody waits for the answer any more.
 
     Raises:
         ConfigError: A count or the key can't be one.
@@ -44,13 +49,15 @@ class Query:
     nearest: int = 16
     farthest: int = 16
     prompt: str = ""
+    base_url: str = ""
+    cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("nearest", "farthest"):
             count = getattr(self, name)
             if not isinstance(count, int) or not 0 <= count <= MAX_NEIGHBOURS:
                 raise ConfigError(f"{name} is {count!r}; it must be a whole number from 0 to {MAX_NEIGHBOURS}.")
-        for name in ("backend", "model", "prompt"):
+        for name in ("backend", "model", "prompt", "base_url"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} must be a text.")
         check_key(self.api_key)
@@ -77,23 +84,41 @@ class Query:
         Raises:
             ConfigError: The backend, its key or the template can't be used.
         """
-        lmm = open_lmm(
-            self.backend,
-            BackendOptions(
-                api_key=self.api_key or settings.openai_api_key,
-                model=self.model.strip() or settings.openai_model,
-                base_url=settings.openai_base_url,
-                timeout_s=settings.timeout_s,
-            ),
-        )
+        template = chosen_template(self.prompt or settings.prompt)
         return locator.locate(
             photo,
-            lmm=lmm,
+            lmm=open_lmm(self.backend, self.options(settings)),
             nearest=self.nearest,
             farthest=self.farthest,
-            template=self.prompt.strip() or DEFAULT_TEMPLATE,
+            template=template,
+            samples=settings.samples,
             on_stage=on_stage,
         )
+
+    def options(self, settings: Settings) -> BackendOptions:
+        """Join what is asked with what the operator has set.
+
+        Raises:
+            ConfigError: It asks for a server or a model that is the operator's to choose.
+        """
+        model, server = self.model.strip(), self.base_url.strip()
+        own = settings.options(self.backend)
+        if server:
+            if not (server_named(server).public or settings.allow_base_url):
+                raise ConfigError(
+                    "This site asks no server by its address; choose one of its providers, "
+                    "or run Img2Loc yourself (its operator may set IMG2LOC_ALLOW_BASE_URL)."
+                )
+            settings.options(self.backend, server=server)  # refuses a backend that asks no server
+            own = replace(own, base_url=server, api_key="", model="")  # the operator's key is for the operator's server
+        if backend_named(self.backend).runs_here:
+            if not settings.llava_model:
+                raise ConfigError(
+                    "No model runs on this machine; choose another backend (its operator may set IMG2LOC_LLAVA_MODEL)."
+                )
+            if model not in ("", settings.llava_model):
+                raise ConfigError(f"Only {settings.llava_model} runs on this machine; leave the model's name out.")
+        return replace(own, api_key=self.api_key or own.api_key, model=model or own.model, cancel=self.cancel)
 
     def neighbours(self, photo: Photo, locator: Locator) -> Retrieval:
         """Find the photo's neighbours."""

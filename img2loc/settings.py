@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 
 from img2loc.errors import ConfigError
-from img2loc.lmm import BACKENDS
+from img2loc.lmm import BACKENDS, BackendOptions, backend_named
+from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.prompt import TEMPLATES
+from img2loc.sampling import check_samples
 
 PREFIX = "IMG2LOC_"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+KEYS = ("openai_api_key", "hf_token", "server_keys")  # these come from the providers' own variables
+_YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +28,20 @@ class Settings:
         encoder: Overrides where the gallery's encoder is loaded from: "lite0", a Hub repo or a folder.
         backend: The backend chosen at first.
         openai_model: The model asked for at first; empty for the backend's default.
-        openai_base_url: A server that speaks OpenAI's protocol; empty for OpenAI itself.
-        timeout_s: Seconds to wait for one reply of a model.
+        openai_base_url: A server that speaks OpenAI's protocol: its address, or its name in lmm/servers.py; empty for
+            OpenAI itself.
+        hf_model: The model that Hugging Face is asked for at first; empty for the backend's default.
+        llava_model: The model that runs on this machine; empty offers none to visitors.
+        allow_base_url: Whether visitors may name servers by address. They could then reach whatever this machine can.
+        prompt: The prompt's template at first: a name in img2loc/prompts.
+        temperature: How freely a model words its reply; None for the provider's own default.
+        samples: How often a model is asked; the answer is the one that the others lie closest to.
+        timeout_s: Seconds to wait for one reply of a model, retries included.
         device: Where the encoder runs: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: The encoder's number format: "auto", "float32", "bfloat16", "float16".
         openai_api_key: The operator's own key, from OPENAI_API_KEY; used for whoever brings none.
+        hf_token: Likewise, from HF_TOKEN; never on a Space, where it is there for the gallery and visitors sign in.
+        server_keys: Likewise, of the other servers, by the names of their variables.
     """
 
     gallery: str = "starter"
@@ -35,10 +49,18 @@ class Settings:
     backend: str = "vote"
     openai_model: str = ""
     openai_base_url: str = ""
+    hf_model: str = ""
+    llava_model: str = ""
+    allow_base_url: bool = False
+    prompt: str = "paper"
+    temperature: float | None = None
+    samples: int = 1
     timeout_s: float = 60.0
     device: str = "auto"
     dtype: str = "auto"
     openai_api_key: str = field(default="", repr=False)
+    hf_token: str = field(default="", repr=False)
+    server_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -47,6 +69,14 @@ class Settings:
             raise ConfigError(f"{PREFIX}DTYPE is {self.dtype!r}; it must be one of: {', '.join(DTYPES)}.")
         if not 0 < self.timeout_s <= 3600:
             raise ConfigError(f"{PREFIX}TIMEOUT_S is {self.timeout_s}; it must be a number of seconds up to 3600.")
+        if self.prompt not in TEMPLATES:
+            raise ConfigError(f"{PREFIX}PROMPT is {self.prompt!r}; it must be one of: {', '.join(TEMPLATES)}.")
+        try:
+            check_samples(self.samples)
+            BackendOptions(temperature=self.temperature)
+            server_named(self.openai_base_url)
+        except ConfigError as error:
+            raise ConfigError(f"A variable {PREFIX}... has a value that can't be used. {error}") from None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -62,8 +92,8 @@ class Settings:
             ConfigError: A variable of ours is unknown or has a value that can't be used.
         """
         env = os.environ if env is None else env
-        known = {PREFIX + item.name.upper(): item.name for item in fields(cls) if item.name != "openai_api_key"}
-        values: dict[str, str | float] = {}
+        known = {PREFIX + item.name.upper(): item.name for item in fields(cls) if item.name not in KEYS}
+        values: dict[str, object] = {}
         for variable, value in env.items():
             if not variable.startswith(PREFIX) or not value.strip():
                 continue
@@ -72,9 +102,61 @@ class Settings:
                 hint = f"did you mean {close[0]}?" if close else f"the known ones are {', '.join(known)}."
                 raise ConfigError(f"{variable} is no setting of Img2Loc; {hint}")
             values[known[variable]] = value.strip()
-        if "timeout_s" in values:
-            try:
-                values["timeout_s"] = float(values["timeout_s"])
-            except ValueError:
-                raise ConfigError(f"{PREFIX}TIMEOUT_S is {values['timeout_s']!r}; it must be a number.") from None
-        return cls(openai_api_key=env.get("OPENAI_API_KEY", "").strip(), **values)  # type: ignore[arg-type]
+        for name, read, kind in _NOT_TEXT:
+            if name in values:
+                try:
+                    values[name] = read(str(values[name]))
+                except (ValueError, KeyError):
+                    raise ConfigError(f"{PREFIX}{name.upper()} is {values[name]!r}; it must be {kind}.") from None
+        return cls(
+            openai_api_key=env.get("OPENAI_API_KEY", "").strip(),
+            hf_token="" if env.get("SPACE_ID") else env.get("HF_TOKEN", "").strip(),
+            server_keys={name: key for name in _SERVER_VARIABLES if (key := env.get(name, "").strip())},
+            **values,  # type: ignore[arg-type]
+        )
+
+    def options(self, backend: str, *, server: str = "") -> BackendOptions:
+        """Put together what the operator has set for a backend, a key included.
+
+        Args:
+            backend: Its exact name.
+            server: A server to ask instead of the configured one. A provider in lmm/servers.py gets the key from its
+                own variable and no other; an address gets OPENAI_API_KEY, so it must be the operator's own choice.
+
+        Raises:
+            ConfigError: There is no such backend or server, or the backend asks no server.
+        """
+        chosen = backend_named(backend)
+        if server and not chosen.takes_base_url:
+            raise ConfigError(f"The backend {backend!r} asks no server; leave the address out.")
+        key = model = ""
+        match chosen.name:
+            case "openai":
+                found = server_named(server or self.openai_base_url)
+                by_address = found.name not in SERVERS
+                model = "" if server and not by_address else self.openai_model
+                if found.name == "openai" or by_address:
+                    key = self.openai_api_key
+                else:
+                    key = self.server_keys.get(found.key_variable, "")
+                server = server or self.openai_base_url
+            case "hf":
+                key, model = self.hf_token, self.hf_model
+            case "llava":
+                model = self.llava_model
+        return BackendOptions(
+            api_key=key, model=model, base_url=server, timeout_s=self.timeout_s, temperature=self.temperature
+        )
+
+
+def _yes_or_no(text: str) -> bool:
+    return _YES_NO[text.lower()]
+
+
+_NOT_TEXT: tuple[tuple[str, Callable[[str], object], str], ...] = (
+    ("timeout_s", float, "a number"),
+    ("temperature", float, "a number"),
+    ("samples", int, "a whole number"),
+    ("allow_base_url", _yes_or_no, "yes or no"),
+)
+_SERVER_VARIABLES = [item.key_variable for item in SERVERS.values() if item.key_variable and item.name != "openai"]

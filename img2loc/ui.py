@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 
 import gradio as gr
@@ -9,16 +10,19 @@ import gradio as gr
 from img2loc import report
 from img2loc.endpoints import PhotoInput, add_endpoints
 from img2loc.events import Events, Shown
+from img2loc.host import Host
 from img2loc.lmm import BACKENDS, backend_named
-from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
+from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.locator import DEFAULT_NEIGHBOURS
 from img2loc.photo import MAX_BYTES
-from img2loc.prompt import DEFAULT_TEMPLATE
+from img2loc.prompt import TEMPLATES, template_named
 from img2loc.query import MAX_NEIGHBOURS
 from img2loc.settings import Settings
 
 KEY_KEPT_S = 3600
 UPLOADS_KEPT_S = 3600
 SWEEP_EVERY_S = 600
+BANNER_EVERY_S = 2  # while the gallery is on its way
 
 _COPY_JS = """
 element.addEventListener("click", async (event) => {
@@ -38,28 +42,29 @@ _SCROLL_JS = """() => {
 }"""
 
 
-def build(locator: Locator, settings: Settings, *, notice: str = "") -> gr.Blocks:
+def build(host: Host, settings: Settings) -> gr.Blocks:
     """Build the page and the client API.
 
     Args:
-        locator: What answers.
+        host: Who answers.
         settings: The operator's choices.
-        notice: What went wrong at start, for the banner.
 
     Returns:
         The page, ready for `launch`.
     """
-    events = Events(locator, settings)
+    events = Events(host, settings)
     first = backend_named(settings.backend)
-    first_model = settings.openai_model or next(iter(first.models or BACKENDS["openai"].models))
+    first_model = settings.options(first.name).model or next(iter(first.models or BACKENDS["openai"].models))
+    hint = "Optional: the operator has set one for OpenAI" if settings.openai_api_key else "Kept for the session"
+    providers = [(item.label, item.name) for item in SERVERS.values() if item.public and item.base_url]
     demo = gr.Blocks(title="Img2Loc", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, UPLOADS_KEPT_S))
     with demo:
-        add_endpoints(locator, settings)  # first, for their names: an event of the page would take /locate
+        add_endpoints(host, settings)  # first, for their names: an event of the page would take /locate
         gr.HTML(
-            "<h1>Img2Loc</h1><p>Where was this photo taken? The answer comes with the photos it rests on.</p>"
-            + report.banner(locator.gallery.manifest, notice),
+            "<h1>Img2Loc</h1><p>Where was this photo taken? The answer comes with the photos it rests on.</p>",
             elem_id="head",
         )
+        banner = gr.HTML(events.banner(), elem_id="banner")
         key = gr.State("", time_to_live=KEY_KEPT_S)
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=300, elem_id="ask"):
@@ -83,13 +88,25 @@ def build(locator: Locator, settings: Settings, *, notice: str = "") -> gr.Block
                     api_visibility="private",
                 )
                 backend = gr.Dropdown(
-                    [(item.label, item.name) for item in BACKENDS.values()],
+                    [
+                        (item.label, item.name)
+                        for item in BACKENDS.values()
+                        if not item.runs_here or settings.llava_model  # a visitor's choice would load any model
+                    ],
                     value=first.name,
                     label="Who answers",
                     filterable=False,
                     elem_id="backend",
                 )
                 with gr.Group(visible=first.needs_key) as model_settings:
+                    server = gr.Dropdown(
+                        [(server_named(settings.openai_base_url).label, ""), *providers],
+                        value="",
+                        label="Server",
+                        filterable=False,
+                        visible=first.name == "openai",
+                        elem_id="server",
+                    )
                     model = gr.Dropdown(
                         list(dict.fromkeys([first_model, *first.models])),
                         value=first_model,
@@ -98,11 +115,13 @@ def build(locator: Locator, settings: Settings, *, notice: str = "") -> gr.Block
                         info="Choose one, or type any other's name",
                         elem_id="model",
                     )
+                    if os.environ.get("OAUTH_CLIENT_ID"):  # on a Space with hf_oauth; elsewhere the button raises
+                        gr.LoginButton("Sign in, for Hugging Face's models", size="sm")
                     with gr.Row(equal_height=True):
                         key_box = gr.Textbox(
                             type="password",
                             label="Your key",
-                            placeholder="Optional: the operator has set one" if settings.openai_api_key else "sk-...",
+                            placeholder=hint,
                             html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
                             max_length=500,
                             scale=3,
@@ -124,15 +143,22 @@ def build(locator: Locator, settings: Settings, *, notice: str = "") -> gr.Block
                     elem_id="truth",
                 )
                 with gr.Accordion("Prompt", open=False, elem_id="prompt-settings"):
+                    named = gr.Dropdown(
+                        [(words, name) for name, words in TEMPLATES.items()],
+                        value=settings.prompt,
+                        label="Template",
+                        filterable=False,
+                        elem_id="named-template",
+                    )
                     template = gr.Textbox(
-                        DEFAULT_TEMPLATE,
+                        template_named(settings.prompt),
                         label="Sent with the photo",
                         info="$nearest and $farthest become lists of coordinates. The vote sends nothing.",
                         lines=8,
                         max_length=20_000,
                         elem_id="template",
                     )
-                    reset = gr.Button("Restore the default", size="sm")
+                    reset = gr.Button("Restore the template", size="sm")
                 locate = gr.Button("Locate", variant="primary", elem_id="locate")
             with gr.Column(scale=8, min_width=320, elem_id="result"):
                 answer = gr.HTML(report.EMPTY, elem_id="answer", js_on_load=_COPY_JS)
@@ -158,7 +184,7 @@ def build(locator: Locator, settings: Settings, *, notice: str = "") -> gr.Block
                         timings = gr.HTML(elem_id="timings")
         gr.HTML(report.FOOTER, elem_id="foot")
 
-        asked = [photo, backend, model, key, nearest, farthest, template, truth]
+        asked = [photo, backend, model, key, nearest, farthest, template, truth, server]
         shown = Shown(
             answer=answer,
             evidence=evidence,
@@ -173,14 +199,30 @@ def build(locator: Locator, settings: Settings, *, notice: str = "") -> gr.Block
             prompt=prompt,
             timings=timings,
         )
+        if host.pending:
+            clock = gr.Timer(BANNER_EVERY_S)
+            gr.on(
+                [demo.load, clock.tick],
+                events.follow_gallery,
+                None,
+                [banner, clock],
+                api_visibility="private",
+                queue=False,
+                show_progress="hidden",
+            )
         # Nothing of the page is part of the API: its events carry the visitor's key, and its inputs are for people.
-        backend.change(events.choose_backend, backend, [model_settings, model], api_visibility="private", queue=False)
-        reset.click(lambda: DEFAULT_TEMPLATE, None, template, api_visibility="private", queue=False)
+        keyed = [model, key, key_box, use_key]
+        backend.change(
+            events.choose_backend, backend, [model_settings, server, *keyed], api_visibility="private", queue=False
+        )
+        server.input(events.choose_server, [backend, server], keyed, api_visibility="private", queue=False)
+        gr.on([named.change, reset.click], template_named, named, template, api_visibility="private", queue=False)
+        demo.unload(events.leave)
         gr.on(
             [use_key.click, key_box.submit, key_box.blur],
             events.use_key,
             key_box,
-            [key, key_box],
+            [key, key_box, use_key],
             api_visibility="private",
             queue=False,
             show_progress="hidden",

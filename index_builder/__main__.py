@@ -1,16 +1,20 @@
-"""The builder's command line: python -m index_builder build ..."""
+"""The builder's command line, a stage a verb: python -m index_builder listing|embed|index|publish|..."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from img2loc.encoder import DEFAULT_ENCODER, open_encoder
-from img2loc.errors import ConfigError, Img2LocError
-from index_builder.build import build_gallery
-from index_builder.listing import Counts, list_csv, list_folder
+from img2loc.encoder import DEFAULT_ENCODER
+from img2loc.errors import Img2LocError
+from index_builder import stages
+from index_builder.embed import SHARD_ROWS
+from index_builder.layout import K_FACTOR
+
+MAX_WORKERS = 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,56 +28,113 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        build(arguments)
+        arguments.run(arguments)
     except Img2LocError as error:
         print(f"index_builder: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"index_builder: the gallery can't be written: {error}", file=sys.stderr)
+        print(
+            f"index_builder: {error}. What was done before stays good; put it right and say the same again.",
+            file=sys.stderr,
+        )
         return 1
     return 0
 
 
-def build(arguments: argparse.Namespace) -> None:
-    """Build a gallery from photos on this machine."""
-    out: Path = arguments.out
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "manifest.json").exists())):
-        raise ConfigError(f"{out} holds something that is no gallery; give --out a new folder.")
-    counts = Counts()
-    if arguments.positions:
-        listing = list_csv(arguments.positions, arguments.photos, counts, url=arguments.url)
-    else:
-        listing = list_folder(arguments.photos, counts)
-    encoder = open_encoder(arguments.encoder, device=arguments.device)
-    manifest = build_gallery(
-        listing,
-        counts,
-        encoder,
-        out,
-        name=arguments.name or out.resolve().name,
-        about=arguments.about,
-        source=arguments.source,
-        licence=arguments.licence,
-    )
-    print(counts)
-    print(
-        f"{out}: {manifest.count:,} x {manifest.dim}, {manifest.factory}, "
-        f"recall@16 {manifest.recall['nearest']:.3f} nearest, {manifest.recall['farthest']:.3f} farthest"
-    )
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m index_builder", description=__doc__)
-    stages = parser.add_subparsers(title="stages", required=True, metavar="STAGE")
-    stage = stages.add_parser("build", help="photos on this machine into a gallery", description=build.__doc__)
-    stage.add_argument("--photos", type=Path, required=True, metavar="DIR", help="the folder with the pictures")
+    verbs = parser.add_subparsers(title="stages", required=True, metavar="STAGE")
+
+    stage = verbs.add_parser("build", help="photos into a gallery, in one go", description=stages.build.__doc__)
+    stage.set_defaults(run=stages.build)
+    _add_source(stage)
+    _add_encoder(stage)
+    _add_work(stage)
+    _add_gallery(stage)
+
+    stage = verbs.add_parser("listing", help="photos into a checked listing", description=stages.listing.__doc__)
+    stage.set_defaults(run=stages.listing)
+    _add_source(stage)
+    stage.add_argument("--out", type=Path, required=True, metavar="FILE", help="the listing, a Parquet file")
+
+    stage = verbs.add_parser("embed", help="a listing into shards of embeddings", description=stages.embed.__doc__)
+    stage.set_defaults(run=stages.embed)
+    stage.add_argument("--listing", type=Path, required=True, metavar="FILE", help="what the listing stage wrote")
+    _add_encoder(stage)
+    _add_work(stage)
+    stage.add_argument(
+        "--shard-rows", type=_positive, default=SHARD_ROWS, metavar="N", help="photos a shard (default: %(default)s)"
+    )
+    stage.add_argument(
+        "--ray",
+        default="",
+        metavar="ADDRESS|local",
+        help="share the shards among a Ray cluster, or the actors of this machine",
+    )
+    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="the shards' folder, seen by all workers")
+
+    stage = verbs.add_parser("index", help="shards into a gallery", description=stages.index.__doc__)
+    stage.set_defaults(run=stages.index)
+    stage.add_argument("--listing", type=Path, required=True, metavar="FILE", help="what the listing stage wrote")
+    stage.add_argument("--embeddings", type=Path, required=True, metavar="DIR", help="what the embed stage wrote")
+    _add_gallery(stage)
+
+    stage = verbs.add_parser("merge", help="galleries of one encoder into one", description=stages.merge.__doc__)
+    stage.set_defaults(run=stages.merge)
+    stage.add_argument("galleries", type=Path, nargs="+", metavar="GALLERY", help="their folders, in this order")
+    _add_gallery(stage)
+
+    stage = verbs.add_parser("verify", help="check a gallery", description=stages.verify.__doc__)
+    stage.set_defaults(run=stages.verify)
+    stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
+    stage.add_argument("--photos", type=Path, metavar="DIR", help="the folder in which its photos lie under their ids")
+    stage.add_argument("--listing", type=Path, metavar="FILE", help="the listing that it was built from")
+    _add_encoder(stage)
+
+    stage = verbs.add_parser("publish", help="a gallery to the Hugging Face Hub", description=stages.publish.__doc__)
+    stage.set_defaults(run=stages.publish)
+    stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
+    stage.add_argument("repo", metavar="OWNER/NAME", help="a model repository, made where there is none")
+    stage.add_argument("--private", action="store_true", help="make it so that only its owner sees it")
+
+    stage = verbs.add_parser("geoclip", help="GeoCLIP's places into a gallery", description=stages.geoclip.__doc__)
+    stage.set_defaults(run=stages.geoclip)
+    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="the gallery's folder")
+    stage.add_argument(
+        "--wheel", type=Path, metavar="FILE", help="GeoCLIP's wheel from PyPI; without it pip downloads it"
+    )
+    return parser
+
+
+def _add_source(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument(
+        "--photos",
+        nargs="+",
+        required=True,
+        metavar="DIR|TAR",
+        help="a folder with the pictures, or tar shards (WebDataset) here or at hf://datasets/owner/name/*.tar",
+    )
     stage.add_argument(
         "--positions",
         type=Path,
-        metavar="CSV",
-        help="file, lat, lon in degrees, and where known id, author, url, licence; without it EXIF GPS is read",
+        metavar="TABLE",
+        help="CSV or Parquet: file, lat, lon in degrees, and where known id, author, url, licence; MP-16's metadata "
+        "is one. Without it positions come from the tars' JSON, else from EXIF",
     )
-    stage.add_argument("--url", default="", metavar="PATTERN", help="each photo's address, with $column of the CSV")
+    stage.add_argument(
+        "--url", default="", metavar="PATTERN", help="each photo's address, with $column of the table and $photo_number"
+    )
+    stage.add_argument(
+        "--exclude",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="TABLE",
+        help="a test set, whose photos and photographers are left out; may be given again",
+    )
+
+
+def _add_encoder(stage: argparse.ArgumentParser) -> None:
     stage.add_argument(
         "--encoder",
         default=DEFAULT_ENCODER,
@@ -81,12 +142,54 @@ def _parser() -> argparse.ArgumentParser:
         help="what embeds the pictures (default: %(default)s)",
     )
     stage.add_argument("--device", default="auto", help="where the encoder runs (default: %(default)s)")
+
+
+def _add_work(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="the network's number format (default: %(default)s)",
+    )
+    stage.add_argument(
+        "--batch", type=_positive, default=0, metavar="N", help="pictures in one pass (default: what suits the device)"
+    )
+    stage.add_argument(
+        "--workers",
+        type=_positive,
+        default=min(os.cpu_count() or 1, MAX_WORKERS),
+        metavar="N",
+        help="readers and decoders beside the network: threads, or processes where it runs on an accelerator "
+        "(default: %(default)s)",
+    )
+
+
+def _add_gallery(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="the gallery's folder")
     stage.add_argument("--name", default="", help="the gallery's name (default: the folder's)")
     stage.add_argument("--about", default="", help="what it knows and what it can't, in a sentence for visitors")
     stage.add_argument("--source", default="", help="the data set")
     stage.add_argument("--licence", default="", help="the data set's licence")
-    return parser
+    stage.add_argument(
+        "--factory", default="", metavar="WORDS", help="the index, in FAISS's words (default: what suits the size)"
+    )
+    stage.add_argument(
+        "--k-factor",
+        type=_positive,
+        default=K_FACTOR,
+        metavar="N",
+        help="candidates compared exactly for each neighbour, for a --factory with Refine (default: %(default)s)",
+    )
+    stage.add_argument(
+        "--nprobe", type=_positive, default=64, metavar="N", help="cells looked into, for IVF (default: %(default)s)"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
 
 
 if __name__ == "__main__":

@@ -1,128 +1,74 @@
-"""The build stage: photos on this machine into a gallery, in one go and in memory."""
+"""The build stage: listing, embed and index in one go, for photos that one machine embeds in minutes."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from itertools import islice
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-from tqdm import tqdm
-
-from img2loc.encoder import Encoder, TransformersEncoder, cpu_has_bfloat16
-from img2loc.errors import ConfigError, PhotoError
+from img2loc.encoder import Encoder
+from img2loc.errors import ConfigError
 from img2loc.gallery import Manifest
-from img2loc.photo import open_photo
-from img2loc.types import LatLon, PhotoRecord
-from index_builder.index import RECALL_K, Embeddings, write_gallery
-from index_builder.listing import Counts, Listed
-
-BATCH = 32
-BFLOAT16_SAMPLE = 64
+from index_builder.embed import Pool, begin, embed_local, finish
+from index_builder.index import Label, check_out, index_shards
+from index_builder.layout import Layout
+from index_builder.listing import NOTHING_EXCLUDED, UNREADABLE, Excluded, Listing, write_listing
+from index_builder.sources import Candidate, Counts
 
 
 def build_gallery(
-    listing: Iterable[Listed],
+    candidates: Iterable[Candidate],
     counts: Counts,
     encoder: Encoder,
     folder: Path,
     *,
-    name: str,
-    about: str,
-    source: str,
-    licence: str,
+    label: Label,
+    pool: Pool,
+    device: str = "auto",
+    dtype: str = "float32",
+    batch: int = 0,
+    excluded: Excluded = NOTHING_EXCLUDED,
+    layout: Layout | None = None,
 ) -> Manifest:
-    """Embed the photos of a listing and write them as a gallery.
+    """Build a gallery from a source's photos.
+
+    What the stages hand on lies in a folder beside the gallery's: broken off, the same command goes on from there.
 
     Args:
-        listing: The photos.
+        candidates: The photos.
         counts: Grows by what is kept and what is dropped.
         encoder: Makes the embeddings.
         folder: Where the gallery goes.
-        name: Its short name.
-        about: What it knows and what it can't.
-        source: The data set.
-        licence: The data set's licence.
+        label: What it says of itself.
+        pool: Who decodes the photos.
+        device: Where the encoder's network runs.
+        dtype: Its number format.
+        batch: Pictures in one pass of it; 0 for what suits the device.
+        excluded: Photos and photographers to leave out.
+        layout: The index's kind; None for the one that suits the size.
 
     Returns:
         The gallery's manifest.
 
     Raises:
-        ConfigError: No photo of the listing can be used.
+        ConfigError: No photo can be used, or the folder holds something else.
     """
-    rows: list[Embeddings] = []
-    positions: list[LatLon] = []
-    records: list[PhotoRecord] = []
-    sample: list[Image.Image] = []
-    progress = tqdm(unit="photo", desc="embed")
-    photos = _readable(listing, counts)
-    while batch := list(islice(photos, BATCH)):
-        images = [image for image, _, _ in batch]
-        rows.append(encoder.embed(images))
-        positions += [position for _, position, _ in batch]
-        records += [record for _, _, record in batch]
-        sample += images[: BFLOAT16_SAMPLE - len(sample)]
-        progress.update(len(batch))
-    progress.close()
-    if not rows:
-        raise ConfigError(f"No photo can be used: {counts}.")
-    embeddings = np.concatenate(rows)
-    return write_gallery(
-        folder,
-        embeddings,
-        positions,
-        records,
-        encoder=encoder.spec,
-        name=name,
-        about=about,
-        source=source,
-        licence=licence,
-        bfloat16_keeps_neighbours=bfloat16_keeps_neighbours(encoder, embeddings, sample),
-    )
-
-
-def _readable(listing: Iterable[Listed], counts: Counts) -> Iterator[tuple[Image.Image, LatLon, PhotoRecord]]:
-    """The listing's photos that can be opened and have a position, each content once."""
-    seen: set[bytes] = set()
-    for listed in listing:
-        try:
-            photo = open_photo(listed.path.read_bytes())
-        except (PhotoError, OSError):
-            counts.dropped["unreadable picture"] += 1
-            continue
-        position = listed.position or photo.exif_position
-        content = hashlib.sha256(photo.image.tobytes()).digest()
-        if position is None:
-            counts.dropped["no position in EXIF"] += 1
-        elif content in seen:
-            counts.dropped["the same picture again"] += 1
-        else:
-            seen.add(content)
-            counts.kept += 1
-            yield photo.image, position, listed.record
-
-
-def bfloat16_keeps_neighbours(encoder: Encoder, embeddings: Embeddings, sample: list[Image.Image]) -> bool:
-    """Whether embedding queries in bfloat16 leaves every neighbour of a sample as it is.
-
-    Args:
-        encoder: The encoder, in float32.
-        embeddings: (count, dim) the gallery.
-        sample: Pictures to try it on.
-
-    Returns:
-        True where this machine has bfloat16 and no picture's sets of nearest and farthest neighbours change.
-    """
-    if not isinstance(encoder, TransformersEncoder) or not cpu_has_bfloat16():
-        return False
-    k = min(RECALL_K, len(embeddings))
-
-    def neighbours(queries: Embeddings) -> npt.NDArray[np.int64]:
-        order = (queries @ embeddings.T).argsort(axis=1)
-        return np.concatenate([np.sort(order[:, :k]), np.sort(order[:, -k:])], axis=1)
-
-    rough = encoder.with_dtype("bfloat16").embed(sample)
-    return bool((neighbours(rough) == neighbours(encoder.embed(sample))).all())
+    check_out(folder)
+    work = folder.with_name(f".{folder.resolve().name}.build")
+    try:
+        write_listing(candidates, counts, work / "listing.parquet", excluded=excluded)
+        with Listing(work / "listing.parquet") as listing:
+            try:
+                store = begin(listing, work / "shards", encoder, device=device, dtype=dtype, batch=batch)
+            except ConfigError:  # an earlier, broken-off build of other photos, or with another encoder
+                shutil.rmtree(work / "shards")
+                store = begin(listing, work / "shards", encoder, device=device, dtype=dtype, batch=batch)
+            embed_local(listing, store, encoder, pool)
+            unreadable = finish(listing, store, encoder)
+            counts.move(unreadable, UNREADABLE)
+            manifest = index_shards(listing, store, folder, label=label, layout=layout)
+    except ConfigError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work)
+    return manifest

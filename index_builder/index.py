@@ -1,25 +1,58 @@
-"""The index stage: embeddings, positions and records into a gallery's folder."""
+"""The index stage: embeddings, positions and records into a gallery's folder; its manifest comes last."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow.parquet as pq
 
+from img2loc.encoder import Embeddings as Embeddings
 from img2loc.encoder import EncoderSpec
-from img2loc.gallery import INDEX, MANIFEST, POSITIONS, RECORDS, Manifest, file_sha256
+from img2loc.errors import ConfigError
+from img2loc.gallery import (
+    HEAD,
+    INDEX,
+    MANIFEST,
+    OPTIONAL_FILES,
+    POSITIONS,
+    RECORDS,
+    REQUIRED_FILES,
+    Manifest,
+    file_sha256,
+)
 from img2loc.types import LatLon, PhotoRecord
+from index_builder.durable import sync_folder, write_whole
+from index_builder.layout import Layout, make_index, measure
+from index_builder.listing import Listing
+from index_builder.recall import exact_neighbours
+from index_builder.rows import Rows, from_memory, from_shards, regroup
+from index_builder.store import BFLOAT16, Store
 
-FACTORY = "SQfp16"  # every vector in half precision, searched one by one: exact enough to keep the order
-RECALL_K = 16
-RECALL_QUERIES = 256
+CARD = "README.md"
 ROWS_PER_GROUP = 4096  # records are read a group at a time
 
-Embeddings = npt.NDArray[np.float32]
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a gallery says of itself to people.
+
+    Args:
+        name: Its short name.
+        about: What it knows and what it can't, in a sentence or two for visitors.
+        source: The data set.
+        licence: The data set's licence.
+    """
+
+    name: str
+    about: str = ""
+    source: str = ""
+    licence: str = ""
 
 
 def write_gallery(
@@ -33,75 +66,184 @@ def write_gallery(
     about: str,
     source: str,
     licence: str,
+    head: bytes = b"",
     bfloat16_keeps_neighbours: bool = False,
 ) -> Manifest:
-    """Write a gallery; its manifest comes last, so that a folder with one is whole.
+    """Write a gallery from what is in memory; see write_rows.
 
     Args:
-        folder: Where to; an older gallery there is replaced.
+        folder: Where to.
         embeddings: (count, dim) float32 of unit norm.
         positions: Where each was taken.
-        records: Where each comes from.
+        records: Where each comes from; empty where the rows are no photos.
         encoder: What made the embeddings.
-        name: The gallery's short name.
-        about: What it knows and what it can't, in a sentence or two for visitors.
-        source: The data set.
-        licence: The data set's licence.
+        name: See Label.
+        about: See Label.
+        source: See Label.
+        licence: See Label.
+        head: The file of the projection put after the encoder; empty where there is none.
         bfloat16_keeps_neighbours: See Manifest.
 
     Returns:
         The manifest as written.
     """
-    import faiss  # noqa: PLC0415
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    index = faiss.index_factory(embeddings.shape[1], FACTORY, faiss.METRIC_INNER_PRODUCT)
-    if not index.is_trained:
-        index.train(embeddings)
-    index.add(embeddings)
-    faiss.write_index(index, str(folder / INDEX))
-    np.save(folder / POSITIONS, np.array([(p.lat, p.lon) for p in positions], dtype=np.float32))
-    table = pa.Table.from_pylist([asdict(record) for record in records])
-    pq.write_table(table, folder / RECORDS, row_group_size=ROWS_PER_GROUP, compression="zstd")
-    manifest = Manifest(
-        name=name,
-        about=about,
-        source=source,
-        licence=licence,
-        count=len(positions),
-        dim=embeddings.shape[1],
+    return write_rows(
+        folder,
+        from_memory(embeddings, positions, records),
         encoder=encoder,
-        factory=FACTORY,
-        recall={
-            "nearest": measure_recall(index, embeddings, embeddings[:RECALL_QUERIES]),
-            "farthest": measure_recall(index, embeddings, -embeddings[:RECALL_QUERIES]),
-        },
-        files={
-            file: {"sha256": file_sha256(folder / file), "bytes": (folder / file).stat().st_size}
-            for file in (INDEX, POSITIONS, RECORDS)
-        },
+        label=Label(name, about, source, licence),
+        head=head,
         bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
     )
-    unfinished = folder / f"{MANIFEST}.tmp"
-    unfinished.write_text(manifest.to_json(), encoding="utf-8")
-    os.replace(unfinished, folder / MANIFEST)
+
+
+def write_rows(
+    folder: Path,
+    rows: Rows,
+    *,
+    encoder: EncoderSpec,
+    label: Label,
+    layout: Layout | None = None,
+    head: bytes = b"",
+    bfloat16_keeps_neighbours: bool = False,
+) -> Manifest:
+    """Write a gallery; what stood there before stays until the new one is whole.
+
+    Args:
+        folder: Where to.
+        rows: What goes into it.
+        encoder: What made the embeddings.
+        label: What it says of itself.
+        layout: The index's kind; None for the one that suits the size.
+        head: The file of the projection put after the encoder; empty where there is none.
+        bfloat16_keeps_neighbours: See Manifest.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        ConfigError: The index can't be made in that layout, or the folder holds something else.
+        OSError: The gallery can't be written.
+    """
+    check_out(folder)
+    partial = folder.with_name(f".{folder.resolve().name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        layout = layout or Layout.choose(rows.count, rows.dim)
+        index = make_index(rows, layout)
+        recall = measure(index, rows, layout)
+        _write_parts(partial, index, rows, head)
+        manifest = Manifest(
+            name=label.name,
+            about=label.about,
+            source=label.source,
+            licence=label.licence,
+            count=rows.count,
+            dim=rows.dim,
+            encoder=encoder,
+            factory=layout.factory,
+            recall=recall,
+            files={
+                path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+                for path in sorted(partial.iterdir())
+            },
+            bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
+            search=layout.search,
+        )
+        _move(partial, folder, manifest)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return manifest
 
 
-def measure_recall(index: object, embeddings: Embeddings, queries: Embeddings) -> float:
-    """Share of the true neighbours that an index finds; one as near as the last true one counts, too.
+def check_out(folder: Path) -> None:
+    """Make sure that a folder may become a gallery.
+
+    Raises:
+        ConfigError: It holds anything else.
+    """
+    known = {MANIFEST, CARD, *REQUIRED_FILES, *OPTIONAL_FILES}
+    if folder.exists() and (
+        not folder.is_dir() or any(f.name not in known and not f.name.startswith(".") for f in folder.iterdir())
+    ):
+        raise ConfigError(f"{folder} holds something that is no gallery; give --out a new folder.")
+
+
+def bfloat16_keeps_neighbours(rows: Rows, sample: Embeddings) -> bool:
+    """Whether embedding queries in bfloat16 leaves every neighbour of a sample as it is.
 
     Args:
-        index: A FAISS index of the embeddings.
-        embeddings: (count, dim) the exact vectors.
-        queries: (n, dim) what to search for.
+        rows: The gallery's rows.
+        sample: (2, n, dim) the same photos embedded in float32 and in bfloat16.
     """
-    k = min(RECALL_K, len(embeddings))
-    exact = queries @ embeddings.T
-    last = np.sort(exact, axis=1)[:, -k]
-    _, found = index.search(queries, k)  # type: ignore[attr-defined]
-    similar = np.take_along_axis(exact, found, axis=1) >= last[:, None] - 1e-6
-    return round(float(similar.mean()), 4)
+    exact, rough = (exact_neighbours(rows.embeddings(), np.concatenate([each, -each])) for each in sample)
+    return bool((exact == rough).all())
+
+
+def _write_parts(folder: Path, index: Any, rows: Rows, head: bytes) -> None:  # noqa: ANN401
+    import faiss  # noqa: PLC0415
+
+    try:
+        faiss.write_index(index, str(folder / INDEX))
+    except RuntimeError as error:  # FAISS's way to say that the disk is full
+        raise OSError(f"the index can't be written to {folder}: {str(error).splitlines()[-1]}") from error
+    with (folder / POSITIONS).open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows.count, 2)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in rows.positions():
+            file.write(block.astype("<f4").tobytes())
+    writer = None
+    for group in regroup(rows.records(), ROWS_PER_GROUP):
+        writer = writer or pq.ParquetWriter(folder / RECORDS, group.schema, compression="zstd")
+        writer.write_table(group)
+    if writer is not None:
+        writer.close()
+    if head:
+        (folder / HEAD).write_bytes(head)
+
+
+def _move(partial: Path, folder: Path, manifest: Manifest) -> None:
+    """Put finished files into their place; from the first to the last of these moments the folder has no manifest."""
+    for name in manifest.files:
+        with (partial / name).open("rb") as file:
+            os.fsync(file.fileno())
+    with write_whole(partial / MANIFEST) as file:
+        file.write(manifest.to_json().encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in {MANIFEST, CARD, *OPTIONAL_FILES} - set(manifest.files):
+        (folder / name).unlink(missing_ok=True)
+    for name in manifest.files:
+        os.replace(partial / name, folder / name)
+    os.replace(partial / MANIFEST, folder / MANIFEST)
+    sync_folder(folder)
+
+
+def index_shards(
+    listing: Listing, store: Store, folder: Path, *, label: Label, layout: Layout | None = None
+) -> Manifest:
+    """Make a gallery of a finished job's shards.
+
+    Args:
+        listing: The photos.
+        store: Their embeddings.
+        folder: The gallery's.
+        label: What it says of itself.
+        layout: The index's kind; None for the one that suits the size.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        ConfigError: The shards are another listing's, not all done, or changed since.
+    """
+    rows = from_shards(listing, store)
+    sample = store.folder / BFLOAT16
+    return write_rows(
+        folder,
+        rows,
+        encoder=store.job.encoder,
+        label=label,
+        layout=layout,
+        bfloat16_keeps_neighbours=sample.exists() and bfloat16_keeps_neighbours(rows, np.load(sample)),
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from img2loc.encoder import Encoder, open_encoder
+from img2loc.host import Host
 from img2loc.locator import Locator
 from img2loc.photo import Photo, open_photo
 from img2loc.settings import Settings
@@ -35,8 +36,13 @@ def mobilenet() -> Encoder:
 
 
 @pytest.fixture(scope="session")
-def starter() -> Locator:
-    return Locator.from_settings(Settings())
+def host() -> Host:
+    return Host(Settings())
+
+
+@pytest.fixture(scope="session")
+def starter(host) -> Locator:
+    return host.locator
 
 
 @pytest.fixture(scope="session")

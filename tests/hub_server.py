@@ -1,10 +1,13 @@
-"""A Hugging Face Hub on loopback: serves folders as model repositories, speaking the real client's protocol."""
+"""A Hugging Face Hub on loopback: folders as repositories, read and written in the real client's protocol."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,13 +22,25 @@ class Hub:
 
     Args:
         url: Where it listens.
-        repos: Each repository's folder, by owner/name.
+        repos: Each repository's folder, by owner/name, or by datasets/owner/name.
         requests: Method and path of every request.
+        made: Where new repositories are made; None to refuse them.
+        private: Those that were made private.
+        commits: The file of every commit, in order.
+        cut: Files whose next answer breaks off after so many bytes.
+        refuse_commits_after: How many commits are taken before the Hub fails.
+        held: Files whose content is held back as long as they stand here.
     """
 
     url: str
     repos: dict[str, Path] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    made: Path | None = None
+    private: set[str] = field(default_factory=set)
+    commits: list[str] = field(default_factory=list)
+    cut: dict[str, int] = field(default_factory=dict)
+    refuse_commits_after: int = 1_000_000
+    held: set[str] = field(default_factory=set)
 
     def commit(self, repo: str) -> str:
         """The commit that a repository is at: a hash of its content."""
@@ -55,12 +70,62 @@ def serve_hub() -> Iterator[Hub]:
         def do_GET(self) -> None:
             self.answer()
 
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path = unquote(urlsplit(self.path).path).strip("/")
+            hub.requests.append(f"POST /{path}")
+            if path == "api/validate-yaml":
+                return self.send_json({"errors": [], "warnings": []})
+            if path == "api/repos/create":
+                return self.create(json.loads(body))
+            _, kind, owner, name, verb, *_ = path.split("/")
+            repo = f"{'datasets/' if kind == 'datasets' else ''}{owner}/{name}"
+            if repo not in hub.repos:
+                return self.fail(404, "RepoNotFound", "Repository Not Found")
+            if verb == "paths-info":
+                wanted = re.findall(r"paths=([^&]*)", body.decode()) or json.loads(body)["paths"]
+                here = hub.files(repo)
+                return self.send_json([self.entry(repo, unquote(path)) for path in wanted if unquote(path) in here])
+            if verb == "preupload":
+                files = [
+                    {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                    for file in json.loads(body)["files"]
+                ]
+                for file in files:
+                    if file["path"] in hub.files(repo):
+                        file["oid"] = self.entry(repo, file["path"])["oid"]
+                return self.send_json({"files": files})
+            if len(hub.commits) >= hub.refuse_commits_after:
+                return self.fail(503, "", "Service Unavailable")
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    hub.commits.append(line["value"]["path"])
+                    (hub.repos[repo] / line["value"]["path"]).write_bytes(base64.b64decode(line["value"]["content"]))
+            commit = hub.commit(repo)
+            return self.send_json(
+                {"success": True, "commitOid": commit, "commitUrl": f"{hub.url}/{repo}/commit/{commit}"}
+            )
+
+        def create(self, wanted: dict[str, object]) -> None:
+            repo = f"{wanted.get('organization') or 'someone'}/{wanted['name']}"
+            if hub.made is None:
+                return self.fail(403, "", "Forbidden")
+            if repo in hub.repos:
+                taken = json.dumps({"url": f"{hub.url}/{repo}", "error": "You already created this model repo"})
+                return self.send(409, taken.encode(), "application/json", {})
+            hub.repos[repo] = hub.made / str(wanted["name"])
+            hub.repos[repo].mkdir()
+            if wanted.get("private") or wanted.get("visibility") == "private":
+                hub.private.add(repo)
+            return self.send_json({"url": f"{hub.url}/{repo}", "id": repo, "name": repo})
+
         def answer(self) -> None:
             path = unquote(urlsplit(self.path).path).strip("/")
             hub.requests.append(f"{self.command} /{path}")
-            api = path.startswith("api/models/")
-            parts = path.removeprefix("api/models/").split("/")
-            repo = "/".join(parts[:2])
+            api = path.startswith("api/")
+            prefix = "datasets/" if path.startswith(("api/datasets/", "datasets/")) else ""
+            parts = re.sub(r"^(api/)?(models/|datasets/)?", "", path).split("/")
+            repo = prefix + "/".join(parts[:2])
             if repo not in hub.repos:
                 return self.fail(404, "RepoNotFound", "Repository Not Found")
             verb, revision = (parts[2], parts[3]) if len(parts) > 3 else ("revision", "main")
@@ -69,19 +134,27 @@ def serve_hub() -> Iterator[Hub]:
                 return self.fail(404, "RevisionNotFound", f"Invalid rev id: {revision}")
             if api and verb == "revision":
                 siblings = [{"rfilename": name} for name in hub.files(repo)]
-                return self.send_json({"id": repo, "modelId": repo, "sha": commit, "siblings": siblings})
+                name = repo.removeprefix("datasets/")
+                return self.send_json({"id": name, "modelId": name, "sha": commit, "siblings": siblings})
             if api and verb == "tree":
                 return self.send_json([self.entry(repo, name) for name in hub.files(repo)])
             file = hub.repos[repo] / "/".join(parts[4:])
             if not file.is_file():
                 return self.fail(404, "EntryNotFound", "Entry not found")
+            while self.command == "GET" and file.name in hub.held:
+                time.sleep(0.02)
             data = file.read_bytes()
-            headers = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha1(data).hexdigest()}"'}
-            return self.send(200, data, "application/octet-stream", headers)
+            headers = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha1(data).hexdigest()}"', "Accept-Ranges": "bytes"}
+            if not (span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))):
+                return self.send(200, data, "application/octet-stream", headers)
+            first, last = int(span[1]), min(int(span[2] or len(data)), len(data) - 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+            return self.send(206, data[first : last + 1], "application/octet-stream", headers)
 
         def entry(self, repo: str, name: str) -> dict[str, object]:
             data = (hub.repos[repo] / name).read_bytes()
-            return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            blob = hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
+            return {"type": "file", "path": name, "size": len(data), "oid": blob}
 
         def fail(self, status: int, code: str, message: str) -> None:
             self.send(status, b"{}", "application/json", {"X-Error-Code": code, "X-Error-Message": message})
@@ -94,7 +167,11 @@ def serve_hub() -> Iterator[Hub]:
             for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            if self.command == "GET":
+            name = unquote(urlsplit(self.path).path).rsplit("/", 1)[-1]
+            if self.command == "GET" and name in hub.cut:
+                self.wfile.write(data[: hub.cut.pop(name)])
+                self.close_connection = True
+            elif self.command != "HEAD":
                 self.wfile.write(data)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

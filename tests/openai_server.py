@@ -52,12 +52,43 @@ ERRORS: dict[str, tuple[int, str, str | None]] = {
         "image_parse_error",
     ),
     "server_error": (500, "The server had an error while processing your request. Sorry about that!", "server_error"),
+    "overloaded": (503, "The engine is currently overloaded, please try again later.", "engine_overloaded"),
+    "rate_limit_asks": (429, "Rate limit reached for {model}: Limit 3. Please wait.", "rate_limit_exceeded"),
+    "rate_limit_date": (429, "Rate limit reached for {model}: Limit 3. Please wait.", "rate_limit_exceeded"),
+    "rate_limit_long": (429, "Rate limit reached for {model} on requests per day.", "rate_limit_exceeded"),
+    "no_temperature": (
+        400,
+        "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) is supported.",
+        "unsupported_value",
+    ),
+    "no_max_tokens": (
+        400,
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        "unsupported_parameter",
+    ),
+    "no_max_completion_tokens": (422, "body.max_completion_tokens: Extra inputs are not permitted", None),
+    "small_context": (
+        400,
+        "'max_tokens' or 'max_completion_tokens' is too large: 8000. This model's maximum context length is 4096 "
+        "tokens and your request has 1100 input tokens.",
+        "BadRequestError",
+    ),
+}
+# What a server asks for: milliseconds in OpenAI's own header, seconds, a date in the past, an hour; nothing elsewhere.
+RETRY_AFTER: dict[str, tuple[str, str]] = {
+    "rate_limit": ("retry-after-ms", "10"),
+    "no_quota": ("retry-after-ms", "10"),
+    "rate_limit_asks": ("Retry-After", "1"),
+    "rate_limit_date": ("Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT"),
+    "rate_limit_long": ("Retry-After", "3600"),
+    "server_error": ("retry-after-ms", "10"),
 }
 TEXTS = {
     "good": json.dumps(GOOD),
     "fenced": f"```json\n{json.dumps(GOOD)}\n```",
     "malformed": "I would rather look at the sky.",
     "length": '{"latitude": 48.85',
+    "megabyte": json.dumps(GOOD) + " Hmm." * 200_000,
 }
 BEHAVIOURS = (
     *TEXTS,
@@ -71,6 +102,8 @@ BEHAVIOURS = (
     "cut",
     "not_json",
     "html",
+    "not_an_object",
+    "html_error",
 )
 
 
@@ -93,6 +126,7 @@ class OpenAIServer:
 
     def __init__(self, *, key: str | None = KEY) -> None:
         self.key = key
+        self.models = ["gpt-test", "another", "gpt-test"]
         self.requests: list[Request] = []
         self.faults: list[str] = []
         self._queue: deque[tuple[str, str | None]] = deque()
@@ -146,6 +180,16 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             except (BrokenPipeError, ConnectionResetError):
                 pass  # the client gave up, as some tests want it to
 
+        def do_GET(self) -> None:
+            self.close_connection = True
+            key = self.headers.get("Authorization", "").partition(" ")[2]
+            if self.path != "/v1/models":
+                return self.error(404, f"Invalid URL (GET {self.path})", None)
+            if server.key is not None and key != server.key:
+                return self.error(401, ERRORS["bad_key"][1].format(key=_half_hidden(key)), "invalid_api_key")
+            listed = [{"id": name, "object": "model", "created": 0, "owned_by": "us"} for name in server.models]
+            self.send(200, json.dumps({"object": "list", "data": listed}).encode(), "application/json")
+
         def answer(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
             if self.path != "/v1/chat/completions":
@@ -168,30 +212,42 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             if behaviour in ERRORS:
                 status, message, code = ERRORS[behaviour]
                 message = message.format(key=_half_hidden(request.key), whole_key=request.key, model=model)
-                self.error(status, text or message, code)
+                self.error(status, text or message, code, RETRY_AFTER.get(behaviour))
             elif behaviour == "hang":
                 server.wait(30)
             elif behaviour == "cut":
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
             elif behaviour == "not_json":
                 self.send(200, b"<!doctype html><title>Sign in</title>", "application/json")
+            elif behaviour == "html_error":  # as a proxy before the server does it
+                self.send(502, b"<html><body>Bad Gateway</body></html>", "text/html")
+            elif behaviour == "not_an_object":
+                self.send(200, b'["not", "a", "completion"]', "application/json")
             elif behaviour == "html":
                 self.send(200, b"<!doctype html><title>Sign in</title>", "text/html")
             else:
                 body = json.dumps(_completion(behaviour, text, model)).encode()
                 self.send(200, body, "application/json", drip=behaviour == "slow_drip")
 
-        def error(self, status: int, message: str, code: str | None) -> None:
+        def error(self, status: int, message: str, code: str | None, header: tuple[str, str] | None = None) -> None:
             error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-            self.send(status, json.dumps({"error": error}).encode(), "application/json")
+            self.send(status, json.dumps({"error": error}).encode(), "application/json", header=header)
 
-        def send(self, status: int, body: bytes, content_type: str, *, drip: bool = False) -> None:
+        def send(
+            self,
+            status: int,
+            body: bytes,
+            content_type: str,
+            *,
+            drip: bool = False,
+            header: tuple[str, str] | None = None,
+        ) -> None:
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Connection", "close")
-            if status >= 429:
-                self.send_header("retry-after-ms", "10")
+            if header:
+                self.send_header(*header)
             self.end_headers()
             if not drip:
                 self.wfile.write(body)
@@ -240,8 +296,11 @@ def _checked(key: str, raw: bytes, headers: dict[str, str]) -> Request:
         raise ValueError("the first turn is not text, then image")
     if not all(isinstance(message["content"], str) and message["content"] for message in messages[1:]):
         raise ValueError("a later turn is no text")
-    if not 0 < body["max_completion_tokens"] <= 16_384:
-        raise ValueError("max_completion_tokens is not bounded")
+    limits = [body[name] for name in ("max_completion_tokens", "max_tokens") if name in body]
+    if len(limits) != 1 or not 0 < limits[0] <= 16_384:
+        raise ValueError("the reply's length is not bounded, or bounded twice")
+    if "temperature" in body and not 0 <= body["temperature"] <= 2:
+        raise ValueError("temperature is out of range")
     if "response_format" in body:
         _check_strict(body["response_format"])
     prefix, _, data = image["image_url"]["url"].partition(",")
@@ -256,7 +315,11 @@ def _checked(key: str, raw: bytes, headers: dict[str, str]) -> Request:
 
 
 def _check_strict(response_format: dict[str, Any]) -> None:
-    """What OpenAI demands of a strict schema."""
+    """What OpenAI demands of a strict schema; huggingface_hub words it in TGI's way for an endpoint of one's own."""
+    if "value" in response_format:
+        if response_format["type"] != "json_object" or response_format["value"]["type"] != "object":
+            raise ValueError("response_format is no grammar")
+        return
     wrapper = response_format["json_schema"]
     schema = wrapper["schema"]
     if response_format["type"] != "json_schema" or wrapper["strict"] is not True or not wrapper["name"]:

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from img2loc import api
 from img2loc.endpoints import Endpoints
 from img2loc.geo import haversine_km
+from img2loc.host import Host
 from img2loc.locator import Locator
 from img2loc.settings import Settings
 from img2loc.types import LatLon, Neighbour, Outcome, OutcomeKind, Place, Prediction, Reply, Retrieval, Vote
@@ -126,7 +127,7 @@ def test_a_failing_model_leaves_the_votes_position(client: Client, provider: Ope
         ({"farthest": -1}, "0 to 50"),
         ({"nearest": "many"}, "0 to 50"),
         ({"nearest": 2.5}, "0 to 50"),
-        ({"prompt": "no placeholders"}, "$"),
+        ({"prompt": "only $nearest"}, "$"),
         ({"prompt": 7}, "prompt"),
         ({"photo": None}, "photo"),
     ],
@@ -154,9 +155,9 @@ def test_no_file_of_the_server_can_be_read(address: str):
         assert "event: error" in http.get(f"neighbours/{event}").text
 
 
-def test_without_a_key_the_sentence_says_what_to_do(starter: Locator):
+def test_without_a_key_the_sentence_says_what_to_do(host: Host):
     with pytest.raises(gradio.Error, match="key"):
-        Endpoints(starter, Settings()).locate(TOWER, backend="openai")
+        Endpoints(host, Settings()).locate(TOWER, backend="openai")
 
 
 def outcomes() -> Prediction:

@@ -17,7 +17,7 @@ from tests.openai_server import KEY
 def test_a_missing_gallery_leaves_the_page_on_the_starter(tmp_path: Path):
     with AppProcess(IMG2LOC_GALLERY=str(tmp_path / "<gone>"), OPENAI_API_KEY=KEY) as app:
         config = httpx.get(f"{app.address}config")
-        head = next(c["props"]["value"] for c in config.json()["components"] if c["props"].get("elem_id") == "head")
+        head = next(c["props"]["value"] for c in config.json()["components"] if c["props"].get("elem_id") == "banner")
         output = app.stop()
     assert "Gallery: starter" in head and "&lt;gone&gt;" in head and "Until then the starter gallery answers." in head
     assert "Until then the starter gallery answers." in output and "Traceback" not in output

@@ -19,7 +19,8 @@ TAJ = str(next(PHOTOS.glob("*Taj-Mahal*")))
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for variable in ("OPENAI_API_KEY", "HF_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
 
 
 def test_text_is_a_line_a_photo(capsys):
@@ -88,6 +89,11 @@ def test_wrong_usage_exits_with_2(capsys, arguments, words):
         (["locate", EIFFEL], {"IMG2LOC_GALERY": "starter"}, "did you mean IMG2LOC_GALLERY"),
         (["locate", EIFFEL], {"IMG2LOC_ENCODER": "no-such-encoder"}, "can't be loaded"),
         (["locate", EIFFEL, "--prompt", "no/such/prompt.txt"], {}, "can't be read"),
+        (["locate", EIFFEL, "--prompt", "papr"], {}, "none of paper, numbered, g3, zero-shot"),
+        (["locate", EIFFEL, "--samples", "99"], {}, "from 1 to 20"),
+        (["locate", EIFFEL, "--temperature", "9"], {}, "from 0 to 2"),
+        (["locate", EIFFEL, "--backend", "openai", "--base-url", "olama"], {}, "there is no server 'olama'"),
+        (["locate", EIFFEL, "--backend", "hf"], {}, "HF_TOKEN"),
     ],
 )
 def test_what_cannot_be_done_gets_one_sentence_and_exit_1(monkeypatch, capsys, arguments, environment, words):
@@ -95,7 +101,7 @@ def test_what_cannot_be_done_gets_one_sentence_and_exit_1(monkeypatch, capsys, a
         monkeypatch.setenv(name, value)
     assert main(arguments) == 1
     said = capsys.readouterr()
-    assert words in said.err and "Traceback" not in said.err
+    assert words.lower() in said.err.lower() and "Traceback" not in said.err
     assert len(said.err.strip().splitlines()) == 1
 
 
@@ -119,3 +125,15 @@ def test_when_the_model_fails_the_vote_is_printed_and_the_exit_code_says_so(monk
     assert "48.858" in said.out and "vote" in said.out
     assert "key" in said.err and "The position is the neighbours' vote." in said.err
     assert server.key not in said.out + said.err
+
+
+@pytest.mark.parametrize(("name", "has_neighbours"), [("numbered", True), ("zero-shot", False)])
+def test_a_prompt_is_chosen_by_name_and_asked_as_often_as_told(monkeypatch, capsys, name, has_neighbours):
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.key)
+        asked = ["--base-url", server.base_url, "--prompt", name, "--temperature", "0.7", "--samples", "3"]
+        assert main(["locate", EIFFEL, "--backend", "openai", "--json", *asked]) == 0
+        assert len(server.requests) == 3 and {request.body["temperature"] for request in server.requests} == {0.7}
+        assert ("(Paris, France)" in server.requests[0].prompt) is has_neighbours
+    (found,) = json.loads(capsys.readouterr().out)
+    assert len(found["outcome"]["replies"]) == 3 and len(found["nearest"]) == 16

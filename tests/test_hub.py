@@ -67,6 +67,14 @@ def test_a_gallery_is_pulled_at_its_revision_and_kept_when_the_hub_goes(hub, tmp
     assert time.monotonic() - start < 20
 
 
+def test_what_has_arrived_is_reported_while_a_gallery_is_pulled(hub, tmp_path):
+    count = "received = [0]; open_gallery(sys.argv[1], on_bytes=received.append); print(received[-1])"
+    program = f"import sys; from img2loc.gallery import open_gallery; {count}"
+    whole = sum((hub.repos["someone/gallery"] / name).stat().st_size for name in hub.files("someone/gallery"))
+    assert int(run(program, "someone/gallery", hub.url, tmp_path)) >= whole
+    assert run(program, "someone/gallery", hub.url, tmp_path) == "0"
+
+
 def test_only_a_gallerys_files_are_pulled(hub, tmp_path):
     (hub.repos["someone/gallery"] / "unasked.bin").write_bytes(b"0" * 100)
     run(OPEN_GALLERY, "someone/gallery", hub.url, tmp_path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from img2loc.gallery import MANIFEST, RECORDS, open_gallery
+from img2loc.gallery import MANIFEST, open_gallery
 from img2loc.photo import open_photo
 from index_builder.__main__ import main
 
@@ -57,7 +57,14 @@ def test_a_csv_becomes_a_gallery_and_every_drop_is_counted(folder, tmp_path, cap
     assert build("--photos", folder, "--positions", positions, "--encoder", "lite0", "--out", out) == 0
     said = capsys.readouterr().out
     assert "8 in, 2 kept, 6 dropped" in said
-    for reason in ("the same picture again", "unreadable picture", "no such file", "(0, 0)", "2  no valid position"):
+    for reason in (
+        "the same picture again",
+        "unreadable picture",
+        "no such file",
+        "(0, 0)",
+        "no numeric position",
+        "out of range",
+    ):
         assert reason in said
     gallery = open_gallery(str(out))
     assert (gallery.manifest.count, gallery.manifest.dim, gallery.manifest.encoder.kind) == (2, 1280, "lite0")
@@ -138,16 +145,22 @@ def test_mistakes_get_words(folder, tmp_path, capsys):
     assert caught.value.code == 2
 
 
-def test_a_build_that_was_cut_short_is_no_gallery(folder, tmp_path, monkeypatch):
-    """The manifest comes last: without it the folder is refused."""
+def test_a_disk_that_fills_up_leaves_the_earlier_gallery(folder, tmp_path, capsys, monkeypatch):
     positions = write_csv(tmp_path / "p.csv", [("a.jpg", 48.8584, 2.2945)])
     out = tmp_path / "gallery"
     arguments = ("--photos", folder, "--positions", positions, "--encoder", "lite0", "--out", out)
     assert build(*arguments) == 0
+    before = (out / MANIFEST).read_bytes()
+    write_csv(positions, [("b.jpg", 27.175, 78.0422)])
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("index_builder.index.os.replace", full)
-    assert build(*arguments) == 1
-    assert (out / RECORDS).exists() and not (out / MANIFEST).exists()
+    with monkeypatch.context() as patched:
+        patched.setattr("index_builder.index.os.replace", full)
+        assert build(*arguments) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert (out / MANIFEST).read_bytes() == before and open_gallery(str(out)).manifest.count == 1
+    assert build(*arguments) == 0
+    assert (out / MANIFEST).read_bytes() != before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -1,39 +1,27 @@
-import io
-import logging
+"""What is OpenAI's own: its addresses and presets, what its models refuse, its list. The rest: conformance."""
+
+from __future__ import annotations
+
 import threading
 import time
-import traceback
 
 import pytest
-from PIL import Image
 
-from img2loc.answer import ask
 from img2loc.errors import (
     ConfigError,
     LMMAuthError,
     LMMError,
-    LMMQuotaError,
-    LMMRateLimitError,
     LMMTimeoutError,
     LMMUnreachableError,
     MissingKeyError,
 )
-from img2loc.lmm.base import BackendOptions, Turn
-from img2loc.lmm.openai import MAX_OUTPUT_TOKENS, MAX_RETRIES, OpenAILMM
-from img2loc.prompt import ANSWER_SCHEMA, REPAIR
-from img2loc.types import LatLon, OutcomeKind
-from tests.openai_server import BEHAVIOURS, DRIP_S, GOOD, KEY, TEXTS, OpenAIServer
+from img2loc.lmm import BackendOptions, list_models
+from img2loc.lmm.openai import OpenAILMM
+from img2loc.lmm.request import MAX_OUTPUT_TOKENS, Parameters
+from img2loc.lmm.servers import SERVERS, server_named
 
-TURNS = (Turn("user", "Where is this?"),)
-
-
-def _jpeg():
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (90, 120, 150)).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-JPEG = _jpeg()
+from .openai_server import KEY, TEXTS, OpenAIServer
+from .test_lmm_conformance import JPEG, TURNS
 
 
 @pytest.fixture
@@ -49,92 +37,65 @@ def _lmm(server, *, key=KEY, timeout_s=10.0, model="gpt-test"):
     )
 
 
-def test_a_reply_carries_text_model_tokens_and_time(server):
-    reply = _lmm(server).reply(TURNS, JPEG)
-    assert (reply.text, reply.model) == (TEXTS["good"], "gpt-test-2026-01-01")
-    assert (reply.input_tokens, reply.output_tokens) == (1200, 60)
-    assert (reply.refused, reply.truncated) == (False, False)
-    assert 0 < reply.latency_s < 10
-
-
-def test_the_request_carries_key_photo_schema_and_bounds(server):
+def test_the_limit_goes_under_the_name_that_reasoning_models_take(server):
     _lmm(server).reply(TURNS, JPEG)
-    (request,) = server.requests
-    assert (request.key, request.prompt, request.jpeg) == (KEY, "Where is this?", JPEG)
-    assert request.body["model"] == "gpt-test"
-    assert request.body["max_completion_tokens"] == MAX_OUTPUT_TOKENS
-    assert request.body["response_format"]["json_schema"]["schema"] == ANSWER_SCHEMA
+    assert server.requests[0].body["max_completion_tokens"] == MAX_OUTPUT_TOKENS
 
 
-def test_the_repair_turn_carries_the_conversation_and_the_photo_again(server):
-    server.enqueue("malformed", "fenced")
-    outcome = ask(_lmm(server), "Where is this?", JPEG)
-    assert (outcome.kind, outcome.position) == (OutcomeKind.REPAIRED, LatLon(GOOD["latitude"], GOOD["longitude"]))
-    messages = server.requests[1].body["messages"]
-    assert [message["content"] for message in messages[1:]] == [TEXTS["malformed"], REPAIR]
-    assert server.requests[1].jpeg == JPEG
+def test_an_older_server_gets_the_limit_under_its_older_name(server):
+    server.enqueue("no_max_completion_tokens")
+    assert _lmm(server).reply(TURNS, JPEG).text == TEXTS["good"]
+    assert "max_completion_tokens" not in server.requests[1].body
+    assert server.requests[1].body["max_tokens"] == MAX_OUTPUT_TOKENS
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "text", "refused", "truncated"),
+    ("parameters", "complaint", "changed"),
     [
-        ("refusal", "I'm sorry, I can't assist with that request.", True, False),
-        ("content_filter", "", True, False),
-        ("empty", "", False, False),
-        ("length", TEXTS["length"], False, True),
+        (Parameters(), "'max_tokens' is too large: 8000. maximum context length is 4096", {"limit": 1000}),
+        (Parameters(limit=1000), "'max_tokens' is too large", {}),
+        (Parameters(), "Invalid parameter: 'response_format' is not supported", {"schema": False}),
+        (Parameters(schema=False), "Invalid parameter: 'response_format' is not supported", {}),
+        (Parameters(temperature=0.2), "Unsupported value: 'temperature'", {"temperature": None}),
+        (Parameters(), "Unsupported value: 'temperature'", {}),
+        (Parameters(), "max_completion_tokens: extra", {"limit_name": "max_tokens", "renamed": True}),
+        (Parameters(limit_name="max_tokens"), "'max_tokens'", {"limit_name": "max_completion_tokens", "renamed": True}),
+        (Parameters(renamed=True), "max_completion_tokens: extra", {}),
+        (Parameters(temperature=1.0), "the image is too small", {}),
     ],
 )
-def test_refusals_empty_and_cut_replies_are_replies(server, behaviour, text, refused, truncated):
-    server.enqueue(behaviour)
-    reply = _lmm(server).reply(TURNS, JPEG)
-    assert (reply.text, reply.refused, reply.truncated) == (text, refused, truncated)
+def test_a_complaint_changes_one_parameter_or_none(parameters, complaint, changed):
+    after = parameters.without(complaint)
+    if not changed:
+        assert after is None
+    else:
+        assert {name: getattr(after, name) for name in changed} == changed
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "error", "words", "requests"),
-    [
-        ("bad_key", LMMAuthError, "refuses the key", 1),
-        ("forbidden", LMMAuthError, "'gpt-test'", 1),
-        ("no_quota", LMMQuotaError, "no credit", 1 + MAX_RETRIES),
-        ("rate_limit", LMMRateLimitError, "wait a minute", 1 + MAX_RETRIES),
-        ("no_model", LMMError, "knows no model 'gpt-test'", 1),
-        ("bad_request", LMMError, "the image is too small", 1),
-        ("server_error", LMMError, "HTTP 500", 1 + MAX_RETRIES),
-        ("cut", LMMUnreachableError, "cut the connection", 1 + MAX_RETRIES),
-        ("not_json", LMMError, "no chat completion", 1),
-        ("html", LMMError, "no chat completion", 1),
-        ("no_choices", LMMError, "no chat completion", 1),
-    ],
-)
-def test_each_failure_has_its_own_error_in_words_for_a_person(server, behaviour, error, words, requests):
-    server.enqueue(*[behaviour] * requests)
-    with pytest.raises(LMMError) as caught:
-        _lmm(server).reply(TURNS, JPEG)
-    assert type(caught.value) is error
-    assert words in str(caught.value) and "127.0.0.1" in str(caught.value)
-    assert len(server.requests) == requests
+def test_a_server_that_complains_of_everything_is_left_in_the_end(server):
+    server.enqueue(
+        "small_context", "no_response_format", "no_temperature", "no_max_completion_tokens", "no_response_format"
+    )
+    options = BackendOptions(api_key=KEY, base_url=server.base_url, temperature=0.2)
+    with pytest.raises(LMMError, match="HTTP 400"):
+        OpenAILMM(options, default_model="gpt-test").reply(TURNS, JPEG)
+    assert len(server.requests) == 5
 
 
-def test_one_failure_that_passes_is_not_noticed(server):
-    server.enqueue("server_error")
-    assert _lmm(server).reply(TURNS, JPEG).text == TEXTS["good"]
+def test_models_are_listed_by_the_server(server):
+    assert list_models("openai", BackendOptions(api_key=KEY, base_url=server.base_url)) == ("another", "gpt-test")
 
 
-def test_a_server_without_structured_output_is_asked_once_more_without(server):
-    server.enqueue("no_response_format")
-    assert _lmm(server).reply(TURNS, JPEG).text == TEXTS["good"]
-    assert ["response_format" in request.body for request in server.requests] == [True, False]
+def test_where_models_cannot_be_listed_the_reason_is_said(server):
+    with pytest.raises(LMMAuthError, match="refuses the key"):
+        list_models("openai", BackendOptions(api_key="sk-wrong", base_url=server.base_url))
+    server.models = []
+    with pytest.raises(LMMError, match="lists no models"):
+        list_models("openai", BackendOptions(api_key=KEY, base_url=server.base_url))
 
 
-@pytest.mark.parametrize("behaviour", ["hang", "slow_drip"])
-def test_a_server_that_hangs_or_drips_is_left_in_time_and_not_asked_again(server, behaviour):
-    server.enqueue(behaviour)
-    start = time.perf_counter()
-    with pytest.raises(LMMTimeoutError, match=r"within 0\.3 s"):
-        _lmm(server, timeout_s=0.3).reply(TURNS, JPEG)
-    assert time.perf_counter() - start < 1
-    time.sleep(4 * DRIP_S)
-    assert len(server.requests) == 1
+def test_other_backends_list_their_suggestions():
+    assert list_models("hf", BackendOptions()) and list_models("vote", BackendOptions()) == ()
 
 
 def test_no_thread_outlives_a_server_that_drips(server):
@@ -142,31 +103,9 @@ def test_no_thread_outlives_a_server_that_drips(server):
     with pytest.raises(LMMTimeoutError):
         _lmm(server, timeout_s=0.2).reply(TURNS, JPEG)
     deadline = time.perf_counter() + 3
-    while any(thread.name == "openai-request" for thread in threading.enumerate()):
+    while any(thread.name == "lmm-request" for thread in threading.enumerate()):
         assert time.perf_counter() < deadline
         time.sleep(0.02)
-
-
-def test_a_server_that_is_not_there_is_unreachable():
-    with OpenAIServer() as gone:
-        pass
-    with pytest.raises(LMMUnreachableError, match=r"127\.0\.0\.1"):
-        _lmm(gone).reply(TURNS, JPEG)
-
-
-@pytest.mark.parametrize("behaviour", [item for item in BEHAVIOURS if item not in ("hang", "slow_drip")])
-def test_the_key_is_in_no_reply_error_repr_traceback_or_log(server, behaviour, caplog):
-    caplog.set_level(logging.DEBUG)
-    server.enqueue(behaviour, behaviour)
-    lmm = _lmm(server, model=KEY if behaviour == "no_model" else "gpt-test")
-    seen = [repr(lmm) if behaviour != "no_model" else ""]
-    try:
-        seen.append(repr(lmm.reply(TURNS, JPEG)))
-    except LMMError as error:
-        assert error.__cause__ is None and error.__context__ is None
-        seen += [str(error), repr(error), "".join(traceback.format_exception(error))]
-    text = "".join(seen) + caplog.text
-    assert KEY not in text and KEY[:8] not in text and KEY[-4:] not in text
 
 
 def test_a_wrong_key_is_refused_without_being_echoed(server):
@@ -177,6 +116,7 @@ def test_a_wrong_key_is_refused_without_being_echoed(server):
 
 def test_a_local_server_needs_no_key_and_never_gets_the_environments(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-secret")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-secret")
     with OpenAIServer(key=None) as server:
@@ -186,10 +126,31 @@ def test_a_local_server_needs_no_key_and_never_gets_the_environments(monkeypatch
     assert not any("secret" in value for value in request.headers.values())
 
 
-def test_openai_itself_needs_a_key_and_says_where_to_put_it(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with pytest.raises(MissingKeyError, match=r"key field.*OPENAI_API_KEY"):
-        OpenAILMM(BackendOptions(api_key=" "), default_model="gpt-default")
+@pytest.mark.parametrize("name", [name for name, server in SERVERS.items() if server.public])
+def test_a_provider_needs_a_key_and_says_where_to_put_it(name):
+    with pytest.raises(MissingKeyError, match=rf"key field.*{SERVERS[name].key_variable}"):
+        OpenAILMM(BackendOptions(api_key=" ", base_url=name), default_model="gpt-default")
+
+
+@pytest.mark.parametrize("name", [name for name, server in SERVERS.items() if not server.public])
+def test_a_server_of_ones_own_needs_none_and_brings_its_model(name):
+    lmm = OpenAILMM(BackendOptions(base_url=name), default_model="gpt-default")
+    assert lmm.model == SERVERS[name].models[0] and "127.0.0.1" in repr(lmm)
+
+
+def test_presets_are_found_by_their_exact_names_and_addresses_stand_for_themselves():
+    assert server_named("").name == "openai" and server_named(" vllm ").label == "vLLM"
+    own = server_named("https://example.org/v1")
+    assert (own.base_url, own.public, own.needs_key) == ("https://example.org/v1", False, False)
+    with pytest.raises(ConfigError, match="openrouter, gemini, anthropic, vllm"):
+        server_named("vLLM")
+
+
+def test_every_public_preset_is_encrypted_and_every_other_is_on_this_machine():
+    for server in SERVERS.values():
+        address = server.base_url or "https://api.openai.com/v1"
+        assert address.startswith("https://" if server.public else "http://127.0.0.1:")
+        assert bool(server.key_variable) is server.public
 
 
 @pytest.mark.parametrize(
@@ -200,34 +161,15 @@ def test_an_address_that_is_no_http_address_is_refused(url):
         OpenAILMM(BackendOptions(api_key=KEY, base_url=url), default_model="gpt-default")
 
 
-@pytest.mark.parametrize("key", ["sk-a b", "sk-a\nb", "sk-\u2026", "sk-\u0430bc"])
-def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key):
-    with pytest.raises(ConfigError) as caught:
-        OpenAILMM(BackendOptions(api_key=key), default_model="gpt-default")
-    assert key not in str(caught.value)
-
-
 def test_a_password_in_the_address_is_not_shown():
-    options = BackendOptions(base_url="http://user:passw0rd@127.0.0.1:9/v1", timeout_s=5)
+    options = BackendOptions(base_url="http://user:passw0rd@127.0.0.1:9/v1", timeout_s=0.4)
     lmm = OpenAILMM(options, default_model="gpt-default")
     with pytest.raises(LMMUnreachableError) as caught:
         lmm.reply(TURNS, JPEG)
     assert "passw0rd" not in repr(lmm) + str(caught.value)
 
 
-def test_two_visitors_at_once_each_get_their_own_reply():
-    with OpenAIServer(key=None) as server:
-        replies = {}
-
-        def visit(key):
-            replies[key] = _lmm(server, key=key, model=f"model-{key}").reply((Turn("user", key),), JPEG)
-
-        threads = [threading.Thread(target=visit, args=(f"key{n}",)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert {key: reply.model for key, reply in replies.items()} == {
-            f"key{n}": f"model-key{n}-2026-01-01" for n in range(4)
-        }
-        assert all(request.prompt == request.key for request in server.requests)
+@pytest.mark.parametrize("temperature", [-0.1, 2.1, float("nan")])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    with pytest.raises(ConfigError, match="from 0 to 2"):
+        BackendOptions(temperature=temperature)

@@ -103,6 +103,17 @@ def test_many_visitors_at_once_each_get_their_own_answer(starter):
     assert len(set(alone)) == 12
 
 
+def test_what_is_excluded_makes_room_for_the_next(starter, tower):
+    plain = starter.locate(tower, nearest=200, farthest=0).retrieval.nearest
+    first = {neighbour.row for neighbour in plain[:100]}
+    rest = starter.locate(tower, nearest=20, farthest=3, exclude=lambda neighbour: neighbour.row in first)
+    assert [neighbour.row for neighbour in rest.retrieval.nearest] == [neighbour.row for neighbour in plain[100:120]]
+    assert rest.vote.neighbours == 20 and len(rest.retrieval.farthest) == 3
+    few = starter.locate(tower, exclude=lambda neighbour: neighbour.row > 4)
+    assert sorted(neighbour.row for neighbour in few.retrieval.nearest) == [0, 1, 2, 3, 4]
+    assert starter.locate(tower, exclude=lambda neighbour: True).method == "none"
+
+
 @pytest.fixture(scope="module")
 def halves(photo_rows):
     """The photos in two: of each site the first half, and the others of the sites that have several."""

@@ -4,7 +4,17 @@ import re
 import pytest
 
 from img2loc.errors import ConfigError
-from img2loc.prompt import ANSWER_SCHEMA, DEFAULT_TEMPLATE, REPAIR, check_template, render
+from img2loc.prompt import (
+    ANSWER_SCHEMA,
+    DEFAULT_TEMPLATE,
+    REPAIR,
+    TEMPLATES,
+    check_template,
+    chosen_template,
+    render,
+    spots,
+    template_named,
+)
 from img2loc.types import LatLon, Neighbour, Retrieval
 
 
@@ -23,7 +33,8 @@ def test_the_default_template_is_accepted_and_needs_no_filling_by_hand():
 
 
 def test_no_number_stands_in_the_words_that_models_might_echo():
-    for text in (render(DEFAULT_TEMPLATE, NOTHING), REPAIR, json.dumps(ANSWER_SCHEMA)):
+    texts = [template_named(name) for name in TEMPLATES]
+    for text in (*texts, render(DEFAULT_TEMPLATE, NOTHING), REPAIR, json.dumps(ANSWER_SCHEMA)):
         assert not re.search(r"\d", text)
 
 
@@ -74,7 +85,7 @@ def test_two_dollars_write_one():
     [
         ("only $nearest", ["lacks $farthest"]),
         ("only $farthest", ["lacks $nearest"]),
-        ("neither", ["$nearest and $farthest"]),
+        ("near $nearest_list", ["lacks $farthest"]),
         ("$nearest $farthest $place", ["unknown placeholder $place"]),
         ("$Nearest $farthest $nearest", ["unknown placeholder $Nearest"]),
         ("$nearest $farthest for $5", ["'$$'"]),
@@ -94,3 +105,58 @@ def test_a_prompt_is_not_changed_by_rendering_another():
     before = render(DEFAULT_TEMPLATE, NO_FAR)
     render(DEFAULT_TEMPLATE, BOTH)
     assert render(DEFAULT_TEMPLATE, NO_FAR) == before
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_named_template_can_be_filled_with_any_lists(name):
+    for retrieval in (BOTH, NO_FAR, NO_NEAR, NOTHING):
+        text = render(template_named(name), retrieval)
+        assert "$" not in text and "JSON" in text and "none" not in text
+        assert ("48.85840" in text) is (bool(retrieval.nearest) and name != "zero-shot")
+        assert ("64.10000" in text) is (bool(retrieval.farthest) and name != "zero-shot")
+
+
+def test_the_files_are_the_names():
+    from importlib import resources
+
+    assert {file.name for file in (resources.files("img2loc") / "prompts").iterdir()} == {f"{n}.txt" for n in TEMPLATES}
+
+
+def test_zero_shot_asks_what_the_paper_asks_without_neighbours():
+    assert render(template_named("zero-shot"), BOTH) == render(DEFAULT_TEMPLATE, NOTHING)
+
+
+def test_numbered_lists_name_places_similarities_distances_and_counts():
+    beside = Neighbour(2, LatLon(48.8590, 2.2950), 0.7)
+    text = render("near:$nearest_list\nfar:$farthest_list", Retrieval((*NEAR, beside), FAR))
+    assert text.splitlines() == [
+        "near:",
+        "1. 48.85840, 2.29450 (Paris, France): similarity 0.90, 2 photos",
+        "2. -33.86000, 151.20000 (Sydney, Australia): similarity 0.90, 16,963 km from number 1",
+        "far:",
+        "1. 64.10000, -21.90000 (Kópavogur, Iceland): similarity 0.90",
+    ]
+
+
+def test_pairs_are_json():
+    text = render("$nearest_pairs\n$farthest_pairs", BOTH)
+    assert [json.loads(line) for line in text.splitlines()] == [[[48.8584, 2.2945], [-33.86, 151.2]], [[64.1, -21.9]]]
+
+
+def test_one_place_is_within_a_kilometre_of_its_best_photo_also_across_the_antimeridian():
+    near = _neighbours((0.0, 179.9999), (0.0, -179.9999), (0.0, 179.98), (0.0, 179.9995), (0.008, 179.9999))
+    assert [(spot.first.row, spot.count) for spot in spots(near)] == [(0, 4), (2, 1)]
+    assert spots(()) == []
+
+
+def test_a_prompt_is_chosen_by_name_or_given_in_words():
+    assert chosen_template("") == chosen_template(" paper ") == DEFAULT_TEMPLATE
+    assert chosen_template("g3") == template_named("g3")
+    assert chosen_template("Where is this?") == "Where is this?"
+    assert chosen_template("$nearest$farthest") == "$nearest$farthest"
+
+
+@pytest.mark.parametrize("name", ["numbred", "Paper", "paper.txt", "../prompt", "zeroshot"])
+def test_a_misspelt_name_is_no_prompt(name):
+    with pytest.raises(ConfigError, match="paper, numbered, g3, zero-shot"):
+        chosen_template(name)

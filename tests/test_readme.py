@@ -13,7 +13,9 @@ import yaml
 import img2loc.__main__
 import index_builder.__main__
 from img2loc.lmm import BACKENDS
-from img2loc.settings import PREFIX, Settings
+from img2loc.lmm.servers import SERVERS
+from img2loc.prompt import TEMPLATES
+from img2loc.settings import KEYS, PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,11 +40,12 @@ def test_every_flag_stands_in_the_readme(parser):
 
 def test_every_variable_stands_in_the_table_and_no_other():
     table = set(re.findall(rf"^\| `({PREFIX}\w+)`", README, re.MULTILINE))
-    assert table == {PREFIX + name.upper() for name in Settings.__dataclass_fields__ if name != "openai_api_key"}
+    assert table == {PREFIX + name.upper() for name in Settings.__dataclass_fields__ if name not in KEYS}
 
 
-def test_every_backend_is_named():
-    assert all(f"`{name}`" in README for name in BACKENDS)
+def test_every_backend_server_prompt_and_key_is_named():
+    keys = {item.key_variable for item in (*BACKENDS.values(), *SERVERS.values()) if item.key_variable}
+    assert {name for name in (*BACKENDS, *SERVERS, *TEMPLATES, *keys) if f"`{name}`" not in README} == set()
 
 
 def test_the_front_matter_fits_what_is_tested():

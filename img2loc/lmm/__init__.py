@@ -3,35 +3,75 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from img2loc.errors import ConfigError
 from img2loc.lmm.base import LMM, BackendOptions, Turn
 
-__all__ = ["BACKENDS", "LMM", "Backend", "BackendOptions", "Turn", "backend_named", "open_lmm"]
+__all__ = ["BACKENDS", "LMM", "Backend", "BackendOptions", "Turn", "backend_named", "list_models", "open_lmm"]
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A choice in the dropdown.
+    """A choice in the dropdown, and what it can do.
 
     Args:
         name: Its exact name, in the API and on the command line.
         label: Its name on the page.
-        needs_key: Whether a visitor must bring a key.
+        needs_key: Whether a visitor must bring a key; the photo then goes to a provider.
         models: Suggested models, the default first; any other name may be typed.
+        key_variable: The environment variable that holds the operator's key.
+        takes_base_url: Whether it can ask another server that speaks the same protocol.
+        lists_models: Whether its server can be asked which models it has.
+        runs_here: Whether the model runs on this machine; which one is then the operator's choice alone.
+        schema: Whether the answer's JSON schema binds the reply: where the server supports it, or never.
     """
 
     name: str
     label: str
     needs_key: bool = False
     models: tuple[str, ...] = ()
+    key_variable: str = ""
+    takes_base_url: bool = False
+    lists_models: bool = False
+    runs_here: bool = False
+    schema: Literal["where supported", "never"] = "never"
 
 
 BACKENDS = {
     backend.name: backend
     for backend in (
         Backend("vote", "Vote of the neighbours (no model, no key)"),
-        Backend("openai", "OpenAI, or a compatible server", needs_key=True, models=("gpt-5.5", "gpt-6.2-sol")),
+        Backend(
+            "openai",
+            "OpenAI, or a compatible server",
+            needs_key=True,
+            models=("gpt-5.5", "gpt-6.2-sol"),
+            key_variable="OPENAI_API_KEY",
+            takes_base_url=True,
+            lists_models=True,
+            schema="where supported",
+        ),
+        Backend(
+            "hf",
+            "Hugging Face Inference Providers",
+            needs_key=True,
+            models=("Qwen/Qwen3-VL-235B-A22B-Instruct", "Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen2.5-VL-32B-Instruct"),
+            key_variable="HF_TOKEN",
+            takes_base_url=True,
+            schema="where supported",
+        ),
+        Backend(
+            "llava",
+            "LLaVA or another open model, on this machine",
+            models=(
+                "llava-hf/llava-1.5-7b-hf",  # the paper's
+                "llava-hf/llava-v1.6-mistral-7b-hf",
+                "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+                "Qwen/Qwen2.5-VL-3B-Instruct",
+            ),
+            runs_here=True,
+        ),
     )
 }
 
@@ -53,7 +93,7 @@ def open_lmm(name: str, options: BackendOptions) -> LMM | None:
 
     Args:
         name: The backend's exact name.
-        options: Key, model, server and time-out.
+        options: Key, model, server, time-out and the rest; what a backend has no use for is ignored.
 
     Returns:
         The model, or None for the vote, which has none.
@@ -62,8 +102,40 @@ def open_lmm(name: str, options: BackendOptions) -> LMM | None:
         ConfigError: The name is unknown, or an option is wrong; MissingKeyError where a key is missing.
     """
     backend = backend_named(name)
-    if backend.name == "vote":
-        return None
-    from img2loc.lmm.openai import OpenAILMM  # noqa: PLC0415 - imported when chosen: the package takes half a second
+    # Imported when chosen: the packages behind them take half a second and more.
+    match backend.name:
+        case "openai":
+            from img2loc.lmm.openai import OpenAILMM  # noqa: PLC0415
 
-    return OpenAILMM(options, default_model=backend.models[0])
+            return OpenAILMM(options, default_model=backend.models[0])
+        case "hf":
+            from img2loc.lmm.hf import HuggingFaceLMM  # noqa: PLC0415
+
+            return HuggingFaceLMM(options, default_model=backend.models[0])
+        case "llava":
+            from img2loc.lmm.llava import LocalLMM  # noqa: PLC0415
+
+            return LocalLMM(options, default_model=backend.models[0])
+    return None
+
+
+def list_models(name: str, options: BackendOptions) -> tuple[str, ...]:
+    """Say which models a backend can be asked for.
+
+    Args:
+        name: The backend's exact name.
+        options: Key, server and time-out.
+
+    Returns:
+        What the server lists, in alphabetical order, where it can be asked; the suggestions otherwise.
+
+    Raises:
+        ConfigError: The name is unknown, or an option is wrong; MissingKeyError where a key is missing.
+        LMMError: The server gave no list.
+    """
+    backend = backend_named(name)
+    if not backend.lists_models:
+        return backend.models
+    from img2loc.lmm.openai import OpenAILMM  # noqa: PLC0415
+
+    return OpenAILMM(options, default_model=backend.models[0]).models()

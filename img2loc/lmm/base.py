@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from img2loc.errors import ConfigError
 from img2loc.types import Reply
 
 
@@ -47,10 +49,21 @@ class BackendOptions:
         api_key: The provider's key; never logged, stored or shown.
         model: The model's name; empty for the backend's default.
         base_url: Another server that speaks the same protocol; empty for the provider's own.
-        timeout_s: Seconds to wait for one reply.
+        timeout_s: Seconds to wait for one reply, retries included.
+        temperature: How freely the model words its reply, 0 to 2; None for the provider's own default.
+        cancel: Set by the caller when nobody waits for the reply any more; the request is then given up.
+
+    Raises:
+        ConfigError: The temperature can't be one.
     """
 
     api_key: str = field(default="", repr=False)
     model: str = ""
     base_url: str = ""
     timeout_s: float = 60.0
+    temperature: float | None = None
+    cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not 0 <= self.temperature <= 2:
+            raise ConfigError(f"The temperature is {self.temperature}; it must be a number from 0 to 2.")

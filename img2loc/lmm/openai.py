@@ -1,235 +1,106 @@
-"""OpenAI's models, and every server that speaks its chat.completions protocol: vLLM, Ollama, the Hub's router."""
+"""OpenAI's models, and every server that speaks its protocol: vLLM, Ollama, the presets in servers.py."""
 
 from __future__ import annotations
 
-import base64
-import functools
-import re
-import threading
-import time
-from collections.abc import Sequence
-from concurrent.futures import Future
-from typing import Final, cast
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import openai
-from openai.types.chat import ChatCompletionMessageParam
-from openai.types.shared_params import ResponseFormatJSONSchema
 
-from img2loc import prompt
-from img2loc.errors import (
-    ConfigError,
-    LMMAuthError,
-    LMMError,
-    LMMQuotaError,
-    LMMRateLimitError,
-    LMMTimeoutError,
-    LMMUnreachableError,
-    MissingKeyError,
-)
-from img2loc.lmm.base import BackendOptions, Turn
-from img2loc.types import Reply
+from img2loc.errors import LMMError, MissingKeyError
+from img2loc.lmm.base import BackendOptions
+from img2loc.lmm.chat import ChatLMM, Failure, host_of, retry_after_s
+from img2loc.lmm.request import Parameters, response_format
+from img2loc.lmm.retry import in_thread, persist
+from img2loc.lmm.servers import server_named
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
-MAX_OUTPUT_TOKENS: Final = 4000  # an answer takes 150; the rest is for models that think first
-MAX_RETRIES: Final = 1
 
 _NO_KEY = "no-key"  # sent to servers that need none: the protocol wants some
-_QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
-_MAX_EXCERPT_CHARS = 200
-_FORMAT_COMPLAINT = re.compile(r"response_format|json_schema|structured output", re.I)
-_LIKE_A_KEY = re.compile(r"\S*\*{3}\S*|\b(?:sk|pk|hf|gsk|xai|key|bearer)[-_]\S+|[\w\-]{24,}", re.I)
+
+T = TypeVar("T")
 
 
-class OpenAILMM:
+class OpenAILMM(ChatLMM):
     """A model behind OpenAI's chat.completions protocol.
 
     Args:
-        options: Key, model, server and time-out. The environment is never asked for a key or a server.
-        default_model: The model where the options name none.
+        options: Key, model, server (a preset's name or an address) and time-out. The environment is never asked for a
+            key or a server.
+        default_model: The model where the options name none and the server has no default of its own.
 
     Raises:
-        MissingKeyError: OpenAI itself is asked, and there is no key.
+        MissingKeyError: A provider that needs a key is asked, and there is none.
         ConfigError: The server's address is no http(s) address, or the key holds characters that no key has.
     """
 
     name = "openai"
 
     def __init__(self, options: BackendOptions, *, default_model: str) -> None:
-        self.model = options.model.strip() or default_model
-        key, url = options.api_key.strip(), options.base_url.strip()
-        if not url and not key:
+        server = server_named(options.base_url)
+        model = options.model.strip() or (server.models[0] if server.models else default_model)
+        parameters = Parameters(temperature=options.temperature, limit_name=server.limit_name)
+        host = server.label if server.public or not server.base_url else host_of(server.base_url)
+        super().__init__(options, model=model, host=host, parameters=parameters)
+        if server.needs_key and not self._key:
             raise MissingKeyError(
-                "OpenAI needs a key and there is none; enter yours in the page's key field, "
-                "or set OPENAI_API_KEY where the program runs."
+                f"{server.label} needs a key and there is none; enter yours in the page's key field, "
+                f"or set {server.key_variable} where the program runs."
             )
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ConfigError("The key holds spaces or characters that no key has; copy it again.")
-        self._host = _host(url) if url else "OpenAI"
-        self._url = url or OPENAI_URL
-        self._key = key or _NO_KEY
-        self._timeout_s = options.timeout_s
+        self._url = server.base_url or OPENAI_URL
 
-    def __repr__(self) -> str:
-        return f"OpenAILMM(model={self.model!r}, host={self._host!r})"
+    def send(self, messages: list[dict[str, Any]], parameters: Parameters, timeout_s: float) -> object | Failure:
+        """Send one request, without retries."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": messages,
+            parameters.limit_name: parameters.limit,
+        }
+        if parameters.schema:
+            body["response_format"] = response_format()
+        if parameters.temperature is not None:
+            body["temperature"] = parameters.temperature
+        return self._call(lambda client: client.chat.completions.create(**body), timeout_s)
 
-    def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
-        """Continue a conversation about a photo.
-
-        Args:
-            turns: The conversation, the user's turn first and last.
-            jpeg: The photo as a JPEG without metadata, sent with the first turn.
+    def models(self) -> tuple[str, ...]:
+        """Ask the server which models it has.
 
         Returns:
-            The model's reply; its text is empty where the model sent none.
+            Their names in alphabetical order; the protocol doesn't say which of them see pictures.
 
         Raises:
-            LMMError: No reply came within the time-out, retries included; the subclass says why.
+            LMMError: The server gave no list.
         """
-        start = time.perf_counter()
-        failure: LMMError
-        try:
-            completion = self._complete(_messages(turns, jpeg))
-        except (openai.OpenAIError, ValueError, TimeoutError) as error:  # ValueError: a body that is no JSON
-            failure = self._explain(error)
-        else:
-            return self._read(completion, latency_s=time.perf_counter() - start)
-        raise failure  # outside the handler: the provider's error, which may quote the key, doesn't travel along
 
-    def _complete(self, messages: list[ChatCompletionMessageParam]) -> object:
-        """Run the request in a thread of its own, so that a server that drips can't hold us beyond the time-out."""
-        client = openai.OpenAI(api_key=self._key, base_url=self._url, timeout=self._timeout_s, max_retries=MAX_RETRIES)
+        def attempt(left_s: float) -> tuple[str, ...]:
+            found = self._call(lambda client: list(client.models.list()), left_s)
+            if isinstance(found, Failure):
+                raise self._explain(found)
+            names = {name for item in found if isinstance(name := getattr(item, "id", None), str) and name}
+            if not names:
+                raise LMMError(f"{self._host} lists no models; type the model's name.")
+            return tuple(sorted(names))
+
+        return persist(attempt, timeout_s=self._timeout_s, cancel=self._cancel)
+
+    def _call(self, ask: Callable[[openai.OpenAI], T], timeout_s: float) -> T | Failure:
+        # Built with the address and the key, so that neither comes from the environment; the retries are ours.
+        client = openai.OpenAI(api_key=self._key or _NO_KEY, base_url=self._url, timeout=timeout_s, max_retries=0)
         client.organization = client.project = None  # read from the environment: not for another's key or server
-        result: Future[object] = Future()
-
-        def work() -> None:
-            try:
-                result.set_result(self._request(client, messages))
-            except BaseException as error:
-                result.set_exception(error)
-
-        threading.Thread(target=work, name="openai-request", daemon=True).start()
         try:
-            return result.result(timeout=self._timeout_s)
-        finally:
-            client.close()  # a request still under way ends with its next byte, and is not retried
-
-    def _request(self, client: openai.OpenAI, messages: list[ChatCompletionMessageParam]) -> object:
-        create = functools.partial(
-            client.chat.completions.create,
-            model=self.model,
-            messages=messages,
-            max_completion_tokens=MAX_OUTPUT_TOKENS,
-        )
-        schema: ResponseFormatJSONSchema = {
-            "type": "json_schema",
-            "json_schema": {"name": "position", "strict": True, "schema": prompt.ANSWER_SCHEMA},
-        }
-        try:
-            return create(response_format=schema)
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if not _FORMAT_COMPLAINT.search(error.message):
-                raise
-        return create()
-
-    def _read(self, completion: object, *, latency_s: float) -> Reply:
-        """Read a completion; openai does not validate what the server sent."""
-        choices = getattr(completion, "choices", None)
-        message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
-        if message is None:
-            raise LMMError(
-                f"{self._host} sent no chat completion; check that its address is that of an "
-                "OpenAI-compatible server (it usually ends in /v1)."
+            # A request still under way when the client is closed ends with its next byte.
+            return in_thread(lambda: ask(client), timeout_s=timeout_s, cancel=self._cancel, close=client.close)
+        except (openai.APITimeoutError, TimeoutError):
+            return Failure("timeout")
+        except openai.APIConnectionError:
+            return Failure("connection")
+        except openai.APIStatusError as error:
+            return Failure(
+                "status",
+                status=error.status_code,
+                code=error.code or "",
+                text=error.message,
+                retry_after_s=retry_after_s(error.response.headers),
             )
-        refusal, content = getattr(message, "refusal", None), getattr(message, "content", None)
-        finish_reason = getattr(cast("list[object]", choices)[0], "finish_reason", None)
-        text = next((part for part in (refusal, content) if isinstance(part, str) and part), "")
-        model, usage = getattr(completion, "model", None), getattr(completion, "usage", None)
-        return Reply(
-            text=text,
-            model=model if isinstance(model, str) and model else self.model,
-            latency_s=latency_s,
-            input_tokens=_count(usage, "prompt_tokens"),
-            output_tokens=_count(usage, "completion_tokens"),
-            refused=bool(refusal) or finish_reason == "content_filter",
-            truncated=finish_reason == "length",
-        )
-
-    def _explain(self, error: Exception) -> LMMError:
-        """Our error for the package's, in our words: a provider's may quote the key."""
-        host, model = self._host, self._masked(self.model)
-        match error:
-            case openai.APITimeoutError() | TimeoutError():
-                return LMMTimeoutError(
-                    f"{host} sent no full reply within {self._timeout_s:g} s; try again, or allow more time."
-                )
-            case openai.APIConnectionError():
-                return LMMUnreachableError(
-                    f"{host} can't be reached or cut the connection; check the network and the server's address."
-                )
-            case openai.APIStatusError() if error.status_code == 402 or error.code in _QUOTA_CODES:
-                return LMMQuotaError(
-                    f"The account behind the key has no credit left at {host}; top it up or use another."
-                )
-            case openai.AuthenticationError():
-                return LMMAuthError(f"{host} refuses the key; check that it is complete and still valid.")
-            case openai.PermissionDeniedError():
-                return LMMAuthError(
-                    f"{host} doesn't let this key use the model {model!r}; choose another model or key."
-                )
-            case openai.RateLimitError():
-                return LMMRateLimitError(f"{host} takes no more requests for now; wait a minute and try again.")
-            case openai.NotFoundError():
-                return LMMError(f"{host} knows no model {model!r}; check the model's name and the server's address.")
-            case openai.APIStatusError() if error.status_code >= 500:
-                return LMMError(f"{host} has a fault of its own (HTTP {error.status_code}); try again later.")
-            case openai.APIStatusError():
-                excerpt = self._masked(error.message)
-                return LMMError(f"{host} refuses the request (HTTP {error.status_code}): {excerpt}")
-            case _:
-                return LMMError(f"{host} sent something that is no chat completion; check the server's address.")
-
-    def _masked(self, text: str) -> str:
-        """A provider's or visitor's text on one line, bounded, with what looks like a key masked."""
-        masked = _LIKE_A_KEY.sub("***", text[:2000].replace(self._key, "***"))
-        return " ".join(masked.split())[:_MAX_EXCERPT_CHARS]
-
-
-def _messages(turns: Sequence[Turn], jpeg: bytes) -> list[ChatCompletionMessageParam]:
-    first, *rest = turns
-    image_url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-    messages: list[ChatCompletionMessageParam] = [
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": first.text},
-                {"type": "image_url", "image_url": {"url": image_url}},
-            ],
-        }
-    ]
-    for turn in rest:
-        if turn.role == "user":
-            messages.append({"role": "user", "content": turn.text})
-        else:
-            messages.append({"role": "assistant", "content": turn.text})
-    return messages
-
-
-def _host(url: str) -> str:
-    """The server's name for messages: without path, and without a password that the address may carry."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(
-            "The server's address must begin with http:// or https:// and name a host, "
-            "for example http://localhost:8000/v1."
-        )
-    return f"{host}:{port}" if port else host
-
-
-def _count(usage: object, name: str) -> int | None:
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) else None
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError):  # a body that is no JSON, or another's
+            return Failure("garbage")

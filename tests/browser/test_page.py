@@ -41,7 +41,7 @@ def use_key(page: Page) -> None:
     page.fill("#key input", KEY)
     page.click("#use-key")
     expect(page.locator("#key input")).to_have_value("")
-    expect(page.locator("#key input")).to_have_attribute("placeholder", re.compile("Key set"))
+    expect(page.locator("#use-key")).to_have_text("Key set")
 
 
 def width_and_overflow(page: Page) -> tuple[int, int]:
@@ -125,6 +125,7 @@ def test_a_model_answers_and_its_key_is_nowhere(page: Page, provider: OpenAIServ
     page.on("request", lambda request: session.update(re.findall(r'"session_hash":"(\w+)"', request.post_data or "")))
     choose_openai(page)
     use_key(page)
+    use_key(page)  # again: what Gradio remembers of a box changes once the box has been changed
     sent = len(provider.requests)
     upload(page)
     expect(page.locator("#answer")).to_contain_text("Press Locate")

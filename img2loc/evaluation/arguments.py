@@ -1,0 +1,163 @@
+"""The arguments of the evaluation's verbs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from img2loc.evaluation.datasets import DATA_SETS
+from img2loc.lmm import BACKENDS
+from img2loc.locator import DEFAULT_NEIGHBOURS
+from img2loc.settings import Settings
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+# The most alike of 260 different photos had 0.92 by MobileNet; one photo saved twice has more than 0.99.
+NEAR_DUPLICATE: Final = 0.99
+CONCURRENCY: Final = 4
+
+
+def add_verb(verbs: Verbs, settings: Settings) -> None:
+    """Add the verb evaluate, with its own verbs, to the command line.
+
+    Args:
+        verbs: The command line's verbs.
+        settings: The operator's, for the defaults.
+    """
+    about = "measure how well photos are located"
+    own = verbs.add_parser("evaluate", help=about, description=about).add_subparsers(
+        title="verbs", required=True, metavar="VERB", dest="evaluate"
+    )
+    _add_run(own, settings)
+    _add_score(own)
+    about = "score finished or unfinished runs from their journals, reading every reply again; nothing is asked"
+    replay = own.add_parser("replay", help=about, description=about)
+    _add_journals(replay)
+    replay.add_argument("--predictions", type=Path, metavar="DIR", help="write every row's predictions there as CSV")
+    replay.add_argument("--json", action="store_true", help="print JSON")
+    about = "write runs up as a Markdown file and an HTML page"
+    report = own.add_parser("report", help=about, description=about)
+    _add_journals(report)
+    report.add_argument("--out", required=True, metavar="PATH", help="without extension: PATH.md and PATH.html")
+    report.add_argument("--title", default="Img2Loc: an evaluation", metavar="TEXT", help="the report's title")
+    report.add_argument("--note", type=Path, metavar="FILE", help="plain text that stands first in the report")
+
+
+def _add_run(verbs: Verbs, settings: Settings) -> None:
+    about = "locate every photo of a data set; run again after a kill to go on"
+    run = verbs.add_parser("run", help=about, description=about)
+    _add_truth(run)
+    run.add_argument("--photos", type=Path, required=True, metavar="DIR", help="the folder with the photos")
+    run.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the journal goes, one a setting")
+    run.add_argument("--sample", type=_count, default=0, metavar="N", help="only so many photos, drawn at random")
+    run.add_argument(
+        "--unavailable-md5",
+        action="append",
+        default=[],
+        metavar="MD5",
+        help="a placeholder's, beside Flickr's known one; may be given again",
+    )
+    run.add_argument("--backend", choices=BACKENDS, default=settings.backend, help="who answers (default: %(default)s)")
+    run.add_argument("--model", default="", help="the model's name")
+    run.add_argument("--base-url", default="", metavar="URL", help="a server's address, or its name")
+    run.add_argument(
+        "--prompt", type=Path, default=Path(settings.prompt), metavar="NAME", help="a template's name, or a file"
+    )
+    run.add_argument("--temperature", type=_amount, metavar="T", help="0 to 2 (default: the provider's own)")
+    run.add_argument(
+        "--samples", type=_count, default=settings.samples, metavar="N", help="ask N times (default: %(default)s)"
+    )
+    for name, kind in (("nearest", "similar"), ("farthest", "dissimilar")):
+        run.add_argument(
+            f"--{name}",
+            type=_counts,
+            default=[DEFAULT_NEIGHBOURS],
+            metavar="N[,N...]",
+            help=f"most {kind} photos in the prompt; several numbers make a run each",
+        )
+    run.add_argument(
+        "--near-duplicate",
+        type=_amount,
+        default=NEAR_DUPLICATE,
+        metavar="S",
+        help="neighbours at least this similar are left out; above 1 none is (default: %(default)s)",
+    )
+    run.add_argument("--keep-author", action="store_true", help="keep neighbours by the photo's own author")
+    run.add_argument("--keep-itself", action="store_true", help="keep the neighbour with the photo's own id")
+    run.add_argument(
+        "--concurrency", type=_threads, default=CONCURRENCY, metavar="N", help="photos at a time (default: %(default)s)"
+    )
+    run.add_argument("--rate", type=_amount, default=0.0, metavar="N", help="at most so many requests a minute")
+    run.add_argument("--max-cost", type=_amount, metavar="USD", help="stop before the whole run has cost more")
+    for name in ("input", "output"):
+        run.add_argument(
+            f"--price-{name}", type=_amount, metavar="USD", help=f"for a million {name} tokens, where the list lacks it"
+        )
+    run.add_argument("--dry-run", action="store_true", help="only say what there is to do and what it will cost")
+    run.add_argument("--retry-failed", action="store_true", help="ask again where the provider failed")
+    run.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_score(verbs: Verbs) -> None:
+    about = "score anybody's predictions"
+    score = verbs.add_parser("score", help=about, description=about)
+    score.add_argument("predictions", type=Path, metavar="PREDICTIONS.csv")
+    _add_truth(score)
+    score.add_argument("--columns", default="", metavar="id=NAME,...", help="the predictions' columns: id, lat, lon")
+    score.add_argument(
+        "--match",
+        choices=("exact", "name"),
+        default="exact",
+        help="compare ids exactly, or by the file's name without folder and extension (default: %(default)s)",
+    )
+    score.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_truth(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--truth", type=Path, required=True, metavar="TRUTH.csv", help="photo ids, authors, positions")
+    verb.add_argument(
+        "--dataset", choices=DATA_SETS, default="csv", help="which data set the listing is of (default: %(default)s)"
+    )
+    verb.add_argument(
+        "--truth-columns", default="", metavar="id=NAME,...", help="the listing's columns: id, author, lat, lon"
+    )
+    verb.add_argument("--skip-bad-rows", action="store_true", help="leave rows without a position out of N")
+    _add_seed(verb)
+
+
+def _add_journals(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("journals", nargs="+", type=Path, metavar="JOURNAL", help="a journal, or a folder of them")
+    verb.add_argument("--drop-absent", action="store_true", help="leave photos that could not be had out of N")
+    _add_seed(verb)
+
+
+def _add_seed(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--seed", type=_count, default=0, metavar="N", help="of samples and intervals (default: 0)")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def _counts(text: str) -> list[int]:
+    return list(dict.fromkeys(_count(part) for part in text.split(",")))
+
+
+def _amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return value
+
+
+def _threads(text: str) -> int:
+    if not 1 <= _count(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 256")
+    return int(text)

@@ -1,0 +1,144 @@
+"""What the verbs do: python -m img2loc evaluate run | score | replay | report."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from img2loc.errors import DataError
+from img2loc.evaluation import answers, report
+from img2loc.evaluation.cli_run import run_settings
+from img2loc.evaluation.datasets import Truth, read_predictions, read_truth
+from img2loc.evaluation.document import to_html, to_markdown
+from img2loc.evaluation.grids import accuracy_grid, haversine_grid, outcomes_grid
+from img2loc.evaluation.journal import read_journal
+from img2loc.evaluation.record import Record
+from img2loc.evaluation.score import Score, score_all
+from img2loc.evaluation.tables import Columns, named
+from img2loc.lmm import LMM
+from img2loc.settings import Settings
+
+OpenLMM = Callable[[argparse.Namespace, Settings], LMM | None]
+ReadTemplate = Callable[[Path | None], str]
+
+
+def evaluate(
+    arguments: argparse.Namespace, settings: Settings, *, open_lmm: OpenLMM, read_template: ReadTemplate
+) -> int:
+    """Run one of the verbs below evaluate.
+
+    Args:
+        arguments: What arguments.add_verb's parser read.
+        settings: The operator's.
+        open_lmm: Opens the model that the arguments name.
+        read_template: Reads the prompt's template.
+
+    Returns:
+        The exit code: 0, or 1 where a run stopped before its end.
+
+    Raises:
+        Img2LocError: What was asked can't be done.
+    """
+    if arguments.evaluate == "run":
+        lmm, template = open_lmm(arguments, settings), read_template(arguments.prompt)
+        records, reason = run_settings(arguments, settings, _truth(arguments), lmm=lmm, template=template)
+        if records:
+            runs = [report.open_run(name, record, seed=arguments.seed) for name, record in records]
+            _print([score for run in runs for score in run.scores], (), as_json=arguments.json)
+        if reason:
+            print(f"img2loc: {reason}", file=sys.stderr)
+        return 1 if reason else 0
+    verbs = {"score": _score, "replay": _replay, "report": _report}
+    return verbs[arguments.evaluate](arguments)
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    truth = _truth(arguments)
+    predictions = read_predictions(
+        arguments.predictions, truth, columns=Columns.parse(arguments.columns), match=arguments.match
+    )
+    row = answers.of_predictions(truth, predictions)
+    _print(score_all("", [row], seed=arguments.seed), (*truth.notes, *predictions.notes), as_json=arguments.json)
+    return 0
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    scores: list[Score] = []
+    notes: list[str] = []
+    for name, record in _records(arguments.journals):
+        replayed = answers.replay(record)
+        changed = [id_ for id_, entry in replayed.entries.items() if entry.position != record.entries[id_].position]
+        if changed:
+            notes.append(f"{name}: {len(changed)} answers are others than when it ran: {named(changed)}.")
+        run = report.open_run(name, replayed, drop_absent=arguments.drop_absent, seed=arguments.seed)
+        scores += run.scores
+        if arguments.predictions:
+            arguments.predictions.mkdir(parents=True, exist_ok=True)
+            for score in run.scores:
+                file = re.sub(r"[^\w.]+", "-", f"{name}.{score.answers.method}")
+                _write_predictions(arguments.predictions / f"{file}.csv", score)
+    _print(scores, notes, as_json=arguments.json)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    note = _read_text(arguments.note) if arguments.note else ""
+    runs = [
+        report.open_run(name, record, drop_absent=arguments.drop_absent, seed=arguments.seed)
+        for name, record in _records(arguments.journals)
+    ]
+    blocks = report.blocks(runs, note=note, drop_absent=arguments.drop_absent)
+    page = Path(f"{arguments.out}.html")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(to_html(arguments.title, blocks), encoding="utf-8")
+    text = Path(f"{arguments.out}.md")
+    text.write_text(to_markdown(arguments.title, blocks, page=page.name), encoding="utf-8")
+    print(f"{text}\n{page}")
+    return 0
+
+
+def _truth(arguments: argparse.Namespace) -> Truth:
+    columns = Columns.parse(arguments.truth_columns)
+    return read_truth(arguments.truth, arguments.dataset, columns=columns, skip_bad_rows=arguments.skip_bad_rows)
+
+
+def _records(paths: Sequence[Path]) -> list[tuple[str, Record]]:
+    """The journals with their names: those of the files, with the folders' where the files' alone are the same."""
+    files = [file for path in paths for file in (sorted(path.glob("*.jsonl")) if path.is_dir() else [path])]
+    if not files:
+        raise DataError(f"{named(paths)} holds no journal; a run writes one, as OUT/*.jsonl.")
+    alike = len({file.stem for file in files}) < len(files)
+    return [(f"{file.parent.name}/{file.stem}" if alike else file.stem, read_journal(file)) for file in files]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} can't be read: {error}.") from error
+
+
+def _write_predictions(path: Path, score: Score) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "lat", "lon", "outcome"))
+        for case in score.answers.cases:
+            at = case.predicted
+            writer.writerow((case.item.id, at.lat if at else "", at.lon if at else "", case.kind))
+
+
+def _print(scores: Sequence[Score], notes: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        found: dict[str, Any] = {"notes": list(notes), "scores": [score.to_json() for score in scores]}
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    grids = [accuracy_grid(scores), haversine_grid(scores), outcomes_grid(scores)]
+    print(to_markdown("By the geodesic, by the haversine formula, and how the photos ended", grids), end="")
+    for note in notes:
+        print(f"img2loc: {note}", file=sys.stderr)

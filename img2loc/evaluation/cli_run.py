@@ -1,0 +1,192 @@
+"""What evaluate run does: plans every setting, says what all will cost, and runs one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import product
+
+from tqdm import tqdm
+
+from img2loc.evaluation.cost import Meter, Pricing, check_budget
+from img2loc.evaluation.datasets import Truth
+from img2loc.evaluation.journal import Journal
+from img2loc.evaluation.photos import Folder, find_photos
+from img2loc.evaluation.record import Entry, Header, Record, Setup
+from img2loc.evaluation.runner import Limits, Runner
+from img2loc.evaluation.tables import named
+from img2loc.gallery import RECORDS
+from img2loc.lmm import LMM
+from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.locator import Locator
+from img2loc.settings import Settings
+
+PlannedRun = tuple[str, Journal, Meter, Runner]
+
+
+def run_settings(
+    arguments: argparse.Namespace, settings: Settings, truth: Truth, *, lmm: LMM | None, template: str
+) -> tuple[list[tuple[str, Record]], str]:
+    """Run every setting that the arguments ask for, or go on with it.
+
+    Args:
+        arguments: What arguments.add_verb's parser read.
+        settings: The operator's.
+        truth: The listing.
+        lmm: The model; None for the vote.
+        template: The prompt's text.
+
+    Returns:
+        The journals with their names, none after a dry run; and why it stopped before the end, empty if it did not.
+
+    Raises:
+        Img2LocError: What was asked can't be done.
+    """
+    truth = _sampled(truth, arguments.sample, arguments.seed)
+    folder = find_photos(arguments.photos, truth.items, unavailable_md5=arguments.unavailable_md5)
+    locator = Locator.from_settings(settings)
+    notes = (*truth.notes, *_lasting_notes(folder, locator))
+    for note in (*notes, *_passing_notes(folder, len(truth.items))):
+        print(f"img2loc: {note}", file=sys.stderr)
+    with ExitStack() as stack:
+        runs = []
+        for nearest, farthest in product(arguments.nearest, arguments.farthest):
+            setup = _setup(arguments, settings, locator, lmm, template, nearest, farthest)
+            header = Header(setup, truth.items, notes, datetime.now(tz=UTC).date().isoformat())
+            journal = stack.enter_context(Journal(arguments.out / f"{_name(setup)}.jsonl", header))
+            meter = Meter(_pricing(arguments, setup), journal.record.paid)
+            limits = Limits(arguments.concurrency, arguments.rate)
+            retry_failed = arguments.retry_failed
+            runner = Runner(locator, lmm, journal, folder, meter=meter, limits=limits, retry_failed=retry_failed)
+            runs.append((_name(setup), journal, meter, runner))
+        _preview(runs, arguments.max_cost)
+        if arguments.dry_run:
+            return [], ""
+        for name, journal, meter, runner in runs:
+            others = sum(other.spent.cost_usd or 0.0 for _, _, other, _ in runs if other is not meter)
+            left = None if arguments.max_cost is None else arguments.max_cost - others
+            if reason := _run_one(journal, meter, runner, left):
+                return [], f"{name}: {reason} Run the same command again to go on from here."
+        return [(name, journal.record) for name, journal, _, _ in runs], ""
+
+
+def _preview(runs: Sequence[PlannedRun], max_cost_usd: float | None) -> None:
+    """Say what all runs will cost, before the first request of any."""
+    previews = []
+    for name, journal, _, runner in runs:
+        if lost := journal.record.interrupted:
+            words = "cut short while being asked, perhaps paid for, and to be asked again"
+            print(f"img2loc: {name}: {words}: {named(sorted(lost))}.", file=sys.stderr)
+        if (preview := runner.preview()) is not None:
+            print(f"img2loc: {name}: {preview}", file=sys.stderr)
+            previews.append(preview)
+    if max_cost_usd is not None:
+        check_budget(previews, max_cost_usd)
+
+
+def _run_one(journal: Journal, meter: Meter, runner: Runner, max_cost_usd: float | None) -> str:
+    header = journal.record.header
+    asks = header.setup.backend != "vote"
+    with tqdm(total=len(header.items), initial=len(header.items) - runner.left, unit="photo", file=sys.stderr) as bar:
+
+        def on_photo(entry: Entry) -> None:
+            if asks:
+                cost = meter.spent.cost_usd
+                bar.set_postfix_str("cost unknown" if cost is None else f"${cost:,.4f}", refresh=False)
+            bar.update()
+
+        reason = runner.run(on_photo, max_cost_usd=max_cost_usd)
+    if asks:
+        print(f"img2loc: {meter.spent}", file=sys.stderr)
+    return reason
+
+
+def _sampled(truth: Truth, sample: int, seed: int) -> Truth:
+    if not 0 < sample < len(truth.items):
+        return truth
+    chosen = set(random.Random(seed).sample(range(len(truth.items)), sample))
+    items = tuple(item for number, item in enumerate(truth.items) if number in chosen)
+    note = f"N is {sample:,}: a random sample of the listing's {len(truth.items):,} photos (seed {seed})."
+    return replace(truth, items=items, notes=(*truth.notes, note))
+
+
+def _lasting_notes(folder: Folder, locator: Locator) -> Iterable[str]:
+    """What a report must say of the photos and the gallery."""
+    if folder.repeated:
+        yield (
+            f"{len(folder.repeated):,} photos have the very bytes of one by another author or of another place: an "
+            "unknown placeholder, or a fault of the listing. They are used as they are (--unavailable-md5 names a "
+            f"placeholder): {named(folder.repeated)}."
+        )
+    if RECORDS not in locator.gallery.manifest.files:
+        yield "The gallery keeps no records: neither the photos themselves nor their authors' can be left out by name."
+
+
+def _passing_notes(folder: Folder, count: int) -> Iterable[str]:
+    """What may be mended before the run goes on; a report reads how it ended from the journal."""
+    for ids, words in (
+        (folder.missing, "are missing and count as misses"),
+        (folder.ambiguous, "have several files of their name, are not used and count as misses"),
+        (folder.unavailable, "are a picture that says “no longer available”, are not asked about and count as misses"),
+    ):
+        if ids:
+            yield f"{len(ids):,} of {count:,} photos {words}: {named(ids)}."
+
+
+def _setup(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    locator: Locator,
+    lmm: LMM | None,
+    template: str,
+    nearest: int,
+    farthest: int,
+) -> Setup:
+    manifest = locator.gallery.manifest
+    return Setup(
+        dataset=arguments.dataset,
+        backend=arguments.backend,
+        model=lmm.model if lmm else "",
+        server=_server(arguments, settings) if lmm else "",
+        temperature=arguments.temperature if arguments.temperature is not None else settings.temperature,
+        samples=arguments.samples,
+        gallery=manifest.name,
+        gallery_sha256=hashlib.sha256(manifest.to_json().encode()).hexdigest(),
+        gallery_count=manifest.count,
+        encoder=f"{manifest.encoder.source}@{manifest.encoder.revision[:19]}",
+        template=template if lmm else "",
+        nearest=nearest,
+        farthest=farthest,
+        exclude_itself=not arguments.keep_itself,
+        exclude_author=not arguments.keep_author,
+        near_duplicate=arguments.near_duplicate,
+    )
+
+
+def _server(arguments: argparse.Namespace, settings: Settings) -> str:
+    """A server's name, or its host: an address may hold a password."""
+    url = settings.options(arguments.backend, server=arguments.base_url).base_url
+    if not url and arguments.backend != "openai":
+        return ""
+    server = server_named(url)
+    return server.name if server.name in SERVERS else server.label
+
+
+def _pricing(arguments: argparse.Namespace, setup: Setup) -> Pricing | None:
+    """The prices given, else those of the list, which hold at a model's own provider only."""
+    if arguments.price_input is not None and arguments.price_output is not None:
+        return Pricing(arguments.price_input, arguments.price_output)
+    own = setup.server in SERVERS and SERVERS[setup.server].public
+    return Pricing.of_model(setup.model) if own else None
+
+
+def _name(setup: Setup) -> str:
+    model = re.sub(r"[^\w.]+", "-", setup.model)
+    return "-".join(part for part in (setup.backend, model, f"n{setup.nearest}", f"f{setup.farthest}") if part)

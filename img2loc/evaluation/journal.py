@@ -1,0 +1,156 @@
+"""The journal of a run: a line a photo, on disk before the next is asked, so that a kill costs nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from img2loc.errors import DataError
+from img2loc.evaluation.record import VERSION, Entry, Header, Record, Setup
+from img2loc.evaluation.tables import named
+
+_SHAPES: Final[dict[str, type]] = {"header": Header, "asking": str, "entry": Entry}
+
+
+@cache
+def _adapter(shape: type) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
+def read_journal(path: Path) -> Record:
+    """Read a journal, of a finished run or not. A last line that was cut short is left aside.
+
+    Raises:
+        DataError: The file can't be read, is no journal, or is damaged elsewhere than at its end.
+    """
+    try:
+        with path.open("rb") as file:
+            record, _ = _read(file, path)
+    except OSError as error:
+        raise DataError(f"The journal {path} can't be read: {error.strerror or error}.") from error
+    if record is None:
+        raise DataError(f"The journal {path} has no whole first line; begin the run again.")
+    return record
+
+
+class Journal:
+    """A journal that is being written. Threads may share it.
+
+    Args:
+        path: The file; it is made, or gone on with where it stands.
+        header: What this run is. Its date and notes may differ from those in the file.
+
+    Raises:
+        DataError: The file belongs to another run, is damaged, or another process is writing it.
+    """
+
+    def __init__(self, path: Path, header: Header) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        # O_APPEND: whatever happens, nothing that was paid for is written over.
+        self._file: BinaryIO = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), "r+b")
+        try:
+            _lock_file(self._file, path)
+            found, whole = _read(self._file, path)
+            if found is None or not (found.entries or found.asked):
+                # Nothing was done yet, but perhaps planned: a dry run, or one that would have cost too much.
+                self._file.truncate(0)
+                self.record = Record(header)
+                self._append("header", header)
+            else:
+                _check_same(path, found.header, header)
+                self._file.truncate(whole)
+                self.record = found
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def asking(self, id_: str) -> None:
+        """Write down that a photo is about to be asked."""
+        with self._lock:
+            self._append("asking", id_)
+            self.record.add_asking(id_)
+
+    def add(self, entry: Entry) -> None:
+        """Write down what became of a photo; it is on the disk when this returns."""
+        with self._lock:
+            self._append("entry", entry)
+            self.record.add(entry)
+
+    def _append(self, kind: str, value: object) -> None:
+        body = _adapter(_SHAPES[kind]).dump_python(value, mode="json")
+        self._file.write(json.dumps({kind: body}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _read(file: BinaryIO, path: Path) -> tuple[Record | None, int]:
+    """What a file holds, and up to which byte it is whole."""
+    record: Record | None = None
+    whole = 0
+    for number, line in enumerate(_whole_lines(file), start=1):
+        whole += len(line)
+        try:
+            ((kind, value),) = json.loads(line).items()
+            if record is None:
+                if kind != "header" or value["version"] != VERSION:
+                    raise ValueError("no header of this version")
+                record = Record(_adapter(Header).validate_python(value))
+            elif kind == "asking":
+                record.add_asking(str(value))
+            elif kind == "entry":
+                record.add(_adapter(Entry).validate_python(value))
+            else:
+                raise ValueError(f"a line of the unknown kind {kind!r}")
+        except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise DataError(
+                f"Line {number} of {path} can't be read ({type(error).__name__}): it is no journal of a run, or was "
+                "changed. Use another file, or take the line out to have its photo asked again."
+            ) from error
+    return record, whole
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)
+    for line in file:
+        if line.endswith(b"\n"):  # only a last one can lack it: the process was killed while it wrote
+            yield line
+
+
+def _check_same(path: Path, found: Header, ours: Header) -> None:
+    differing = [
+        item.name for item in fields(Setup) if getattr(found.setup, item.name) != getattr(ours.setup, item.name)
+    ]
+    differing += ["photos of the listing"] if found.items != ours.items else []
+    if differing:
+        raise DataError(
+            f"The journal {path} is of another run: it differs in {named(differing)}. Give this run another folder."
+        )
+
+
+def _lock_file(file: BinaryIO, path: Path) -> None:
+    try:
+        import fcntl  # noqa: PLC0415 - Windows has none; there it is the user who must not start two
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise DataError(f"Another process is writing the journal {path}; wait for it, or stop it.") from None

@@ -1,0 +1,270 @@
+"""Asks about every photo of a data set, once: many at a time, within a pace and a budget, each answer kept at once."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Final
+
+from img2loc.errors import LMMError, PhotoError
+from img2loc.evaluation.cost import Meter, Pace, Preview, preview
+from img2loc.evaluation.datasets import Item
+from img2loc.evaluation.journal import Journal
+from img2loc.evaluation.photos import Folder
+from img2loc.evaluation.record import MISSING, NO_POSITION, UNAVAILABLE, UNREADABLE, VOTED, Entry, Setup
+from img2loc.lmm import LMM, Turn
+from img2loc.locator import Exclude, Locator
+from img2loc.photo import Photo, open_photo
+from img2loc.prompt import DEFAULT_TEMPLATE
+from img2loc.types import Neighbour, Prediction, Reply
+
+FAILURES_IN_A_ROW: Final = 10  # so many provider errors without a reply between them end a run: all would fail
+
+OnPhoto = Callable[[Entry], None]
+
+
+def exclusion(item: Item, setup: Setup) -> Exclude:
+    """Which neighbours of a photo don't count: itself, its author's, and its near-duplicates.
+
+    Args:
+        item: The photo.
+        setup: What the run leaves out. Itself and its author can only be told where the gallery keeps records.
+    """
+
+    def excluded(neighbour: Neighbour) -> bool:
+        record = neighbour.photo
+        return (
+            neighbour.similarity >= setup.near_duplicate
+            or (setup.exclude_itself and record is not None and record.id == item.id)
+            or (setup.exclude_author and record is not None and bool(item.author) and record.author == item.author)
+        )
+
+    return excluded
+
+
+class _Metered:
+    """A model that waits for its turn and counts what it uses."""
+
+    def __init__(self, lmm: LMM, meter: Meter, pace: Pace) -> None:
+        self.name, self.model = lmm.name, lmm.model
+        self._lmm, self._meter, self._pace = lmm, meter, pace
+
+    def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
+        """Continue a conversation about a photo."""
+        self._pace.take()
+        reply = self._lmm.reply(turns, jpeg)
+        self._meter.add(reply)
+        return reply
+
+
+class _Mute:
+    """Stands in for a model to learn the prompt without asking."""
+
+    name = model = "mute"
+
+    def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
+        """Say nothing."""
+        raise LMMError("Not asked.")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How fast a run may go.
+
+    Args:
+        concurrency: Photos at a time.
+        per_minute: Requests a minute; 0 for no limit.
+    """
+
+    concurrency: int = 4
+    per_minute: float = 0.0
+
+
+class Runner:
+    """One run of a data set. Made and then run, or run again after a kill with the same journal.
+
+    Args:
+        locator: Encoder and gallery.
+        lmm: The model; None for the vote.
+        journal: Where everything is kept.
+        folder: The photos.
+        meter: Prices, and what earlier parts of the run used.
+        limits: How fast.
+        retry_failed: Ask again about photos for which the provider failed.
+    """
+
+    def __init__(
+        self,
+        locator: Locator,
+        lmm: LMM | None,
+        journal: Journal,
+        folder: Folder,
+        *,
+        meter: Meter,
+        limits: Limits,
+        retry_failed: bool = False,
+    ) -> None:
+        self._locator, self._journal, self._folder = locator, journal, folder
+        self._meter, self._limits = meter, limits
+        self._lmm = None if lmm is None else _Metered(lmm, meter, Pace(limits.per_minute))
+        self._setup = journal.record.header.setup
+        record = journal.record
+        unusable = {
+            **dict.fromkeys(folder.missing, (MISSING, "The folder has no such photo.")),
+            **dict.fromkeys(folder.ambiguous, (MISSING, "Several files of the folder have this name.")),
+            **dict.fromkeys(folder.unavailable, (UNAVAILABLE, "The file says that the photo is no longer available.")),
+        }
+        absent = (MISSING, UNAVAILABLE)  # of earlier parts of the run; the photo may have been put there since
+        done = {
+            id_
+            for id_, entry in record.entries.items()
+            if not (retry_failed and entry.failed) and not (entry.kind in absent and id_ not in unusable)
+        }
+        left = [item for item in record.header.items if item.id not in done]
+        self._unusable = [(item, *unusable[item.id]) for item in left if item.id in unusable]
+        # Those that a kill interrupted come first, so that a second kill is less likely to strike them again.
+        self.todo = sorted(
+            (item for item in left if item.id not in unusable), key=lambda item: item.id not in record.interrupted
+        )
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._reason = ""
+        self._failures = 0
+        self._asking = 0
+        self._each_usd = 0.0  # what one photo costs, as far as it is known
+        self._max_cost_usd: float | None = None
+
+    @property
+    def left(self) -> int:
+        """How many photos have no entry yet, or one that is to be replaced."""
+        return len(self.todo) + len(self._unusable)
+
+    def preview(self) -> Preview | None:
+        """Estimate the cost, without any request; None for the vote."""
+        if self._lmm is None:
+            return None
+        found = preview(len(self.todo), self._sample_prompt(), self._meter, samples=self._setup.samples)
+        if found.cost_usd is not None:
+            self._each_usd = found.cost_usd / max(1, found.photos)
+        return found
+
+    def run(self, on_photo: OnPhoto = lambda entry: None, *, max_cost_usd: float | None = None) -> str:
+        """Ask about every photo that is left.
+
+        Args:
+            on_photo: Called, in this thread, with what became of each.
+            max_cost_usd: What the run may cost in all, earlier parts included; None for no limit. Heeded only where
+                prices are known, and the better after a preview.
+
+        Returns:
+            Why the run stopped before its end; empty when it is whole.
+        """
+        self._max_cost_usd = max_cost_usd
+        for item, kind, message in self._unusable:
+            self._journal.add(entry := Entry(item.id, kind, message=message))
+            on_photo(entry)
+        with ThreadPoolExecutor(self._limits.concurrency, "evaluate") as pool:
+            futures: list[Future[Entry | None]] = []
+            try:
+                # The first goes alone and loads what the others then share; all at once, each would load it.
+                for items in (self.todo[:1], self.todo[1:]):
+                    futures = [pool.submit(self._photo, item) for item in items]
+                    for future in as_completed(futures):
+                        if (done := future.result()) is not None:
+                            on_photo(done)
+            except BaseException:
+                self._stop.set()  # what is under way is still written down; nothing new begins
+                for future in futures:
+                    future.cancel()
+                raise
+        return self._reason
+
+    def _photo(self, item: Item) -> Entry | None:
+        if self._stop.is_set():
+            return None
+        try:
+            photo = self._open(item)
+        except PhotoError as error:
+            entry = Entry(item.id, UNREADABLE, message=str(error))
+            self._journal.add(entry)
+            return entry
+        if self._lmm is not None:
+            if not self._within_budget():
+                return None
+            self._journal.asking(item.id)
+        try:
+            entry = _entry(item, self._locate(item, photo, self._lmm))
+        finally:
+            with self._lock:
+                self._asking -= self._lmm is not None
+        self._journal.add(entry)
+        self._count_failures(entry)
+        return entry
+
+    def _locate(self, item: Item, photo: Photo, lmm: LMM | None) -> Prediction:
+        setup = self._setup
+        return self._locator.locate(
+            photo,
+            lmm=lmm,
+            nearest=setup.nearest,
+            farthest=setup.farthest,
+            template=setup.template or DEFAULT_TEMPLATE,
+            samples=setup.samples,
+            exclude=exclusion(item, setup),
+        )
+
+    def _open(self, item: Item) -> Photo:
+        try:
+            return open_photo(self._folder.paths[item.id].read_bytes())
+        except OSError as error:
+            raise PhotoError(f"The file can't be read: {error.strerror or error}.") from error
+
+    def _sample_prompt(self) -> str:
+        for item in self.todo:
+            try:
+                return self._locate(item, self._open(item), _Mute()).prompt
+            except PhotoError:
+                continue
+        return ""
+
+    def _within_budget(self) -> bool:
+        """Whether one more photo, with those under way, stays within the limit; it then counts as under way."""
+        limit = self._max_cost_usd
+        spent = self._meter.spent.cost_usd or 0.0
+        with self._lock:
+            photos = len(self._journal.record.asked)
+            each = max(self._each_usd, spent / photos if photos else 0.0)
+            if limit is not None and spent + (self._asking + 1) * each > limit:
+                self._end(f"The next photo could cost more than the limit of ${limit:,.2f}; spent: ${spent:,.4f}.")
+                return False
+            self._asking += 1
+            return True
+
+    def _count_failures(self, entry: Entry) -> None:
+        with self._lock:
+            self._failures = self._failures + 1 if entry.failed else 0
+            if self._failures >= FAILURES_IN_A_ROW:
+                message = entry.outcome.message if entry.outcome else ""
+                self._end(f"The provider failed {self._failures} times in a row, at last so: {message}")
+
+    def _end(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self._stop.set()
+
+
+def _entry(item: Item, prediction: Prediction) -> Entry:
+    outcome = prediction.outcome
+    return Entry(
+        id=item.id,
+        kind=outcome.kind.value if outcome else (VOTED if prediction.position else NO_POSITION),
+        position=prediction.position,
+        vote=prediction.vote,
+        nearest=prediction.retrieval.nearest,
+        farthest=prediction.retrieval.farthest,
+        prompt_sha256=hashlib.sha256(prediction.prompt.encode()).hexdigest() if prediction.prompt else "",
+        outcome=outcome,
+        timings=prediction.timings,
+    )

@@ -1,0 +1,80 @@
+"""What goes into a chat.completions request: the conversation, the answer's schema, and the parameters."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from img2loc import prompt
+from img2loc.lmm.base import Turn
+
+MAX_OUTPUT_TOKENS: Final = 8000  # an answer takes 150; the rest is for models that think first
+SMALL_OUTPUT_TOKENS: Final = 1000  # for models whose whole context is a few thousand, LLaVA-1.5 among them
+
+_TOO_LONG = re.compile(r"too (?:large|long|high|big|many)|context (?:length|window|size)|maximum|at most \d", re.I)
+_NO_FORMAT = re.compile(r"response_format|json_schema|structured[ _]outputs?|guided|grammar", re.I)
+
+LimitName = Literal["max_completion_tokens", "max_tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What goes with the messages. Servers and models differ in what they take: `without` follows their complaints.
+
+    Args:
+        temperature: None leaves it to the model; models that reason refuse any other than their own.
+        limit: The most tokens that the model may write.
+        limit_name: What the server calls the limit; OpenAI's reasoning models take the newer name only.
+        renamed: The limit's other name was tried already.
+        schema: Whether the answer's JSON schema goes along.
+    """
+
+    temperature: float | None = None
+    limit: int = MAX_OUTPUT_TOKENS
+    limit_name: LimitName = "max_completion_tokens"
+    renamed: bool = False
+    schema: bool = True
+
+    def without(self, complaint: str) -> Parameters | None:
+        """Leave out or change what a server complains of.
+
+        Args:
+            complaint: Its own words in an answer of status 400 or 422.
+
+        Returns:
+            Other parameters, or None where it complains of nothing that can be changed.
+        """
+        if self.limit > SMALL_OUTPUT_TOKENS and "token" in complaint and _TOO_LONG.search(complaint):
+            return replace(self, limit=SMALL_OUTPUT_TOKENS)
+        if self.schema and _NO_FORMAT.search(complaint):
+            return replace(self, schema=False)
+        if self.temperature is not None and "temperature" in complaint:
+            return replace(self, temperature=None)
+        if not self.renamed and self.limit_name in complaint:
+            other: LimitName = "max_tokens" if self.limit_name == "max_completion_tokens" else "max_completion_tokens"
+            return replace(self, limit_name=other, renamed=True)
+        return None
+
+
+def worded(turns: Sequence[Turn], jpeg: bytes) -> list[dict[str, Any]]:
+    """Put a conversation into the protocol's shape, the photo after the first turn's text.
+
+    Args:
+        turns: The conversation.
+        jpeg: The photo.
+    """
+    first, *rest = turns
+    image_url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    content = [{"type": "text", "text": first.text}, {"type": "image_url", "image_url": {"url": image_url}}]
+    return [{"role": "user", "content": content}, *({"role": turn.role, "content": turn.text} for turn in rest)]
+
+
+def response_format() -> dict[str, Any]:
+    """The answer's schema in the protocol's shape."""
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "position", "strict": True, "schema": prompt.ANSWER_SCHEMA},
+    }

@@ -1,0 +1,121 @@
+"""Patience with a provider, in one place: bounded retries, one deadline over all of them, and an end when nobody waits.
+
+A key that is refused, an account without credit or a request that the provider can't use stays so; only what may pass
+is tried again.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final, TypeVar
+
+from img2loc.errors import (
+    LMMCancelledError,
+    LMMError,
+    LMMRateLimitError,
+    LMMServerError,
+    LMMUnreachableError,
+)
+
+MAX_RETRIES: Final = 3
+FIRST_WAIT_S = 0.5
+MAX_WAIT_S: Final = 8.0  # of our own; a provider may ask for more
+JITTER: Final = 0.25
+
+_PASSING = (LMMRateLimitError, LMMServerError, LMMUnreachableError)
+_LOOK_EVERY_S = 0.1
+
+T = TypeVar("T")
+
+
+def persist(attempt: Callable[[float], T], *, timeout_s: float, cancel: threading.Event) -> T:
+    """Try, and try again while the failure may pass and there is time.
+
+    Args:
+        attempt: One try; takes the seconds left until the deadline.
+        timeout_s: Seconds for everything together, the waits between tries included.
+        cancel: Set when nobody waits for the result any more.
+
+    Returns:
+        What the first successful try returned.
+
+    Raises:
+        LMMError: The last failure; LMMCancelledError where `cancel` ended it.
+    """
+    deadline = time.monotonic() + timeout_s
+    for tried in range(MAX_RETRIES + 1):
+        if cancel.is_set():
+            break
+        try:
+            return attempt(deadline - time.monotonic())
+        except LMMError as error:
+            failure = error
+        wait_s = pause_s(tried, failure.retry_after_s)
+        if tried == MAX_RETRIES or not isinstance(failure, _PASSING) or wait_s >= deadline - time.monotonic():
+            raise failure  # outside the handler: a provider's own error, which may quote the key, doesn't travel along
+        cancel.wait(wait_s)
+    raise LMMCancelledError("The request was given up because nobody waits for it any more.")
+
+
+def pause_s(tried: int, retry_after_s: float | None) -> float:
+    """Choose how long to wait before the next try.
+
+    Args:
+        tried: How many retries there have been.
+        retry_after_s: What the provider asks for; None where it says nothing.
+
+    Returns:
+        Seconds: at least what the provider asks for, with a random part, so that those who failed together don't come
+        back together.
+        Source: Marc Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
+    """
+    spread = random.random()
+    if retry_after_s is not None:
+        return retry_after_s * (1 + JITTER * spread)
+    own_s: float = min(MAX_WAIT_S, FIRST_WAIT_S * 2**tried)
+    return own_s * (0.5 + 0.5 * spread)
+
+
+def in_thread(
+    work: Callable[[], T], *, timeout_s: float, cancel: threading.Event, close: Callable[[], object] = lambda: None
+) -> T:
+    """Do one request in a thread of its own, so that a server that drips can't hold us beyond the time-out.
+
+    Args:
+        work: The request.
+        timeout_s: Seconds until we leave it.
+        cancel: Leave it as soon as this is set.
+        close: Called on leaving; makes a request still under way end soon.
+
+    Returns:
+        What the request returned.
+
+    Raises:
+        TimeoutError: It took too long.
+        LMMCancelledError: `cancel` was set. Whatever the request raises is raised here.
+    """
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="lmm-request", daemon=True).start()
+    deadline = time.monotonic() + timeout_s
+    try:
+        while not cancel.is_set():
+            left_s = deadline - time.monotonic()
+            try:
+                return result.result(timeout=max(0.0, min(left_s, _LOOK_EVERY_S)))
+            except TimeoutError:
+                if result.done() or left_s <= 0:
+                    raise
+        raise LMMCancelledError("The request was given up because nobody waits for it any more.")
+    finally:
+        close()

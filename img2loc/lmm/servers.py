@@ -1,0 +1,106 @@
+"""Servers that speak OpenAI's protocol, as data: their addresses, and how they differ from OpenAI's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from img2loc.errors import ConfigError
+from img2loc.lmm.chat import host_of
+from img2loc.lmm.request import LimitName
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server behind the openai backend.
+
+    Args:
+        name: What it is called on the command line, on the page and in the API; its address where it has no name.
+        label: Its name for people.
+        base_url: Its address; empty for OpenAI's own.
+        public: A provider on the internet at a fixed address: a visitor may choose it. Any other address would let
+            visitors send requests from inside the operator's network, and is the operator's to allow.
+        key_variable: The environment variable that holds the operator's key for it.
+        models: Suggested models that see pictures, the default first.
+        limit_name: What it calls the limit on the reply's length.
+    """
+
+    name: str
+    label: str
+    base_url: str = ""
+    public: bool = False
+    key_variable: str = ""
+    models: tuple[str, ...] = ()
+    limit_name: LimitName = "max_completion_tokens"
+
+    @property
+    def needs_key(self) -> bool:
+        """Providers on the internet want one; servers of one's own don't."""
+        return self.public
+
+
+SERVERS = {
+    server.name: server
+    for server in (
+        Server("openai", "OpenAI", public=True, key_variable="OPENAI_API_KEY"),
+        # Source: https://openrouter.ai/docs/quickstart
+        Server(
+            "openrouter",
+            "OpenRouter",
+            "https://openrouter.ai/api/v1",
+            public=True,
+            key_variable="OPENROUTER_API_KEY",
+            models=("qwen/qwen3-vl-235b-a22b-instruct", "openai/gpt-5.5"),
+            limit_name="max_tokens",
+        ),
+        # Source: https://ai.google.dev/gemini-api/docs/openai
+        Server(
+            "gemini",
+            "Gemini",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+            public=True,
+            key_variable="GEMINI_API_KEY",
+            models=("gemini-3.8-flash", "gemini-3.1-pro-preview"),
+        ),
+        # Source: https://platform.claude.com/docs/en/cli-sdks-libraries/libraries/openai-sdk
+        Server(
+            "anthropic",
+            "Anthropic",
+            "https://api.anthropic.com/v1",
+            public=True,
+            key_variable="ANTHROPIC_API_KEY",
+            models=("claude-opus-5-5", "claude-sonnet-5-5"),
+        ),
+        # Source: https://docs.vllm.ai/en/stable/serving/openai_compatible_server.html
+        Server("vllm", "vLLM", "http://127.0.0.1:8000/v1", models=("llava-hf/llava-1.5-7b-hf",)),
+        # Source: https://docs.ollama.com/api/openai-compatibility
+        Server("ollama", "Ollama", "http://127.0.0.1:11434/v1", models=("llava",), limit_name="max_tokens"),
+        # Source: https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
+        Server("llamacpp", "llama.cpp", "http://127.0.0.1:8080/v1", models=("default",), limit_name="max_tokens"),
+        # Source: https://lmstudio.ai/docs/developer/openai-compat
+        Server("lmstudio", "LM Studio", "http://127.0.0.1:1234/v1", models=("default",), limit_name="max_tokens"),
+    )
+}
+
+
+def server_named(server: str) -> Server:
+    """Look a server up.
+
+    Args:
+        server: A preset's exact name, or an address; empty for OpenAI's own.
+
+    Returns:
+        The preset, or a server at that address.
+
+    Raises:
+        ConfigError: It is neither; the message lists the presets.
+    """
+    server = server.strip()
+    if server in SERVERS or not server:
+        return SERVERS[server or "openai"]
+    if "://" not in server and "/" not in server:
+        raise ConfigError(
+            f"There is no server {server!r}; choose one of {', '.join(SERVERS)}, "
+            "or give its address, beginning with http:// or https://."
+        )
+    host_of(server)
+    return Server(server, host_of(server), server)

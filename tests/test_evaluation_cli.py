@@ -1,0 +1,209 @@
+"""The evaluation on the command line: run, score, replay, report; what they print, refuse, and write."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from img2loc.__main__ import main
+from img2loc.evaluation.cost import Meter, Pricing
+from img2loc.evaluation.document import Grid, Paragraph, to_html, to_markdown
+from img2loc.evaluation.figures import error_map
+from img2loc.evaluation.journal import read_journal
+from img2loc.locator import Locator
+from img2loc.types import Reply
+
+from .conftest import PHOTOS
+from .openai_server import OpenAIServer
+
+TRUTH = "id,author,lat,lon\na,ann,48.86,2.35\nb,bob,40.71,-74.01\nc,ann,-33.87,151.21\nd,dan,35.68,139.69\n"
+PREDICTIONS = "id,lat,lon\na,48.86,2.36\nb,41.5,-74.01\nc,,\n"
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name, text in (("truth.csv", TRUTH), ("predictions.csv", PREDICTIONS)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def listing(photo_rows, tmp_path_factory):
+    """Eight photos of eight sites, one of them missing, one with a name that is markup."""
+    folder = tmp_path_factory.mktemp("listing")
+    (folder / "photos").mkdir()
+    by_site = list({row["group"]: row for row in photo_rows}.values())[:8]
+    with (folder / "truth.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("IMG_ID", "AUTHOR", "LAT", "LON"))
+        for number, row in enumerate(by_site):
+            name = ("<img src=x onerror=alert(1)>|`*.jpg", row["file"])[number > 0]
+            writer.writerow((name, row["group"], row["lat"], row["lon"]))
+            if number != 3:
+                (folder / "photos" / name).write_bytes((PHOTOS / row["file"]).read_bytes())
+    return folder
+
+
+def run(listing, out, *more):
+    data = ["--truth", str(listing / "truth.csv"), "--photos", str(listing / "photos")]
+    return main(["evaluate", "run", *data, "--out", str(out), *more])
+
+
+def test_score_prints_both_formulas_and_every_gap(files, capsys):
+    arguments = ["evaluate", "score", str(files / "predictions.csv"), "--truth", str(files / "truth.csv")]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert "| predictions | 4 | 25.0\u00a0%" in said.out  # a, of four
+    assert "no position 1 (25.0%)" in said.out and "no prediction 1 (25.0%)" in said.out
+    assert "have no prediction and count as misses: d." in said.err
+    assert main([*arguments, "--json"]) == 0
+    (score,) = json.loads(capsys.readouterr().out)["scores"]
+    assert score["n"] == 4 and score["photographers"] == 3
+    assert score["outcomes"] == {"predicted": 2, "no_position": 1, "no_prediction": 1}
+    assert [estimate["value"] for estimate in score["geodesic"]["accuracy"]] == [0.25, 0.25, 0.5, 0.5, 0.5]
+    assert score["geodesic"]["median_km"]["value"] is None  # between a hit and a miss
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["score", "predictions.csv", "--truth", "nowhere.csv"], "can't be read"),
+        (["score", "predictions.csv", "--truth", "truth.csv", "--columns", "id=key"], "0 columns 'key'"),
+        (["replay", "nowhere.jsonl"], "can't be read"),
+        (["replay", "truth.csv"], "is no journal of a run"),
+        (["report", ".", "--out", "report"], "holds no journal"),
+        (["run", "--truth", "truth.csv", "--photos", "nowhere", "--out", "out"], "is no folder"),
+    ],
+)
+def test_what_cannot_be_done_gets_one_sentence_and_exit_1(files, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(files)
+    assert main(["evaluate", *arguments]) == 1
+    said = capsys.readouterr()
+    assert words in said.err and len(said.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["run", "--rate", "-1"], ["run", "--nearest", "1,x"], ["run", "--concurrency", "0"]]
+)
+def test_wrong_usage_exits_with_2(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", *arguments])
+    assert caught.value.code == 2
+
+
+@pytest.fixture
+def open_once(monkeypatch, starter):
+    """The starter's locator, opened once for all tests instead of once a command."""
+    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+
+
+@pytest.mark.usefixtures("open_once")
+def test_a_run_its_replay_and_its_report(listing, tmp_path, capsys):
+    out = tmp_path / "runs"
+    assert run(listing, out, "--nearest", "16,20") == 0
+    said = capsys.readouterr()
+    assert "vote-n16-f16: vote | 8 |" in said.out and "vote-n20-f16: top 1 | 8 |" in said.out
+    assert "1 of 8 photos are missing and count as misses" in said.err
+    record = read_journal(out / "vote-n20-f16.jsonl")
+    for item in record.header.items:
+        found = [neighbour.photo.id for neighbour in record.entries[item.id].nearest]
+        assert item.id not in found
+        assert all(neighbour.similarity < 0.99 for neighbour in record.entries[item.id].nearest)
+    assert main(["evaluate", "replay", str(out), "--predictions", str(tmp_path / "csv")]) == 0
+    assert capsys.readouterr().out == said.out
+    predictions = tmp_path / "csv" / "vote-n16-f16.vote.csv"
+    assert main(["evaluate", "score", str(predictions), "--truth", str(listing / "truth.csv"), "--json"]) == 0
+    (score,) = json.loads(capsys.readouterr().out)["scores"]
+    assert score["outcomes"] == {"predicted": 7, "no_position": 1}
+    (tmp_path / "note.txt").write_text("First <b>note</b>.\n\nSecond.", encoding="utf-8")
+    report = ["evaluate", "report", str(out), "--out", str(tmp_path / "docs" / "report")]
+    assert main([*report, "--title", "A & B", "--note", str(tmp_path / "note.txt")]) == 0
+    page = (tmp_path / "docs" / "report.html").read_text(encoding="utf-8")
+    text = (tmp_path / "docs" / "report.md").read_text(encoding="utf-8")
+    assert "<title>A &amp; B</title>" in page and "First &lt;b&gt;note&lt;/b&gt;." in page
+    assert "First \\<b\\>note\\</b\\>." in text
+    check_self_contained(page)
+    assert "onerror=alert(1)&gt;" in page and "<img" not in page
+    for words in ("17.10", "In pairs", "Worst cases", "Ablation: similar neighbours", "Ablation: how many vote"):
+        assert words in page and words in text
+    assert "1 of 8 photos are missing: " in page
+    assert page.count("<svg") == 2
+    assert text.count("\n| ") > 40 and all(line.count("|") > 2 for line in text.splitlines() if line.startswith("|"))
+
+
+def check_self_contained(page: str) -> None:
+    """Nothing is fetched, nothing runs, and every element that is opened is closed."""
+
+    class Reader(HTMLParser):
+        void = ("meta",)
+
+        def handle_starttag(self, tag, attributes):
+            assert tag not in ("script", "img", "link", "iframe", "object", "a", "image", "use"), tag
+            assert not {name for name, _ in attributes} & {"src", "href", "onclick", "onload", "onerror"}
+            if tag not in self.void:
+                self.open.append(tag)
+
+        def handle_startendtag(self, tag, attributes):
+            pass
+
+        def handle_endtag(self, tag):
+            assert self.open.pop() == tag
+
+    reader = Reader()
+    reader.open = []
+    reader.feed(page)
+    assert reader.open == []
+    assert not re.search(r"https?://|url\(|@import", page)
+
+
+@pytest.mark.usefixtures("open_once")
+def test_a_model_is_run_within_a_budget_and_the_ablation_is_one_command(listing, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "runs"
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.key)
+        model = ["--backend", "openai", "--model", "m/1", "--base-url", server.base_url, "--farthest", "0,5"]
+        prices = ["--price-input", "10", "--price-output", "40"]
+        assert run(listing, out, *model, *prices, "--dry-run") == 0
+        assert "7 photos to ask" in capsys.readouterr().err and not server.requests
+        assert run(listing, out, *model, "--max-cost", "1") == 1
+        assert "needs prices" in capsys.readouterr().err and not server.requests
+        assert run(listing, out, *model, *prices, "--max-cost", "0.01") == 1
+        assert "more than $0.01" in capsys.readouterr().err and not server.requests
+        # Each of the two settings alone would do with 0.20, by the guess.
+        assert run(listing, out, *model, *prices, "--max-cost", "0.20") == 1
+        assert "in all, more than $0.20" in capsys.readouterr().err and not server.requests
+        assert run(listing, out, *model, *prices, "--max-cost", "1", "--rate", "6000") == 0
+        said = capsys.readouterr()
+        # 1200 tokens in and 60 out each
+        assert "7 replies, 8,400 tokens in and 420 out, $0.1008" in said.err and "$0.1008]" in said.err
+        assert len(server.requests) == 14
+        assert run(listing, out, *model, *prices) == 0 and len(server.requests) == 14
+    assert server.key not in said.out + said.err
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["openai-m-1-n16-f0.jsonl", "openai-m-1-n16-f5.jsonl"]
+    assert all(server.key not in path.read_text() for path in out.iterdir())
+    assert main(["evaluate", "report", str(out), "--out", str(tmp_path / "report")]) == 0
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Ablation: dissimilar neighbours" in text and "| 5 (openai-m-1-n16-f5: model) |" in text
+
+
+def test_prices_are_the_lists_where_none_are_given():
+    assert Pricing.of_model("gpt-4o") == Pricing(2.5, 10.0)
+    assert Pricing.of_model("llava-hf/llava-1.5-7b-hf") is None
+
+
+def test_replies_without_a_count_are_told():
+    meter = Meter(Pricing(10, 40), [Reply("", "m", 0.1), Reply("", "m", 0.1, 1_000_000, 0)])
+    assert str(meter.spent) == "2 replies, 1,000,000 tokens in and 0 out, $10.0000, 1 replies without a count"
+    assert "cost unknown" in str(Meter(None).spent)
+
+
+def test_an_empty_map_and_odd_texts():
+    assert error_map([], []).endswith("</svg>")
+    blocks = [Paragraph("a*b_c <i>\nd|e"), Grid(("x",), (("1|2",),), frozenset({0}))]
+    assert to_markdown("#t", blocks) == ("# \\#t\n\na\\*b\\_c \\<i\\> d\\|e\n\n| x |\n|---|\n| **1\\|2** |\n")
+    assert "&lt;i&gt;" in to_html("t", blocks)

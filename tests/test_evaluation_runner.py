@@ -1,0 +1,339 @@
+"""Runs: every photo accounted for, nothing paid for twice, limits kept, and the journal refusing what it must."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from img2loc import answer, prompt
+from img2loc.errors import DataError, LMMUnreachableError
+from img2loc.evaluation import answers, runner
+from img2loc.evaluation.cost import Meter, Pace, Pricing, check_budget
+from img2loc.evaluation.datasets import Item
+from img2loc.evaluation.journal import Journal, read_journal
+from img2loc.evaluation.metrics import FORMULAS
+from img2loc.evaluation.photos import find_photos
+from img2loc.evaluation.record import Header, Setup
+from img2loc.evaluation.report import open_run
+from img2loc.evaluation.runner import Limits, Runner, exclusion
+from img2loc.sampling import ask_often
+from img2loc.types import LatLon, Neighbour, PhotoRecord, Prediction, Reply, Retrieval
+from img2loc.vote import vote
+
+SETUP = Setup(
+    dataset="csv",
+    backend="openai",
+    model="test-1",
+    server="",
+    temperature=None,
+    samples=1,
+    gallery="grid",
+    gallery_sha256="0" * 64,
+    gallery_count=30,
+    encoder="none",
+    template=prompt.DEFAULT_TEMPLATE,
+    nearest=3,
+    farthest=2,
+    exclude_itself=True,
+    exclude_author=True,
+    near_duplicate=0.99,
+)
+ITEMS = tuple(Item(f"{n:02}.png", f"author{n % 4}", LatLon(n, 2 * n)) for n in range(12))
+GALLERY = tuple(
+    Neighbour(n, LatLon(n, 2 * n + 1), 0.9 - n / 100, PhotoRecord(f"{n:02}.png", f"author{n % 5}")) for n in range(30)
+)
+
+
+class GridLocator:
+    """A locator of which every step is plain: the gallery is the same for all photos, but for what is left out."""
+
+    def locate(self, photo, *, lmm, nearest, farthest, template, samples, exclude):
+        kept = [neighbour for neighbour in GALLERY if not exclude(neighbour)]
+        retrieval = Retrieval(tuple(kept[:nearest]), tuple(kept[::-1][:farthest]))
+        voted = vote(kept[:16])
+        text = prompt.render(template, retrieval) if lmm else ""
+        outcome = ask_often(lmm, text, photo.to_jpeg(), samples=samples) if lmm else None
+        position = outcome.position if outcome and outcome.position else voted.position
+        return Prediction(position, None, "lmm" if outcome else "vote", None, voted, retrieval, text, outcome, ())
+
+
+@dataclass
+class CountingLMM:
+    """Answers by a rule, and counts how often it was asked about each photo."""
+
+    rule: object = None
+    name: str = "counting"
+    model: str = "test-1"
+    asked: Counter = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def reply(self, turns, jpeg):
+        import io
+
+        number = round(np.asarray(Image.open(io.BytesIO(jpeg))).mean() / 10)
+        with self.lock:
+            self.asked[number] += 1
+        found = self.rule(number) if self.rule else f"{number}.1, {2 * number}.1"
+        if isinstance(found, Exception):
+            raise found
+        return Reply(found, "test-1-0", 0.1, input_tokens=1000, output_tokens=100)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(12):
+        Image.new("RGB", (32, 32), (10 * number,) * 3).save(folder / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path, photos):
+    """Run, or go on with, a journal; gives the runner's reason and the journal's record."""
+
+    def start(
+        lmm=None, *, setup=SETUP, limits=None, pricing=None, max_cost_usd=None, on_photo=lambda entry: None, **options
+    ):
+        folder = find_photos(photos, ITEMS)
+        with Journal(tmp_path / "run.jsonl", Header(setup, ITEMS, (), "2026-11-23")) as journal:
+            meter = Meter(pricing, journal.record.paid)
+            limits = limits or Limits(concurrency=3)
+            run = Runner(GridLocator(), lmm, journal, folder, meter=meter, limits=limits, **options)
+            preview = run.preview()
+            if max_cost_usd is not None:
+                check_budget([preview], max_cost_usd)
+            return run.run(on_photo, max_cost_usd=max_cost_usd), journal.record
+
+    return start
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return tmp_path / "run.jsonl"
+
+
+def test_every_photo_is_accounted_for(start, photos, journal):
+    (photos / "00.png").unlink()
+    (photos / "01.png").write_bytes(b"no picture")
+    lmm = CountingLMM(lambda number: "I can't help with that." if number == 2 else f"{number}.1, {2 * number}.1")
+    reason, record = start(lmm)
+    assert reason == "" and lmm.asked == Counter(range(2, 12))
+    assert record.entries == read_journal(journal).entries
+    model, system, *_ = (row for row in answers.of_record(record))
+    assert [case.kind for case in model.cases] == ["missing", "unreadable", "refused", *["answered"] * 9]
+    assert [case.predicted is None for case in model.cases] == [True] * 3 + [False] * 9
+    assert [case.predicted is None for case in system.cases] == [True] * 2 + [False] * 10
+    run = open_run("run", record)
+    assert run.main.n == 12 and run.main.figures["geodesic"].accuracy[1].value == 9 / 12
+    dropped = open_run("run", record, drop_absent=True)
+    assert dropped.main.n == 10 and dropped.main.figures["geodesic"].accuracy[1].value == 9 / 10
+
+
+def test_a_second_start_asks_nothing(start, journal):
+    start(CountingLMM())
+    before = journal.read_bytes()
+    lmm = CountingLMM()
+    start(lmm)
+    assert not lmm.asked and journal.read_bytes() == before
+
+
+def test_a_photo_that_was_missing_is_taken_up_when_it_is_there(start, photos):
+    hidden = (photos / "00.png").rename(photos.parent / "00.png")
+    start(CountingLMM())
+    hidden.rename(photos / "00.png")
+    lmm = CountingLMM()
+    _, record = start(lmm)
+    assert lmm.asked == Counter([0]) and record.entries["00.png"].kind == "answered"
+
+
+def test_a_torn_last_line_is_dropped_and_its_photo_asked_again(start, journal):
+    _, record = start(CountingLMM())
+    whole = journal.read_bytes()
+    last = json.loads(whole.splitlines()[-1])["entry"]["id"]
+    journal.write_bytes(whole[:-20])
+    assert last in read_journal(journal).interrupted
+    lmm = CountingLMM()
+    _, again = start(lmm)
+    assert lmm.asked == Counter([int(last[:2])]) and again.asked[last] == 2
+    scores = [open_run("run", each).main.figures for each in (record, again)]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("cut", [0, 10, 200])
+def test_a_torn_first_line_begins_the_run_anew(start, journal, cut):
+    start(CountingLMM())
+    journal.write_bytes(journal.read_bytes()[:cut])
+    with pytest.raises(DataError, match="no whole first line"):
+        read_journal(journal)
+    assert start(CountingLMM())[1].entries
+
+
+def test_a_damaged_line_is_named(start, journal):
+    start(CountingLMM())
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[4] = lines[4][: len(lines[4]) // 2] + b"\n"
+    journal.write_bytes(b"".join(lines))
+    with pytest.raises(DataError, match="Line 5 of"):
+        start(CountingLMM())
+
+
+def test_another_run_gets_no_place_in_the_journal(start, tmp_path, journal):
+    start(CountingLMM())
+    with pytest.raises(DataError, match="it differs in model, farthest"):
+        start(CountingLMM(), setup=replace(SETUP, model="test-2", farthest=0))
+    with pytest.raises(DataError, match="it differs in photos of the listing"):
+        Journal(journal, Header(SETUP, ITEMS[:-1], (), "2026-11-23"))
+
+
+def test_a_journal_in_which_nothing_happened_makes_way(start, journal):
+    start(CountingLMM(), setup=replace(SETUP, model="test-2"))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(lines[0])
+    _, record = start(CountingLMM())
+    assert record.header.setup == SETUP == read_journal(journal).header.setup
+
+
+def test_two_processes_cannot_write_one_journal(start, journal):
+    start(CountingLMM())
+    header = Header(SETUP, ITEMS, (), "2026-11-23")
+    with Journal(journal, header), pytest.raises(DataError, match="Another process is writing"):
+        Journal(journal, header)
+
+
+def test_a_provider_that_is_down_ends_the_run_and_can_be_asked_again(start, monkeypatch):
+    monkeypatch.setattr(runner, "FAILURES_IN_A_ROW", 4)
+    down = CountingLMM(lambda number: LMMUnreachableError("The provider can't be reached."))
+    reason, record = start(down, limits=Limits(concurrency=1))
+    assert "failed 4 times in a row" in reason and "can't be reached" in reason
+    assert sum(down.asked.values()) == len(record.entries) == 4
+    lmm = CountingLMM()
+    start(lmm)
+    assert len(lmm.asked) == 8
+    _, record = start(lmm, retry_failed=True)
+    assert lmm.asked == Counter(range(12))
+    assert {entry.kind for entry in record.entries.values()} == {"answered"}
+
+
+def test_an_interrupt_keeps_what_is_under_way(start):
+    lmm = CountingLMM()
+
+    def interrupt(entry):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start(lmm, on_photo=interrupt)
+    assert 0 < len(lmm.asked) < 12
+    again = CountingLMM()
+    start(again)
+    assert sorted([*lmm.asked, *again.asked]) == list(range(12))
+
+
+def test_a_fault_of_our_own_ends_the_run_loudly(start):
+    def fail(number):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        start(CountingLMM(fail))
+
+
+def test_the_cost_is_known_before_and_kept_below_the_limit(start, tmp_path, photos):
+    pricing = Pricing(input_usd=10.0, output_usd=40.0)  # 1.4 cents a photo at 1000 + 100 tokens
+    with pytest.raises(DataError, match=r"about \$0\.\d+ in all, more than \$0\.05"):
+        start(CountingLMM(), pricing=pricing, max_cost_usd=0.05)
+    with pytest.raises(DataError, match="needs prices"):
+        start(CountingLMM(), max_cost_usd=0.05)
+    # The guess before the first reply is higher than what is paid then.
+    reason, record = start(CountingLMM(), pricing=pricing, max_cost_usd=0.35)
+    assert reason == "" and len(record.paid) == 12
+
+
+def test_a_run_that_proves_dearer_than_the_guess_stops_in_time(start):
+    wordy = CountingLMM()
+    wordy.reply = lambda turns, jpeg: Reply("1.1, 2.1", "test-1", 0.1, input_tokens=5000, output_tokens=2000)
+    reason, record = start(wordy, pricing=Pricing(10.0, 40.0), limits=Limits(concurrency=1), max_cost_usd=0.40)
+    assert "the limit of $0.40" in reason
+    assert len(record.entries) == 3  # 13 cents each
+    meter = Meter(Pricing(10.0, 40.0), record.paid)
+    assert meter.spent.cost_usd == pytest.approx(0.39)
+
+
+def test_the_pace_spaces_requests():
+    clock = [100.0]
+    waits = []
+
+    def wait(seconds):
+        waits.append(round(seconds, 6))
+        clock[0] += seconds
+
+    pace = Pace(120, wait=wait, now=lambda: clock[0])
+    for _ in range(3):
+        pace.take()
+    clock[0] += 10
+    pace.take()
+    assert waits == [0.5, 0.5]
+    Pace(0, wait=wait).take()
+    assert len(waits) == 2
+
+
+def test_itself_its_authors_and_near_duplicates_are_left_out():
+    item = Item("05.png", "author1", LatLon(0, 0))
+    excluded = exclusion(item, SETUP)
+    assert [neighbour.row for neighbour in GALLERY if excluded(neighbour)] == [1, 5, 6, 11, 16, 21, 26]
+    assert excluded(Neighbour(99, LatLon(0, 0), 0.99)) and not excluded(Neighbour(99, LatLon(0, 0), 0.98))
+    everything = replace(SETUP, exclude_itself=False, exclude_author=False, near_duplicate=2)
+    assert not any(exclusion(item, everything)(neighbour) for neighbour in GALLERY)
+    nobody = Item("99.png", "", LatLon(0, 0))
+    assert not exclusion(nobody, SETUP)(Neighbour(1, LatLon(0, 0), 0.5, PhotoRecord("1.png")))
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_replay_asks_nothing_and_gives_the_same(start, samples):
+    replies = {3: "no idea", 4: "I can't help with that.", 5: LMMUnreachableError("Gone.")}
+    _, record = start(
+        CountingLMM(lambda number: replies.get(number, f"{number}.1, {2 * number}.1")),
+        setup=replace(SETUP, samples=samples),
+    )
+    again = answers.replay(record)
+    assert again.entries == record.entries
+    kinds = Counter(entry.kind for entry in again.entries.values())
+    assert kinds == {"answered": 9, "unparseable": 1, "refused": 1, "provider_error": 1}
+
+
+def test_replay_reads_with_todays_parser(start, monkeypatch):
+    _, record = start(CountingLMM(lambda number: "somewhere" if number == 7 else f"{number}.1, {2 * number}.1"))
+    assert record.entries["07.png"].kind == "unparseable"
+    parse = answer.parse
+    monkeypatch.setattr(answer, "parse", lambda text: parse(text.replace("somewhere", "7.1, 14.1")))
+    again = answers.replay(record)
+    assert again.entries["07.png"].outcome.position == LatLon(7.1, 14.1)
+    assert {id_ for id_ in record.entries if record.entries[id_] != again.entries[id_]} == {"07.png"}
+
+
+def test_baselines_come_from_the_journal(start):
+    _, record = start(None, setup=replace(SETUP, backend="vote", model="", template="", nearest=20))
+    rows = {row.method: row for row in answers.of_record(record)}
+    assert list(rows) == ["vote", "top 1", "oracle"]
+    measure = FORMULAS["geodesic"]
+    for number, item in enumerate(ITEMS):
+        kept = [neighbour for neighbour in GALLERY if not exclusion(item, SETUP)(neighbour)][:20]
+        assert rows["top 1"].cases[number].predicted == kept[0].position
+        assert rows["vote"].cases[number].predicted == vote(kept[:16]).position
+        best = min(measure(neighbour.position, item.position) for neighbour in kept)
+        assert measure(rows["oracle"].cases[number].predicted, item.position) == best
+    for one, first in zip(answers.votes_of(record, 1).cases, rows["top 1"].cases, strict=True):
+        assert measure(one.predicted, first.predicted) < 1e-6
+
+
+def test_photos_not_reached_yet_are_misses(start, monkeypatch):
+    monkeypatch.setattr(runner, "FAILURES_IN_A_ROW", 1)
+    _, record = start(CountingLMM(lambda number: LMMUnreachableError("Gone.")), limits=Limits(concurrency=1))
+    score = open_run("run", record).main
+    assert score.n == 12 and score.kinds == {"not_run": 11, "provider_error": 1}
+    assert score.figures["geodesic"].accuracy[4].value == 0

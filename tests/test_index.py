@@ -1,0 +1,275 @@
+"""The index stage and what follows it: kinds of index, recall against exact search, merging, verifying."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from img2loc.encoder import EncoderSpec
+from img2loc.errors import ConfigError, GalleryError, GalleryMismatchError
+from img2loc.gallery import INDEX, MANIFEST, POSITIONS, RECORDS, open_gallery
+from img2loc.types import LatLon, PhotoRecord
+from index_builder.__main__ import main
+from index_builder.index import Label, bfloat16_keeps_neighbours, check_out, write_gallery, write_rows
+from index_builder.layout import Layout
+from index_builder.listing import Listing
+from index_builder.merge import merge_galleries
+from index_builder.recall import RECALL_K, exact_neighbours, measure_recall
+from index_builder.rows import from_memory, regroup, take
+from index_builder.verify import verify_gallery
+
+from .conftest import PHOTOS
+from .test_gallery import SPEC, unit
+from .test_listing import write_table
+
+
+def places(count: int, seed: int = 0) -> list[LatLon]:
+    rng = np.random.default_rng(seed)
+    return [LatLon(float(lat), float(lon)) for lat, lon in rng.uniform((-90, -180), (90, 180), (count, 2))]
+
+
+def records(count: int, start: int = 0) -> list[PhotoRecord]:
+    return [PhotoRecord(f"{row}.jpg", f"author {row % 7}") for row in range(start, start + count)]
+
+
+def clustered(rows: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Unit vectors about fifty centres, as embeddings of photos are; pure noise would have no neighbours to find."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(50, dim))
+    vectors = (centres[rng.integers(50, size=rows)] + 0.6 * rng.normal(size=(rows, dim))).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("count", "dim", "factory", "search"),
+    [
+        (260, 768, "SQfp16", {}),
+        (999_999, 768, "SQfp16", {}),
+        (4_720_000, 768, "PQ192x4fs,Refine(SQfp16)", {"k_factor": 128}),
+        (4_720_000, 512, "PQ128x4fs,Refine(SQfp16)", {"k_factor": 128}),
+        (4_720_000, 1280, "PQ320x4fs,Refine(SQfp16)", {"k_factor": 128}),
+        (4_720_000, 577, "SQfp16", {}),
+        (100_000_000, 768, "IVF32768,PQ192x4fs,Refine(SQfp16)", {"k_factor": 128, "nprobe": 4096}),
+    ],
+)
+def test_the_kind_of_index_suits_the_size(count, dim, factory, search):
+    assert Layout.choose(count, dim) == Layout(factory, search)
+
+
+@pytest.mark.parametrize(
+    "factory", ["PQ12x4fs,Refine(SQfp16)", "IVF32,PQ12x4fs,Refine(SQfp16)", "IVF32,SQfp16", "Flat"]
+)
+def test_approximate_kinds_are_searched_as_their_recall_was_measured(tmp_path, factory):
+    embeddings = clustered(6000, 48)
+    layout = Layout.named(factory, k_factor=64, nprobe=32)
+    rows = from_memory(embeddings, places(6000), records(6000))
+    manifest = write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout)
+    assert manifest.search == layout.search and manifest.factory == factory
+    assert manifest.recall["nearest"] >= 0.97 and manifest.recall["farthest"] >= 0.97
+    gallery = open_gallery(str(tmp_path / "g"))
+    assert gallery.manifest == manifest
+    hits = 0
+    for query in clustered(40, 48, seed=0)[:40]:
+        found = gallery.search(query, 16, 16)
+        exact = np.argsort(-(embeddings @ query))
+        hits += len({n.row for n in found.nearest} & set(exact[:16].tolist()))
+        hits += len({n.row for n in found.farthest} & set(exact[-16:].tolist()))
+    assert hits >= 0.95 * 40 * 32
+
+
+def test_search_settings_change_what_is_found(tmp_path):
+    """A k_factor of 1 compares only the codes' own candidates: recall falls, and the manifest says so."""
+    rows = from_memory(clustered(6000, 48), places(6000), [])
+    recalls = []
+    for k_factor in (1, 64):
+        layout = Layout.named("PQ12x4fs,Refine(SQfp16)", k_factor=k_factor, nprobe=1)
+        recalls.append(
+            write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout).recall["nearest"]
+        )
+    assert recalls[0] < 0.8 < 0.97 < recalls[1]
+    assert not (tmp_path / "g" / RECORDS).exists()
+
+
+@pytest.mark.parametrize("factory", ["PQ13x4fs", "Nonsense", "IVF100000,SQfp16"])
+def test_an_index_that_cannot_be_made_gets_words(tmp_path, factory):
+    rows = from_memory(unit(300, 48), places(300), [])
+    with pytest.raises(ConfigError, match="FAISS makes no index"):
+        write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=Layout(factory, {}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recall_is_the_share_of_true_neighbours_without_the_query_itself():
+    vectors = unit(3000, 16)
+    own = np.array([0, 7, 2999])
+    exact = vectors[own] @ vectors.T
+    exact[np.arange(3), own] = -np.inf
+    true = np.argsort(-exact, axis=1)[:, : RECALL_K + 1]
+    blocks = [vectors[:1000], vectors[1000:1001], vectors[1001:]]
+    assert measure_recall(blocks, vectors[own], np.c_[own, true[:, :RECALL_K]], own=own) == 1
+    assert measure_recall(blocks, vectors[own], np.c_[true[:, :8], own, true[:, 9:17]], own=own) == pytest.approx(
+        15 / 16
+    )
+    assert measure_recall(blocks, vectors[own], np.full((3, RECALL_K + 1), -1), own=own) == 0
+    assert exact_neighbours(blocks, vectors[own][:1]).tolist() == [
+        sorted(np.argsort(-vectors @ vectors[0])[:16].tolist())
+    ]
+
+
+def test_recall_of_the_tiniest_galleries():
+    one = unit(1, 4)
+    assert measure_recall([one], one, np.array([[0] + [-1] * 16]), own=np.array([0])) == 1
+    two = np.repeat(one, 2, axis=0)
+    found = np.array([[0, 1] + [-1] * 15, [0, 1] + [-1] * 15])
+    assert measure_recall([two], two, found, own=np.array([0, 1])) == 1
+
+
+def test_a_tie_is_no_miss():
+    vectors = np.repeat(unit(2, 8), 20, axis=0)  # twenty of each
+    found = np.arange(17)[None] + 3
+    assert measure_recall([vectors], vectors[:1], found, own=np.array([0])) == 1
+
+
+def test_bfloat16_is_allowed_only_where_no_neighbour_changes():
+    embeddings = unit(500, 32)
+    rows = from_memory(embeddings, places(500), [])
+    exact = embeddings[:10]
+    assert bfloat16_keeps_neighbours(rows, np.stack([exact, exact * (1 + 1e-7)]))
+    assert not bfloat16_keeps_neighbours(rows, np.stack([exact, unit(10, 32, seed=5)]))
+
+
+def test_rows_are_taken_and_regrouped_across_blocks(tmp_path):
+    vectors = unit(100, 4)
+    blocks = [vectors[:30], vectors[30:30], vectors[30:]]
+    assert np.array_equal(take(blocks, np.array([0, 29, 30, 99])), vectors[[0, 29, 30, 99]])
+    write_gallery(
+        tmp_path / "g", vectors, places(100), records(100), encoder=SPEC, name="g", about="", source="", licence=""
+    )
+    table = pq.read_table(tmp_path / "g" / RECORDS)
+    groups = list(regroup([table.slice(0, 7), table.slice(7, 0), table.slice(7, 60), table.slice(67)], 25))
+    assert [len(group) for group in groups] == [25, 25, 25, 25]
+    assert [name for group in groups for name in group["id"].to_pylist()] == table["id"].to_pylist()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
+    with pytest.raises(ConfigError, match="holds something that is no gallery"):
+        check_out(tmp_path)
+
+
+def write(folder, vectors, *, start=0, encoder=SPEC, head=b"", named=True):
+    return write_gallery(
+        folder,
+        vectors,
+        places(len(vectors), seed=start),
+        records(len(vectors), start) if named else [],
+        encoder=encoder,
+        name=folder.name,
+        about="",
+        source=f"set {folder.name}",
+        licence="CC0",
+        head=head,
+    )
+
+
+def test_merging_keeps_every_row_once_and_loses_nothing(tmp_path):
+    first, second = unit(120, 16), unit(50, 16, seed=9)
+    write(tmp_path / "a", first)
+    write(tmp_path / "b", second, start=1000)
+    write(tmp_path / "c", first[:40])
+    # The rows that c shares with a lie at the same places only where positions do, too.
+    c_positions = np.load(tmp_path / "c" / POSITIONS)
+    shared = int((c_positions == np.load(tmp_path / "a" / POSITIONS)[:40]).all(axis=1).sum())
+    assert shared == 40
+    folders = [str(tmp_path / name) for name in "abc"]
+    assert main(["merge", *folders, "--out", str(tmp_path / "all"), "--name", "all"]) == 0
+    gallery = open_gallery(str(tmp_path / "all"))
+    assert gallery.manifest.count == 170
+    assert (gallery.manifest.source, gallery.manifest.licence) == ("set a; set b; set c", "CC0")
+    for row, vector in ((0, first[0]), (119, first[119]), (120, second[0]), (169, second[49])):
+        found = gallery.search(vector, 1, 0).nearest[0]
+        assert found.row == row and found.photo.id == f"{row if row < 120 else 880 + row}.jpg"
+    # Half precision is rounded once: merging a gallery with nothing gives the same index.
+    merge_galleries([tmp_path / "a"], tmp_path / "alone", label=Label("a"))
+    for name in (INDEX, POSITIONS, RECORDS):
+        assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+
+
+def test_galleries_that_cannot_be_joined_get_words(tmp_path, capsys):
+    write(tmp_path / "a", unit(20, 16), head=b"head")
+    write(tmp_path / "b", unit(20, 16), encoder=EncoderSpec("transformers", "other", "sha256:1", "none"))
+    write(tmp_path / "nameless", unit(30, 16, seed=3), named=False)
+    assert main(["merge", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")]) == 1
+    assert "different encoders" in capsys.readouterr().err
+    rows = from_memory(unit(300, 16), places(300), [])
+    write_rows(tmp_path / "codes", rows, encoder=SPEC, label=Label("codes"), layout=Layout("PQ4x4fs", {}))
+    assert main(["merge", str(tmp_path / "codes"), "--out", str(tmp_path / "c")]) == 1
+    assert "does not hold its vectors" in capsys.readouterr().err
+    manifest, again = merge_galleries([tmp_path / "a", tmp_path / "nameless"], tmp_path / "c", label=Label("c"))
+    assert (manifest.count, again) == (50, 0)
+    gallery = open_gallery(str(tmp_path / "c"))
+    assert gallery.head.read_bytes() == b"head" and gallery.records([20])[20] == PhotoRecord("")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A gallery of twelve photos, and its listing."""
+    folder = tmp_path_factory.mktemp("built")
+    names = [path.name for path in sorted(PHOTOS.glob("*.jpg"))[:12]]
+    table = write_table(folder / "t.csv", [(name, 10 + row, 20 + row) for row, name in enumerate(names)])
+    source = ("--photos", str(PHOTOS), "--positions", str(table))
+    listing, shards = str(folder / "l.parquet"), str(folder / "shards")
+    assert main(["listing", *source, "--out", listing]) == 0
+    assert main(["embed", "--listing", listing, "--encoder", "lite0", "--out", shards]) == 0
+    assert main(["index", "--listing", listing, "--embeddings", shards, "--out", str(folder / "gallery")]) == 0
+    return folder
+
+
+def test_a_sound_gallery_is_said_to_be_so(built, capsys):
+    gallery = str(built / "gallery")
+    assert main(["verify", gallery]) == 0
+    assert "12 rows sound; 0 compared" in capsys.readouterr().out
+    for against in (("--photos", str(PHOTOS)), ("--listing", str(built / "l.parquet"))):
+        assert main(["verify", gallery, "--encoder", "lite0", *against]) == 0
+        assert "12 compared with their photos, 0 photos not there" in capsys.readouterr().out
+    assert main(["verify", gallery, "--encoder", "lite0", "--photos", str(built)]) == 0
+    assert "12 photos not there" in capsys.readouterr().out
+
+
+def test_rows_that_are_not_their_photos_are_found(built, tmp_path, lite0, mobilenet):
+    spec, vectors = lite0.spec, unit(12, 1280)
+    names = [path.name for path in sorted(PHOTOS.glob("*.jpg"))[:12]]
+    listed = [PhotoRecord(name) for name in names]
+    label = {"name": "false", "about": "", "source": "", "licence": ""}
+    folder = tmp_path / "false"
+    write_gallery(folder, vectors, places(12), listed, encoder=spec, **label)
+    with pytest.raises(GalleryError, match=f"Row 0 .* is not the embedding of its photo {names[0]}"):
+        verify_gallery(folder, encoder=lite0, photos=PHOTOS)
+    with pytest.raises(GalleryError, match="lies at"), Listing(built / "l.parquet") as listing:
+        verify_gallery(folder, encoder=lite0, listing=listing)
+    with pytest.raises(GalleryMismatchError, match="another encoder"):
+        verify_gallery(folder, encoder=mobilenet, photos=PHOTOS)
+    write_gallery(folder, vectors, places(12), [], encoder=spec, **label)
+    with pytest.raises(ConfigError, match="keeps no records"):
+        verify_gallery(folder, encoder=lite0, photos=PHOTOS)
+    data = bytearray((folder / POSITIONS).read_bytes())
+    data[-1] ^= 1
+    (folder / POSITIONS).write_bytes(data)
+    with pytest.raises(GalleryError, match="is not the one its manifest describes"):
+        verify_gallery(folder)
+
+
+def test_positions_out_of_range_are_found(tmp_path):
+    from img2loc.gallery import file_sha256
+
+    write(tmp_path / "g", unit(5, 8))
+    positions = np.load(tmp_path / "g" / POSITIONS)
+    positions[3] = (95, 10)
+    np.save(tmp_path / "g" / POSITIONS, positions)
+    manifest = json.loads((tmp_path / "g" / MANIFEST).read_text(encoding="utf-8"))
+    manifest["files"][POSITIONS]["sha256"] = file_sha256(tmp_path / "g" / POSITIONS)
+    (tmp_path / "g" / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(GalleryError, match="out of range"):
+        verify_gallery(tmp_path / "g")

@@ -1,0 +1,39 @@
+"""What is Hugging Face's own: its router and its tokens. The rest: conformance."""
+
+from __future__ import annotations
+
+import pytest
+from huggingface_hub.inference._providers._common import AutoRouterConversationalTask
+
+from img2loc.errors import ConfigError
+from img2loc.lmm import BACKENDS, BackendOptions, open_lmm
+from img2loc.prompt import ANSWER_SCHEMA
+
+from .openai_server import OpenAIServer
+from .test_lmm_conformance import JPEG, TURNS
+
+TOKEN = "hf_oauth_t3stT0kenAbcDefGhiJklMnoPqrStu"
+
+
+def test_the_router_is_asked_for_the_default_model_with_a_strict_schema(monkeypatch):
+    with OpenAIServer(key=TOKEN) as server:
+        root = server.base_url.removesuffix("/v1")
+        monkeypatch.setattr(AutoRouterConversationalTask, "_prepare_base_url", lambda self, key: root)
+        open_lmm("hf", BackendOptions(api_key=TOKEN)).reply(TURNS, JPEG)
+        (request,) = server.requests
+    assert request.body["model"] == BACKENDS["hf"].models[0]
+    wrapper = request.body["response_format"]["json_schema"]
+    assert wrapper == {"name": "position", "strict": True, "schema": ANSWER_SCHEMA}
+
+
+def test_a_token_of_another_kind_is_refused_without_being_shown():
+    with pytest.raises(ConfigError, match="begin with hf_") as caught:
+        open_lmm("hf", BackendOptions(api_key="sk-proj-0123456789"))
+    assert "sk-proj" not in str(caught.value)
+
+
+def test_the_token_that_lies_on_this_machine_is_not_used(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with OpenAIServer(key=None) as server:
+        open_lmm("hf", BackendOptions(api_key="visitors-own", base_url=server.base_url)).reply(TURNS, JPEG)
+        assert server.requests[0].key == "visitors-own"

@@ -1,0 +1,46 @@
+"""Costs: exact names, sourced prices, and None rather than a guess."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+import img2loc.lmm
+from img2loc.lmm import BACKENDS
+from img2loc.lmm.prices import cost_usd, prices_compiled
+from img2loc.lmm.servers import SERVERS
+
+TABLE = json.loads((Path(img2loc.lmm.__file__).parent / "prices.json").read_text(encoding="utf-8"))
+
+
+def test_a_cost_is_tokens_times_price():
+    assert cost_usd("gpt-5.5", 1_000_000, 0) == 5.0
+    assert cost_usd("gpt-5.5", 1500, 200) == pytest.approx(0.0135)
+    assert cost_usd("gpt-5.5", 0, 0) == 0.0
+
+
+def test_the_date_of_a_version_is_ignored_and_nothing_else_is():
+    assert cost_usd("gpt-5.5-2026-04-23", 1_000_000, 0) == 5.0
+    for model in ("", "gpt", "gpt-5.5-turbo", "GPT-5.5", "openai/gpt-5.5", "gpt-5.5-2026", "llava", "2026-04-23"):
+        assert cost_usd(model, 1000, 1000) is None
+
+
+def test_a_price_that_was_announced_as_passing_passes():
+    assert cost_usd("gemini-3.8-flash", 1_000_000, 0, on=date(2026, 12, 31)) == 0.75
+    assert cost_usd("gemini-3.8-flash", 1_000_000, 0, on=date(2027, 1, 1)) is None
+
+
+def test_every_price_says_where_and_when_it_was_read():
+    assert prices_compiled() >= date(2026, 11, 1)
+    for name, price in TABLE["models"].items():
+        assert 0 < price["input"] < price["output"] < 1000, name
+        assert price["source"].startswith("https://") and re.fullmatch(r"(\d{4}-\d{2}(-\d{2})?)?", price["read"]), name
+
+
+def test_the_suggested_models_of_paid_providers_have_a_price():
+    suggested = {*BACKENDS["openai"].models, *SERVERS["gemini"].models, *SERVERS["anthropic"].models}
+    assert {name for name in suggested if cost_usd(name, 1, 1, on=prices_compiled()) is None} == set()
