@@ -43,8 +43,8 @@ except Img2LocError as error:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     with serve_hub() as hub:
-        shutil.copytree(STARTER, tmp_path_factory.mktemp("hub") / "gallery")
-        hub.repos["someone/gallery"] = tmp_path_factory.getbasetemp() / "hub0" / "gallery"
+        hub.repos["someone/gallery"] = tmp_path_factory.mktemp("hub") / "gallery"
+        shutil.copytree(STARTER, hub.repos["someone/gallery"])
         hub.repos["someone/mobilenet"] = MOBILENET
         yield hub
 
