@@ -47,7 +47,7 @@ def banner(manifest: Manifest, notice: str = "") -> str:
 
     Args:
         manifest: The gallery's own words.
-        notice: What went wrong when the page started, if something did.
+        notice: What keeps another gallery from answering, if something does.
     """
     warning = f'<p class="i2l-warning" role="alert">{_text(notice)}</p>' if notice else ""
     return (
@@ -71,7 +71,8 @@ def answer(prediction: Prediction, *, truth: LatLon | None, truth_from_exif: boo
         return f'<section class="i2l-card" aria-live="polite">{failure}{body}</section>'
     facts = [("Position", _coordinates(position))]
     if prediction.method == "vote" and prediction.radius_km is not None:
-        facts.append(("Radius", f"{_km(prediction.radius_km)} <small>holds half of the vote</small>"))
+        meaning = "holds half of the vote: its spread, not its certainty"
+        facts.append(("Radius", f"{_km(prediction.radius_km)} <small>{meaning}</small>"))
     if truth:
         source = "in the file's EXIF" if truth_from_exif else "you gave"
         facts.append(("Error", f"{_km(geodesic_km(position, truth))} <small>from the position {source}</small>"))

@@ -14,7 +14,10 @@ from safetensors.torch import save_file
 
 from img2loc.encoder import TransformersEncoder, open_encoder
 from img2loc.errors import EncoderError
+from img2loc.geo import arc_km, haversine_km, unit_vectors
 from img2loc.photo import open_photo
+from img2loc.types import LatLon, Neighbour
+from img2loc.vote import vote
 
 from .conftest import PHOTOS
 
@@ -66,6 +69,21 @@ def test_lite0_knows_the_eiffel_tower(lite0, tower, embeddings, photo_rows):
     first, second = similarity.argsort()[::-1][:2]
     assert "Eiffel-Tower" in photo_rows[first]["file"]
     assert (similarity[first], similarity[second]) == pytest.approx((0.55, 0.43), abs=0.005)
+
+
+def test_a_narrow_radius_is_no_proof_at_a_place_the_gallery_lacks(embeddings, photo_rows):
+    """The figure that the README warns with: the radius is the vote's spread, not a probability."""
+    positions = [LatLon(float(row["lat"]), float(row["lon"])) for row in photo_rows]
+    points = unit_vectors(positions)
+    site = np.array([row["group"] for row in photo_rows])
+    known = (site[:, None] == site[None, :]) | (arc_km(points, points) < 25)
+    similarity = np.where(known, -1, embeddings @ embeddings.T)
+    misled = 0
+    for here, row in zip(positions, similarity, strict=True):
+        nearest = row.argsort()[::-1][:16]
+        answer = vote([Neighbour(int(i), positions[i], float(row[i])) for i in nearest])
+        misled += answer.radius_km < 25 and haversine_km(answer.position, here) > 200
+    assert misled / len(positions) == pytest.approx(0.29, abs=0.015)
 
 
 @pytest.mark.parametrize("name", ["lite0", "mobilenet"])
