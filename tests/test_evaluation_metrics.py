@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_intervals_and_another_others():
 def test_intervals_are_those_of_a_plain_bootstrap_of_whole_photographers():
     random = np.random.default_rng(3)
     names = [f"p{n}" for n, size in enumerate(random.integers(1, 30, 60)) for _ in range(size)]
-    centre = {name: random.choice([5.0, 100.0, 2000.0]) for name in set(names)}
+    centre = {name: random.choice([5.0, 100.0, 2000.0]) for name in dict.fromkeys(names)}
     distances = np.array([random.exponential(centre[name]) for name in names])
     found = measure(distances, names, resamples=4000)
     groups = [np.flatnonzero(np.array(names) == name) for name in dict.fromkeys(names)]
