@@ -20,14 +20,14 @@ ray = pytest.importorskip("ray", reason="index_builder/requirements.txt is not i
 # Ray's own code warns of what it will change itself, and leaves sockets and files to be collected.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-BATCH, SHARD_ROWS = 4, 8
+BATCH, SHARD_ROWS = 4, 16
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory, mobilenet):
-    """A listing of 64 photos in 8 shards, and its shards as one machine makes them."""
+    """A listing of every photo, and its shards as one machine makes them."""
     folder = tmp_path_factory.mktemp("ray")
-    photos = sorted(PHOTOS.glob("*.jpg"))[:64]
+    photos = sorted(PHOTOS.glob("*.jpg"))
     table = write_table(folder / "t.csv", [(path.name, 1, 1) for path in photos])
     listing = folder / "listing.parquet"
     assert main(["listing", "--photos", str(PHOTOS), "--positions", str(table), "--out", str(listing)]) == 0
