@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from img2loc.checksums import known_sha256
 from img2loc.encoder import Encoder, EncoderSpec
 from img2loc.errors import GalleryError, GalleryMismatchError, HubError
 from img2loc.hub import OnBytes, fetch, ignore_bytes, split_revision
+from img2loc.search import Searcher, open_index
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Retrieval
 
 SCHEMA_VERSION = 1
@@ -27,6 +28,7 @@ MANIFEST, INDEX, POSITIONS, RECORDS, HEAD = (
 REQUIRED_FILES = (INDEX, POSITIONS)
 OPTIONAL_FILES = (RECORDS, HEAD)
 STARTER = Path(__file__).parent / "starter"
+MEASURED_K = 16  # recall is measured for so many
 UNIT_TOLERANCE = 1e-3  # an embedding computed in bfloat16 and normalised in float32 is far within it
 
 
@@ -88,7 +90,7 @@ class Gallery:
 
     folder: Path
     manifest: Manifest
-    _index: Any = field(repr=False)
+    _searcher: Searcher = field(repr=False)
     _positions: npt.NDArray[np.float32] = field(repr=False)
     _records: Any = field(repr=False)
 
@@ -120,9 +122,8 @@ class Gallery:
         queries = [query] * (nearest > 0) + [-query] * (farthest > 0)
         if not queries:
             return Retrieval((), ())
-        similarities, rows = self._index.search(
-            np.stack(queries), max(nearest, farthest), params=search_parameters(self._index, self.manifest.search)
-        )
+        k = min(max(nearest, farthest, MEASURED_K), self.manifest.count)  # fewer would also compare fewer candidates
+        similarities, rows = self._searcher.search(np.stack(queries), k)
         near = self._neighbours(rows[0][:nearest], similarities[0]) if nearest else ()
         far = self._neighbours(rows[-1][:farthest], -similarities[-1]) if farthest else ()
         return Retrieval(near, far)
@@ -176,32 +177,6 @@ class Gallery:
         return self.folder / HEAD if HEAD in self.manifest.files else None
 
 
-def search_parameters(index: Any, search: dict[str, int]) -> Any:  # noqa: ANN401 - FAISS has no types
-    """A manifest's search settings as FAISS takes them.
-
-    Args:
-        index: The index they are for.
-        search: See Manifest.
-
-    Returns:
-        FAISS's object; None for the index's own way.
-    """
-    import faiss  # noqa: PLC0415
-
-    if not search:
-        return None
-    refined = isinstance(index, faiss.IndexRefine)
-    inner = faiss.downcast_index(index.base_index) if refined else index
-    cells: Any = None
-    if isinstance(inner, faiss.IndexIVF):
-        cells = faiss.SearchParametersIVF(nprobe=search["nprobe"])  # type: ignore[call-arg]
-    if not refined:
-        return cells
-    return faiss.IndexRefineSearchParameters(  # type: ignore[call-arg]
-        k_factor=search["k_factor"], base_index_params=cells
-    )
-
-
 def _latlon(row: npt.NDArray[np.float32]) -> LatLon:
     # float32 keeps about seven digits; more would pretend to know metres that are not there.
     return LatLon(round(float(row[0]), 5), round(float(row[1]), 5))
@@ -237,7 +212,7 @@ def _open_folder(folder: Path) -> Gallery:
     import faiss  # noqa: PLC0415 - a quarter of a second
 
     try:
-        index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
+        index = open_index(folder / INDEX)
         positions = np.load(folder / POSITIONS, mmap_mode="r", allow_pickle=False)
         records = None
         if RECORDS in manifest.files:
@@ -257,7 +232,7 @@ def _open_folder(folder: Path) -> Gallery:
             f"The files of the gallery in {folder} contradict its manifest: it says {manifest.count} x {manifest.dim}, "
             f"the index {index.ntotal} x {index.d}, the positions {positions.shape}; build or get it again."
         )
-    return Gallery(folder, manifest, index, positions, records)
+    return Gallery(folder, manifest, Searcher(index, manifest.search), positions, records)
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -284,11 +259,5 @@ def _check_file(folder: Path, name: str, expected: dict[str, Any]) -> None:
     path = folder / name
     if not path.is_file():
         raise GalleryError(f"The gallery in {folder} has no {name}, which its manifest lists; get it again.")
-    if path.stat().st_size != expected["bytes"] or file_sha256(path) != expected["sha256"]:
+    if path.stat().st_size != expected["bytes"] or known_sha256(path) != expected["sha256"]:
         raise GalleryError(f"The file {name} in {folder} is not the one its manifest describes; get the gallery again.")
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from img2loc.encoder import DEFAULT_ENCODER
 from img2loc.errors import Img2LocError
 from index_builder import stages
 from index_builder.embed import SHARD_ROWS
-from index_builder.layout import K_FACTOR
+from index_builder.layout import TARGET
 
 MAX_WORKERS = 16
 
@@ -176,12 +176,12 @@ def _add_gallery(stage: argparse.ArgumentParser) -> None:
     stage.add_argument(
         "--k-factor",
         type=_positive,
-        default=K_FACTOR,
         metavar="N",
-        help="candidates compared exactly for each neighbour, for a --factory with Refine (default: %(default)s)",
+        help="candidates compared exactly for each neighbour, for a --factory with Refine (default: the fewest that "
+        f"find {TARGET:.0%}% of the nearest and of the farthest 16)",
     )
     stage.add_argument(
-        "--nprobe", type=_positive, default=64, metavar="N", help="cells looked into, for IVF (default: %(default)s)"
+        "--nprobe", type=_positive, metavar="N", help="cells looked into, for a --factory with IVF (default: likewise)"
     )
 
 

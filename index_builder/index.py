@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from img2loc.checksums import file_sha256
 from img2loc.encoder import Embeddings as Embeddings
 from img2loc.encoder import EncoderSpec
 from img2loc.errors import ConfigError
@@ -24,11 +25,10 @@ from img2loc.gallery import (
     RECORDS,
     REQUIRED_FILES,
     Manifest,
-    file_sha256,
 )
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.durable import sync_folder, write_whole
-from index_builder.layout import Layout, make_index, measure
+from index_builder.layout import Layout, make_index, tune
 from index_builder.listing import Listing
 from index_builder.recall import exact_neighbours
 from index_builder.rows import Rows, from_memory, from_shards, regroup
@@ -132,7 +132,7 @@ def write_rows(
     try:
         layout = layout or Layout.choose(rows.count, rows.dim)
         index = make_index(rows, layout)
-        recall = measure(index, rows, layout)
+        layout, recall = tune(index, rows, layout)
         _write_parts(partial, index, rows, head)
         manifest = Manifest(
             name=label.name,

@@ -1,8 +1,9 @@
-"""The kinds of index, by size, and how each is made and measured."""
+"""The kinds of index, by size, and how each is made, measured and tuned."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,33 +12,41 @@ from tqdm import tqdm
 
 from img2loc.encoder import Embeddings
 from img2loc.errors import ConfigError
-from img2loc.gallery import search_parameters
-from index_builder.recall import RECALL_K, measure_recall
+from img2loc.search import search_parameters
+from index_builder.recall import RECALL_K, Found, measure_recall
 from index_builder.rows import Rows, take
 
-RECALL_QUERIES = 256
+RECALL_QUERIES = 512
 
 # Every vector in half precision, searched one by one: exact enough to keep the order.
 FLAT = "SQfp16"
-LARGE_ROWS, HUGE_ROWS = 1_000_000, 20_000_000
+# Up to here a flat search takes less than a tenth of what the smallest CLIP needs for the photo itself.
+LARGE_ROWS, HUGE_ROWS = 200_000, 20_000_000
 DIMS_PER_CODE = 4  # CLIP's 768 dimensions in 192 codes of 4 bits
-# At 4.72 million rows it finds 0.996 of the nearest and 0.998 of the farthest in 78 to 190 ms on two cores.
-K_FACTOR = 128
 CELLS_PER_ROOT = 4  # cells of an inverted file: about 4 sqrt(rows), as FAISS's guidelines have it
-PROBED_SHARE = 1 / 8
 TRAINING_ROWS, TRAINING_ROWS_PER_CELL = 65_536, 64
+
+TARGET = 0.99  # recall of both directions
+MARGIN = 0.003  # of a sample's chance
+K_FACTORS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+PROBED_SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """An index's kind and how it is searched; see Manifest.factory and Manifest.search."""
+    """An index's kind and how it is searched; see Manifest.factory and Manifest.search.
+
+    Args:
+        factory: In FAISS's words.
+        search: Settings that are given; the others are found by measuring.
+    """
 
     factory: str
     search: dict[str, int]
 
     @classmethod
     def choose(cls, count: int, dim: int) -> Layout:
-        """The kind that suits a gallery's size.
+        """The kind that suits a gallery's size, as benchmarks/retrieval.py shows.
 
         Args:
             count: How many rows.
@@ -46,23 +55,43 @@ class Layout:
         codes = dim // DIMS_PER_CODE
         if count < LARGE_ROWS or dim % DIMS_PER_CODE:
             return cls(FLAT, {})
-        refined = f"PQ{codes}x4fs,Refine({FLAT})"
-        if count < HUGE_ROWS:
-            return cls(refined, {"k_factor": K_FACTOR})
-        cells = 1 << round(np.log2(CELLS_PER_ROOT * count**0.5))
-        return cls(f"IVF{cells},{refined}", {"k_factor": K_FACTOR, "nprobe": round(cells * PROBED_SHARE)})
+        cells = f"IVF{1 << round(np.log2(CELLS_PER_ROOT * count**0.5))}," if count >= HUGE_ROWS else ""
+        return cls(f"OPQ{codes},{cells}PQ{codes}x4fs,Refine({FLAT})", {})
 
     @classmethod
-    def named(cls, factory: str, *, k_factor: int, nprobe: int) -> Layout:
+    def named(cls, factory: str, *, k_factor: int | None = None, nprobe: int | None = None) -> Layout:
         """A kind that was asked for.
 
         Args:
             factory: In FAISS's words.
-            k_factor: For one that ends in Refine(...).
-            nprobe: For one that begins with IVF.
+            k_factor: For one that ends in Refine(...); None to find it by measuring.
+            nprobe: For one with IVF in it; likewise.
         """
-        search = {"k_factor": k_factor} if "Refine" in factory or "RFlat" in factory else {}
-        return cls(factory, search | ({"nprobe": nprobe} if factory.startswith("IVF") else {}))
+        given = {"k_factor": k_factor, "nprobe": nprobe}
+        needed = cls(factory, {}).needed
+        return cls(factory, {name: value for name, value in given.items() if value and name in needed})
+
+    @property
+    def cells(self) -> int:
+        """How many cells an inverted file has; 0 where there is none."""
+        found = re.search(r"\bIVF(\d+)", self.factory)
+        return int(found[1]) if found else 0
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The settings that a search takes."""
+        refined = "Refine" in self.factory or "RFlat" in self.factory
+        return ("k_factor",) * refined + ("nprobe",) * (self.cells > 0)
+
+    def settings(self) -> list[dict[str, int]]:
+        """Every way to search that is worth measuring, the cheapest first; what is given stays as it is."""
+        k_factors = [self.search["k_factor"]] if "k_factor" in self.search else K_FACTORS
+        probes = [self.search["nprobe"]] if "nprobe" in self.search else [round(self.cells * s) for s in PROBED_SHARES]
+        ways: list[dict[str, int]] = [{}]
+        for name, values in (("nprobe", probes), ("k_factor", k_factors)):
+            if name in self.needed:
+                ways = [{**way, name: value} for way in ways for value in values]
+        return ways
 
 
 def make_index(rows: Rows, layout: Layout) -> Any:  # noqa: ANN401 - FAISS has no types
@@ -76,7 +105,9 @@ def make_index(rows: Rows, layout: Layout) -> Any:  # noqa: ANN401 - FAISS has n
     try:
         index = faiss.index_factory(rows.dim, layout.factory, faiss.METRIC_INNER_PRODUCT)
         if not index.is_trained:
-            index.train(_sample(rows, layout))
+            sample = _sample(rows, layout)
+            _rotate(index, sample)
+            index.train(sample)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1]
         raise ConfigError(f"FAISS makes no index {layout.factory!r} of {rows.count} x {rows.dim}: {reason}") from error
@@ -89,6 +120,40 @@ def make_index(rows: Rows, layout: Layout) -> Any:  # noqa: ANN401 - FAISS has n
     return index
 
 
+def _rotate(index: Any, sample: Embeddings) -> None:  # noqa: ANN401
+    """Give an OPQ index its rotation: principal axes, dealt out so that every code has the same share of the variance.
+
+    FAISS's own training searches for that rotation in many rounds, each of a k-means and a singular value
+    decomposition: minutes. Where the embeddings are about Gaussian the best one is known in closed form. No mean is
+    subtracted: a rotation alone leaves inner products as they are.
+
+    Source: Ge, He, Ke and Sun, "Optimized Product Quantization for Approximate Nearest Neighbor Search", CVPR 2013,
+    section 3.2.
+    """
+    import faiss  # noqa: PLC0415
+
+    inner: Any = faiss.downcast_index(index.base_index) if isinstance(index, faiss.IndexRefine) else index
+    if not isinstance(inner, faiss.IndexPreTransform):
+        return
+    rotation = faiss.downcast_VectorTransform(inner.chain.at(0))
+    if not isinstance(rotation, faiss.OPQMatrix):
+        return
+    variances, axes = np.linalg.eigh(np.cov(sample.T))
+    order = np.argsort(-variances)[: rotation.d_out]
+    logs = np.log(np.maximum(variances[order], np.finfo(np.float32).tiny))
+    logs -= logs.min()  # so that a code's share grows with every axis
+    dealt: list[list[int]] = [[] for _ in range(rotation.M)]
+    shares = np.zeros(rotation.M)
+    for axis, log in zip(order, logs, strict=True):
+        open_codes = [code for code in range(rotation.M) if len(dealt[code]) < rotation.d_out // rotation.M]
+        code = min(open_codes, key=lambda code: shares[code])
+        dealt[code].append(int(axis))
+        shares[code] += log
+    matrix = axes.T[[axis for code in dealt for axis in code]]
+    faiss.copy_array_to_vector(np.ascontiguousarray(matrix, np.float32).ravel(), rotation.A)
+    rotation.is_trained = True
+
+
 def _query_rows(count: int) -> npt.NDArray[np.int64]:
     """Rows spread evenly, which recall is measured with and training never sees."""
     queries = min(RECALL_QUERIES, count)
@@ -97,23 +162,45 @@ def _query_rows(count: int) -> npt.NDArray[np.int64]:
 
 def _sample(rows: Rows, layout: Layout) -> Embeddings:
     """Rows spread evenly, but for those that recall is measured with, where enough are left without them."""
-    cells = int(layout.factory.split(",")[0].removeprefix("IVF")) if layout.factory.startswith("IVF") else 0
-    wanted = max(TRAINING_ROWS, TRAINING_ROWS_PER_CELL * cells)
+    wanted = max(TRAINING_ROWS, TRAINING_ROWS_PER_CELL * layout.cells)
     held_out = set(_query_rows(rows.count).tolist()) if rows.count > 2 * RECALL_QUERIES else set()
     chosen = np.unique(np.linspace(0, rows.count - 1, min(wanted, rows.count)).astype(np.int64))
     return take(rows.embeddings(), np.array([row for row in chosen.tolist() if row not in held_out]))
 
 
-def measure(index: Any, rows: Rows, layout: Layout) -> dict[str, float]:  # noqa: ANN401
-    """Recall of the nearest and of the farthest, as the app will search."""
+def tune(index: Any, rows: Rows, layout: Layout) -> tuple[Layout, dict[str, float]]:  # noqa: ANN401
+    """Find the cheapest way to search that finds enough, and measure it on other queries than it was chosen by.
+
+    Args:
+        index: As made.
+        rows: What is in it.
+        layout: Its kind, with the settings that are given.
+
+    Returns:
+        The layout with all its settings, and the recall of the "nearest" and of the "farthest": the best there is
+        where no setting finds enough.
+    """
     own = _query_rows(rows.count)
     queries = take(rows.embeddings(), own)
-    both = np.concatenate([queries, -queries])
-    k = min(RECALL_K + 1, rows.count)
-    _, found = index.search(both, k, params=search_parameters(index, layout.search))
-    found = np.pad(found, ((0, 0), (0, RECALL_K + 1 - k)), constant_values=-1)
-    near, far = found[: len(own)], found[len(own) :]
-    return {
-        "nearest": measure_recall(rows.embeddings(), queries, near, own=own),
-        "farthest": measure_recall(rows.embeddings(), -queries, far, own=own),
-    }
+    ways = layout.settings()
+    found = [_search(index, np.concatenate([queries, -queries]), rows.count, way) for way in ways]
+    hits = measure_recall(rows.embeddings(), np.concatenate([queries, -queries]), found, own=np.concatenate([own, own]))
+    choosing = np.arange(len(own)) % 2 == 0 if len(ways) > 1 else np.zeros(len(own), bool)
+    recalls = [(each[: len(own)], each[len(own) :]) for each in hits]
+    worse = [min(_share(each, choosing) for each in both) for both in recalls]
+    enough = [way for way, share in enumerate(worse) if share >= TARGET + MARGIN]
+    chosen = enough[0] if enough else int(np.argmax(worse))
+    nearest, farthest = (_share(each, ~choosing) for each in recalls[chosen])
+    return replace(layout, search=ways[chosen]), {"nearest": nearest, "farthest": farthest}
+
+
+def _share(recalls: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]) -> float:
+    """The mean recall of some queries; 1 where there are none."""
+    return round(float(recalls[chosen].mean()), 4) if chosen.any() else 1.0
+
+
+def _search(index: Any, queries: Embeddings, count: int, way: dict[str, int]) -> Found:  # noqa: ANN401
+    """Search as the app will."""
+    k = min(RECALL_K + 1, count)
+    _, found = index.search(queries, k, params=search_parameters(index, way))
+    return np.pad(found, ((0, 0), (0, RECALL_K + 1 - k)), constant_values=-1)

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from img2loc.checksums import file_sha256
 from img2loc.errors import ConfigError, PhotoError
-from img2loc.gallery import file_sha256
 from img2loc.photo import exif_position
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.durable import write_whole

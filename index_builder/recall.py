@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,22 +12,24 @@ from img2loc.encoder import Embeddings
 RECALL_K = 16
 TIE = 1e-6  # one as near as the last true neighbour counts, too
 
-Rows = npt.NDArray[np.int64]
+Found = npt.NDArray[np.int64]
 
 
-def measure_recall(blocks: Iterable[Embeddings], queries: Embeddings, found: Rows, *, own: Rows) -> float:
-    """Share of the true neighbours that were found.
+def measure_recall(
+    blocks: Iterable[Embeddings], queries: Embeddings, found: Sequence[Found], *, own: npt.NDArray[np.int64]
+) -> list[npt.NDArray[np.float64]]:
+    """Share of each query's true neighbours that were found, for several ways to search in one pass over the vectors.
 
     Args:
         blocks: All vectors, in the order of their rows.
         queries: (n, dim) what was searched for.
-        found: (n, RECALL_K + 1) rows that the index found, the nearest first; -1 for none.
+        found: For each way (n, RECALL_K + 1) rows that the index found, the nearest first; -1 for none.
         own: (n,) the row that each query is itself, which is no neighbour; -1 for none.
 
     Returns:
-        From 0 to 1; 1 where there is no neighbour to be found.
+        For each way (n,) from 0 to 1; 1 where there is no neighbour to be found.
     """
-    kept = np.stack([np.r_[row[row != own[i]], [-1]][:RECALL_K] for i, row in enumerate(found)])
+    kept = np.stack([[np.r_[row[row != own[i]], [-1]][:RECALL_K] for i, row in enumerate(way)] for way in found])
     best = np.full((len(queries), RECALL_K), -np.inf, np.float32)
     similarity = np.full(kept.shape, -np.inf, np.float32)
     start = 0
@@ -35,19 +37,17 @@ def measure_recall(blocks: Iterable[Embeddings], queries: Embeddings, found: Row
         exact = queries @ block.T
         _hide(exact, own - start)
         inside = (kept >= start) & (kept < start + len(block))
-        similarity[inside] = exact[np.nonzero(inside)[0], kept[inside] - start]
+        similarity[inside] = exact[np.nonzero(inside)[1], kept[inside] - start]
         together = np.concatenate([best, exact], axis=1)
         best = np.partition(together, together.shape[1] - RECALL_K, axis=1)[:, -RECALL_K:]
         start += len(block)
     true = np.isfinite(best).sum(axis=1)
-    if not true.any():
-        return 1.0
     last = np.where(np.isfinite(best), best, np.inf).min(axis=1)
-    hits = np.minimum((similarity >= last[:, None] - TIE).sum(axis=1), true)
-    return round(float(hits.sum() / true.sum()), 4)
+    hits = np.minimum((similarity >= last[:, None] - TIE).sum(axis=2), true)
+    return list(np.where(true > 0, hits / np.maximum(true, 1), 1.0))
 
 
-def exact_neighbours(blocks: Iterable[Embeddings], queries: Embeddings) -> Rows:
+def exact_neighbours(blocks: Iterable[Embeddings], queries: Embeddings) -> Found:
     """The rows of the true nearest neighbours.
 
     Args:
@@ -70,7 +70,7 @@ def exact_neighbours(blocks: Iterable[Embeddings], queries: Embeddings) -> Rows:
     return np.sort(rows, axis=1)
 
 
-def _hide(exact: npt.NDArray[np.float32], own: Rows) -> None:
+def _hide(exact: npt.NDArray[np.float32], own: npt.NDArray[np.int64]) -> None:
     """Take each query itself out of a block's similarities."""
     inside = np.flatnonzero((own >= 0) & (own < exact.shape[1]))
     exact[inside, own[inside]] = -np.inf

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from img2loc.checksums import file_sha256
 from img2loc.encoder import Encoder
 from img2loc.errors import ConfigError, GalleryError, PhotoError
 from img2loc.gallery import POSITIONS, UNIT_TOLERANCE, Gallery, open_gallery
@@ -55,6 +56,9 @@ def verify_gallery(
         ConfigError: The gallery can't be compared with photos.
     """
     gallery = open_gallery(str(folder))
+    for name, expected in gallery.manifest.files.items():  # opening may have remembered a large one's
+        if file_sha256(folder / name) != expected["sha256"]:
+            raise GalleryError(f"The file {name} in {folder} is not the one its manifest describes; build it again.")
     positions = np.load(folder / POSITIONS, mmap_mode="r")
     for start in range(0, len(positions), BLOCK_ROWS):
         block = positions[start : start + BLOCK_ROWS]

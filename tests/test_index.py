@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import faiss
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from img2loc.gallery import INDEX, MANIFEST, POSITIONS, RECORDS, open_gallery
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.__main__ import main
 from index_builder.index import Label, bfloat16_keeps_neighbours, check_out, write_gallery, write_rows
-from index_builder.layout import Layout
+from index_builder.layout import K_FACTORS, PROBED_SHARES, Layout, make_index, tune
 from index_builder.listing import Listing
 from index_builder.merge import merge_galleries
 from index_builder.recall import RECALL_K, exact_neighbours, measure_recall
@@ -47,12 +48,12 @@ def clustered(rows: int, dim: int, seed: int = 0) -> np.ndarray:
     ("count", "dim", "factory", "search"),
     [
         (260, 768, "SQfp16", {}),
-        (999_999, 768, "SQfp16", {}),
-        (4_720_000, 768, "PQ192x4fs,Refine(SQfp16)", {"k_factor": 128}),
-        (4_720_000, 512, "PQ128x4fs,Refine(SQfp16)", {"k_factor": 128}),
-        (4_720_000, 1280, "PQ320x4fs,Refine(SQfp16)", {"k_factor": 128}),
+        (199_999, 768, "SQfp16", {}),
+        (200_000, 768, "OPQ192,PQ192x4fs,Refine(SQfp16)", {}),
+        (4_720_000, 512, "OPQ128,PQ128x4fs,Refine(SQfp16)", {}),
+        (4_720_000, 1280, "OPQ320,PQ320x4fs,Refine(SQfp16)", {}),
         (4_720_000, 577, "SQfp16", {}),
-        (100_000_000, 768, "IVF32768,PQ192x4fs,Refine(SQfp16)", {"k_factor": 128, "nprobe": 4096}),
+        (100_000_000, 768, "OPQ192,IVF32768,PQ192x4fs,Refine(SQfp16)", {}),
     ],
 )
 def test_the_kind_of_index_suits_the_size(count, dim, factory, search):
@@ -60,7 +61,15 @@ def test_the_kind_of_index_suits_the_size(count, dim, factory, search):
 
 
 @pytest.mark.parametrize(
-    "factory", ["PQ12x4fs,Refine(SQfp16)", "IVF32,PQ12x4fs,Refine(SQfp16)", "IVF32,SQfp16", "Flat"]
+    "factory",
+    [
+        "PQ12x4fs,Refine(SQfp16)",
+        "OPQ12,PQ12x4fs,Refine(SQfp16)",
+        "OPQ12,IVF32,PQ12x4fs,Refine(SQfp16)",
+        "IVF32,PQ12x4fs,Refine(SQfp16)",
+        "IVF32,SQfp16",
+        "Flat",
+    ],
 )
 def test_approximate_kinds_are_searched_as_their_recall_was_measured(tmp_path, factory):
     embeddings = clustered(6000, 48)
@@ -78,6 +87,56 @@ def test_approximate_kinds_are_searched_as_their_recall_was_measured(tmp_path, f
         hits += len({n.row for n in found.nearest} & set(exact[:16].tolist()))
         hits += len({n.row for n in found.farthest} & set(exact[-16:].tolist()))
     assert hits >= 0.95 * 40 * 32
+
+
+def test_what_is_not_given_is_found_by_measuring(tmp_path):
+    """The least work that finds 99% of the nearest and of the farthest, which less work does not."""
+    embeddings = clustered(6000, 48)
+    rows = from_memory(embeddings, places(6000), [])
+    layout = Layout.named("OPQ12,PQ12x4fs,Refine(SQfp16)")
+    assert layout.search == {}
+    manifest = write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout)
+    assert min(manifest.recall.values()) >= 0.985  # of other queries than those it was chosen by
+    assert manifest.search in layout.settings()[1:]
+    cheaper = layout.settings()[layout.settings().index(manifest.search) - 1]
+    less = write_rows(tmp_path / "l", rows, encoder=SPEC, label=Label("l"), layout=Layout(layout.factory, cheaper))
+    assert less.search == cheaper and min(less.recall.values()) < min(manifest.recall.values())
+
+
+def test_only_what_is_not_given_is_searched_for():
+    given = Layout.named("IVF64,PQ12x4fs,Refine(SQfp16)", k_factor=7)
+    assert {way["k_factor"] for way in given.settings()} == {7} and len(given.settings()) == len(PROBED_SHARES)
+    both = Layout.named("OPQ12,IVF64,PQ12x4fs,Refine(SQfp16)").settings()
+    assert len(both) == len(K_FACTORS) * len(PROBED_SHARES) and both[0] == {"nprobe": 2, "k_factor": K_FACTORS[0]}
+    assert Layout.named("Flat", k_factor=7, nprobe=3) == Layout("Flat", {})
+    assert Layout("Flat", {}).settings() == [{}]
+
+
+def test_where_no_setting_finds_enough_the_best_is_kept(tmp_path):
+    rows = from_memory(unit(3000, 48), places(3000), [])  # noise: two bits a code can't tell it apart
+    layout = Layout.named("PQ2x4fs,Refine(SQfp16)", k_factor=1)
+    assert write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout).recall["nearest"] < 0.5
+
+
+def test_the_rotation_gives_every_code_the_same_share_of_the_variance():
+    """And lets fewer candidates do: the axes' variances here differ by a factor of a thousand."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(48, 48)))[0]
+    spread = np.geomspace(1, 1e-3, 48) ** 0.5
+    vectors = ((rng.normal(size=(6000, 48)) * spread) @ axes + axes[0]).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = from_memory(vectors, places(6000), [])
+    recalls = []
+    for factory in ("PQ12x4fs", "OPQ12,PQ12x4fs"):
+        layout = Layout.named(f"{factory},Refine(SQfp16)", k_factor=2)
+        index = make_index(rows, layout)
+        recalls.append(tune(index, rows, layout)[1]["nearest"])
+    assert recalls[1] > recalls[0] + 0.1
+    rotation = faiss.downcast_VectorTransform(faiss.downcast_index(index.base_index).chain.at(0))
+    matrix = faiss.vector_to_array(rotation.A).reshape(48, 48)
+    assert matrix @ matrix.T == pytest.approx(np.eye(48), abs=1e-5)
+    logs = np.log((vectors @ matrix.T).var(axis=0)).reshape(12, 4).sum(axis=1)
+    assert np.ptp(logs) < 1  # of natural logarithms that spread over 7 for each of four axes
 
 
 def test_search_settings_change_what_is_found(tmp_path):
@@ -101,6 +160,10 @@ def test_an_index_that_cannot_be_made_gets_words(tmp_path, factory):
     assert list(tmp_path.iterdir()) == []
 
 
+def measured(blocks, queries, found, *, own):
+    return measure_recall(blocks, queries, [found], own=own)[0].mean()
+
+
 def test_recall_is_the_share_of_true_neighbours_without_the_query_itself():
     vectors = unit(3000, 16)
     own = np.array([0, 7, 2999])
@@ -108,11 +171,9 @@ def test_recall_is_the_share_of_true_neighbours_without_the_query_itself():
     exact[np.arange(3), own] = -np.inf
     true = np.argsort(-exact, axis=1)[:, : RECALL_K + 1]
     blocks = [vectors[:1000], vectors[1000:1001], vectors[1001:]]
-    assert measure_recall(blocks, vectors[own], np.c_[own, true[:, :RECALL_K]], own=own) == 1
-    assert measure_recall(blocks, vectors[own], np.c_[true[:, :8], own, true[:, 9:17]], own=own) == pytest.approx(
-        15 / 16
-    )
-    assert measure_recall(blocks, vectors[own], np.full((3, RECALL_K + 1), -1), own=own) == 0
+    assert measured(blocks, vectors[own], np.c_[own, true[:, :RECALL_K]], own=own) == 1
+    assert measured(blocks, vectors[own], np.c_[true[:, :8], own, true[:, 9:17]], own=own) == pytest.approx(15 / 16)
+    assert measured(blocks, vectors[own], np.full((3, RECALL_K + 1), -1), own=own) == 0
     assert exact_neighbours(blocks, vectors[own][:1]).tolist() == [
         sorted(np.argsort(-vectors @ vectors[0])[:16].tolist())
     ]
@@ -120,16 +181,16 @@ def test_recall_is_the_share_of_true_neighbours_without_the_query_itself():
 
 def test_recall_of_the_tiniest_galleries():
     one = unit(1, 4)
-    assert measure_recall([one], one, np.array([[0] + [-1] * 16]), own=np.array([0])) == 1
+    assert measured([one], one, np.array([[0] + [-1] * 16]), own=np.array([0])) == 1
     two = np.repeat(one, 2, axis=0)
     found = np.array([[0, 1] + [-1] * 15, [0, 1] + [-1] * 15])
-    assert measure_recall([two], two, found, own=np.array([0, 1])) == 1
+    assert measured([two], two, found, own=np.array([0, 1])) == 1
 
 
 def test_a_tie_is_no_miss():
     vectors = np.repeat(unit(2, 8), 20, axis=0)  # twenty of each
     found = np.arange(17)[None] + 3
-    assert measure_recall([vectors], vectors[:1], found, own=np.array([0])) == 1
+    assert measured([vectors], vectors[:1], found, own=np.array([0])) == 1
 
 
 def test_bfloat16_is_allowed_only_where_no_neighbour_changes():
@@ -262,7 +323,7 @@ def test_rows_that_are_not_their_photos_are_found(built, tmp_path, lite0, mobile
 
 
 def test_positions_out_of_range_are_found(tmp_path):
-    from img2loc.gallery import file_sha256
+    from img2loc.checksums import file_sha256
 
     write(tmp_path / "g", unit(5, 8))
     positions = np.load(tmp_path / "g" / POSITIONS)

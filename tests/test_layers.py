@@ -14,7 +14,7 @@ LAYERS = (
     {"img2loc", "img2loc.errors"},
     {"img2loc.types"},
     {"img2loc.geo"},
-    {"img2loc.photo", "img2loc.hub"},
+    {"img2loc.photo", "img2loc.hub", "img2loc.checksums", "img2loc.search"},
     {"img2loc.encoder"},
     {"img2loc.gallery"},
     {"img2loc.vote", "img2loc.prompt"},

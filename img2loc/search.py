@@ -1,0 +1,188 @@
+"""Searching an index: a memory map shared by all requests, on as many threads as are worth it, or vectors on a GPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+log = logging.getLogger(__name__)
+
+Similarities = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+TRIALS, TRIALS_S = 3, 0.25  # for choosing the number of threads
+GPU_SPARE_BYTES = 4 << 30  # left on a GPU for the encoder and FAISS's own workspace
+GPU_BLOCK_ROWS = 1 << 16
+
+
+class Searcher:
+    """An index and how to search it.
+
+    FAISS gives each query of a search a thread of its own. So a photo's two queries, for the nearest and the farthest,
+    can take two threads that each read all the codes, or share one reading of them on one thread. Which is faster is
+    the machine's doing: two real cores like the former, two threads of one core the latter. So it is tried at opening.
+    Where several requests search at once, each gets one thread, and no more run at a time than there are processors.
+
+    Args:
+        index: FAISS's.
+        search: Its settings; see Manifest.
+    """
+
+    def __init__(self, index: Any, search: dict[str, int]) -> None:  # noqa: ANN401 - FAISS has no types
+        self._index = index
+        self._parameters = search_parameters(index, search)
+        self._places = threading.BoundedSemaphore(1 if _is_on_gpu(index) else processors())
+        self._lock = threading.Lock()
+        self._searching = 0
+        self.threads_alone = 1 if _is_on_gpu(index) else self._fastest()
+
+    def search(self, queries: npt.NDArray[np.float32], k: int) -> tuple[Similarities, Rows]:
+        """Find each query's neighbours by inner product.
+
+        Args:
+            queries: (n, dim).
+            k: How many of each.
+
+        Returns:
+            (n, k) similarities, falling, and (n, k) rows; -1 where there are no more.
+        """
+        with self._places:
+            with self._lock:
+                self._searching += 1
+                threads = self.threads_alone if self._searching == 1 else 1
+            try:
+                return self._on(threads, queries, k)
+            finally:
+                with self._lock:
+                    self._searching -= 1
+
+    def _on(self, threads: int, queries: npt.NDArray[np.float32], k: int) -> tuple[Similarities, Rows]:
+        import faiss  # noqa: PLC0415 - a quarter of a second
+
+        before = faiss.omp_get_max_threads()  # of this thread of ours alone
+        faiss.omp_set_num_threads(threads)
+        try:
+            similarities, rows = self._index.search(queries, k, params=self._parameters)
+        finally:
+            faiss.omp_set_num_threads(before)
+        return similarities, rows
+
+    def _fastest(self) -> int:
+        """How many threads answer one photo's two queries soonest."""
+        counts = sorted({1, min(2, processors())})
+        if len(counts) == 1:
+            return 1
+        direction = np.full((1, self._index.d), self._index.d**-0.5, np.float32)
+        both = np.concatenate([direction, -direction])
+        k = min(16, self._index.ntotal)
+        seconds = dict.fromkeys(counts, float("inf"))
+        start = time.perf_counter()
+        for _ in range(TRIALS):
+            for count in counts:
+                before = time.perf_counter()
+                self._on(count, both, k)
+                seconds[count] = min(seconds[count], time.perf_counter() - before)
+            if time.perf_counter() - start > TRIALS_S:
+                break
+        return min(counts, key=lambda count: seconds[count])
+
+
+def open_index(path: Path) -> Any:  # noqa: ANN401 - FAISS has no types
+    """Open an index: on a GPU where FAISS sees one that holds its vectors, else as a memory map.
+
+    Args:
+        path: The index's file.
+
+    Raises:
+        RuntimeError: It is none that FAISS can read.
+    """
+    import faiss  # noqa: PLC0415
+
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    vectors = _stored_vectors(index)
+    if vectors is None or getattr(faiss, "get_num_gpus", int)() < 1:
+        return index
+    needed, free = index.ntotal * index.d * 2 + GPU_SPARE_BYTES, _free_gpu_bytes()
+    if needed > free:
+        log.info(
+            "The gallery needs %.1f GB of a GPU that has %.1f free; the CPU searches it.", needed / 1e9, free / 1e9
+        )
+        return index
+    on_gpu = _to_gpu(vectors)
+    log.info("The gallery's %s vectors are on the GPU, in half precision.", f"{index.ntotal:,}")
+    return on_gpu
+
+
+def search_parameters(index: Any, search: dict[str, int]) -> Any:  # noqa: ANN401
+    """A manifest's search settings as FAISS takes them.
+
+    Args:
+        index: The index they are for.
+        search: See Manifest.
+
+    Returns:
+        FAISS's object; None for the index's own way.
+    """
+    import faiss  # noqa: PLC0415
+
+    if not search or _is_on_gpu(index):
+        return None
+    refined = isinstance(index, faiss.IndexRefine)
+    inner: Any = faiss.downcast_index(index.base_index) if refined else index
+    rotated = isinstance(inner, faiss.IndexPreTransform)
+    if rotated:
+        inner = faiss.downcast_index(inner.index)
+    base: Any = None
+    if isinstance(inner, faiss.IndexIVF):
+        base = faiss.SearchParametersIVF(nprobe=search["nprobe"])  # type: ignore[call-arg]
+        if rotated:
+            base = faiss.SearchParametersPreTransform(index_params=base)  # type: ignore[call-arg]
+    if not refined:
+        return base
+    return faiss.IndexRefineSearchParameters(  # type: ignore[call-arg]
+        k_factor=search["k_factor"], base_index_params=base
+    )
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_on_gpu(index: Any) -> bool:  # noqa: ANN401
+    return type(index).__name__.startswith("Gpu")
+
+
+def _stored_vectors(index: Any) -> Any:  # noqa: ANN401
+    """The part of an index that holds the vectors themselves; None where it holds codes alone."""
+    import faiss  # noqa: PLC0415
+
+    whole = faiss.downcast_index(index.refine_index) if isinstance(index, faiss.IndexRefine) else index
+    return whole if isinstance(whole, faiss.IndexScalarQuantizer | faiss.IndexFlat) else None
+
+
+def _free_gpu_bytes() -> int:
+    import torch  # noqa: PLC0415
+
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0
+
+
+def _to_gpu(vectors: Any) -> Any:  # noqa: ANN401
+    """All vectors on a GPU, to be searched one by one, as in the paper."""
+    import faiss  # noqa: PLC0415
+
+    config = faiss.GpuIndexFlatConfig()
+    config.useFloat16 = True
+    resources = faiss.StandardGpuResources()
+    index: Any = faiss.GpuIndexFlatIP(resources, vectors.d, config)
+    for start in range(0, vectors.ntotal, GPU_BLOCK_ROWS):
+        index.add(vectors.reconstruct_n(start, min(GPU_BLOCK_ROWS, vectors.ntotal - start)))
+    index.referenced_objects = [resources]  # FAISS does not keep them alive itself
+    return index

@@ -1,0 +1,174 @@
+"""Searching: threads by the machine and by who else searches, memory maps, and a GPU where there is one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import faiss
+import numpy as np
+import pytest
+
+from img2loc import search
+from img2loc.search import Searcher, open_index
+
+from .test_gallery import unit
+
+SETTINGS = {"k_factor": 64}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """An index of codes that are refined by the vectors themselves, as large galleries have."""
+    vectors = unit(4000, 32)
+    index = faiss.index_factory(32, "OPQ8,PQ8x4fs,Refine(SQfp16)", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    path = tmp_path_factory.mktemp("search") / "index.faiss"
+    faiss.write_index(index, str(path))
+    return path, vectors
+
+
+class Slow:
+    """Stands for an index whose searches take time: it notes how many run at once, and on how many threads."""
+
+    d, ntotal = 8, 100
+
+    def __init__(self, seconds_by_threads: dict[int, float]) -> None:
+        self.seconds = seconds_by_threads
+        self.now, self.seen, self.lock = 0, [], threading.Lock()
+
+    def search(self, queries, k, params=None):
+        threads = faiss.omp_get_max_threads()
+        with self.lock:
+            self.now += 1
+            self.seen.append((threads, self.now))
+        time.sleep(self.seconds[threads])
+        with self.lock:
+            self.now -= 1
+        return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
+
+
+@pytest.mark.parametrize("fast", [1, 2])
+def test_it_searches_on_as_many_threads_as_were_fastest_when_opened(monkeypatch, fast):
+    monkeypatch.setattr(search, "processors", lambda: 2)
+    index = Slow({fast: 0.001, 3 - fast: 0.02})
+    searcher = Searcher(index, {})
+    assert searcher.threads_alone == fast
+    index.seen.clear()
+    before = faiss.omp_get_max_threads()
+    searcher.search(np.zeros((2, 8), np.float32), 3)
+    assert index.seen == [(fast, 1)]
+    assert faiss.omp_get_max_threads() == before
+
+
+def test_a_slow_index_is_not_tried_again_and_again(monkeypatch):
+    monkeypatch.setattr(search, "processors", lambda: 2)
+    index = Slow({1: 0.2, 2: 0.2})
+    Searcher(index, {})
+    assert len(index.seen) == 2
+
+
+def test_searches_at_once_take_a_thread_each_and_wait_for_a_processor(monkeypatch):
+    monkeypatch.setattr(search, "processors", lambda: 2)
+    index = Slow({1: 0.02, 2: 0.005})
+    searcher = Searcher(index, {})
+    index.seen.clear()
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: searcher.search(np.zeros((2, 8), np.float32), 3), range(16)))
+    assert len(index.seen) == 16 and {running for _, running in index.seen} == {1, 2}
+    assert all(threads == 1 for threads, running in index.seen if running == 2)
+
+
+def test_a_failed_search_leaves_its_place_to_the_next(stored):
+    path, vectors = stored
+    searcher = Searcher(open_index(path), SETTINGS)
+    for _ in range(search.processors() + 1):
+        with pytest.raises(AssertionError):
+            searcher.search(vectors[:2, :7], 3)
+    assert searcher.search(vectors[:2], 1)[1].ravel().tolist() == [0, 1]
+
+
+def test_opening_copies_no_vectors(stored):
+    index = open_index(stored[0])
+    assert not faiss.downcast_index(index.refine_index).codes.is_owned
+
+
+def test_python_goes_on_while_an_index_is_searched():
+    """FAISS lets go of Python's lock: an event loop in another thread would not notice."""
+    vectors = unit(100_000, 64)
+    index = faiss.index_factory(64, "SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    searcher = Searcher(index, {})
+    queries = unit(200, 64, seed=1)
+    thread = threading.Thread(target=searcher.search, args=(queries, 16))
+    steps = 0
+    thread.start()
+    while thread.is_alive():
+        time.sleep(0.001)
+        steps += 1
+    assert steps > 10
+
+
+class GpuIndexFlatIP:
+    """Stands for FAISS's: keeps vectors on the CPU, in half precision."""
+
+    def __init__(self, resources, dim, config) -> None:
+        assert config.useFloat16 and resources is not None
+        self.d, self.flat = dim, faiss.IndexFlatIP(dim)
+
+    @property
+    def ntotal(self):
+        return self.flat.ntotal
+
+    def add(self, vectors):
+        assert len(vectors) <= search.GPU_BLOCK_ROWS
+        self.flat.add(vectors.astype(np.float16).astype(np.float32))
+
+    def search(self, queries, k, params=None):
+        assert params is None
+        return self.flat.search(queries, k)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    class Config:
+        useFloat16 = False
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "GpuIndexFlatConfig", Config, raising=False)
+    monkeypatch.setattr(faiss, "GpuIndexFlatIP", GpuIndexFlatIP, raising=False)
+    monkeypatch.setattr(search, "_free_gpu_bytes", lambda: 24 << 30)
+
+
+def test_with_a_gpu_the_vectors_go_there(stored, gpu, monkeypatch, caplog):
+    path, vectors = stored
+    monkeypatch.setattr(search, "GPU_BLOCK_ROWS", 1500)
+    with caplog.at_level(logging.INFO, "img2loc.search"):
+        index = open_index(path)
+    assert isinstance(index, GpuIndexFlatIP) and index.ntotal == 4000
+    assert "4,000 vectors are on the GPU" in caplog.text
+    similarities, rows = Searcher(index, SETTINGS).search(vectors[:5], 16)
+    exact = vectors[:5] @ vectors.T
+    assert similarities == pytest.approx(-np.sort(-exact, axis=1)[:, :16], abs=2e-3)
+    assert rows[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_gallery_too_large_for_the_gpu_stays_on_the_cpu_and_says_so(stored, gpu, monkeypatch, caplog):
+    monkeypatch.setattr(search, "_free_gpu_bytes", lambda: 1 << 30)
+    with caplog.at_level(logging.INFO, "img2loc.search"):
+        index = open_index(stored[0])
+    assert isinstance(index, faiss.IndexRefine)
+    assert "the CPU searches it" in caplog.text
+
+
+def test_codes_alone_stay_on_the_cpu(tmp_path, gpu):
+    index = faiss.index_factory(32, "PQ8x4fs", faiss.METRIC_INNER_PRODUCT)
+    index.train(unit(2000, 32))
+    index.add(unit(2000, 32))
+    faiss.write_index(index, str(tmp_path / "codes.faiss"))
+    assert isinstance(open_index(tmp_path / "codes.faiss"), faiss.IndexPQFastScan)
