@@ -117,7 +117,7 @@ class Timed:
 
 def _speed(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     listing = _photos(folder, arguments.photos)
-    encoder = open_encoder(str(_network(folder, arguments.network)), device=arguments.device, dtype=arguments.dtype)
+    encoder = open_encoder(str(make_network(folder, arguments.network)), device=arguments.device, dtype=arguments.dtype)
     found = []
     before = _bare(listing, encoder, arguments)
     for workers in WORKERS:
@@ -174,7 +174,16 @@ def _photos(folder: Path, count: int) -> Listing:
     return Listing(folder / "photos.parquet")
 
 
-def _network(folder: Path, name: str) -> Path:
+def make_network(folder: Path, name: str) -> Path:
+    """Save CLIP's image tower with random weights.
+
+    Args:
+        folder: Where to.
+        name: Of NETWORKS.
+
+    Returns:
+        The checkpoint's folder.
+    """
     import transformers  # noqa: PLC0415
 
     config = transformers.CLIPVisionConfig(**NETWORKS[name], image_size=224)

@@ -88,7 +88,8 @@ def embed_on_ray(
         raise ConfigError(f"There is no Ray cluster at {address} ({error}).") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False  # ours counts shards
-        gpus, cpus = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
+        there = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]
+        gpus, cpus = (int(there.get(kind, 0)) for kind in ("GPU", "CPU"))
         with tqdm(total=store.plan.shards, initial=store.plan.shards - len(store.missing()), unit="shard") as progress:
             for _ in range(ROUNDS):
                 if not (missing := store.missing()):

@@ -49,11 +49,12 @@ def clustered(rows: int, dim: int, seed: int = 0) -> np.ndarray:
     [
         (260, 768, "SQfp16", {}),
         (199_999, 768, "SQfp16", {}),
-        (200_000, 768, "OPQ192,PQ192x4fs,Refine(SQfp16)", {}),
-        (4_720_000, 512, "OPQ128,PQ128x4fs,Refine(SQfp16)", {}),
-        (4_720_000, 1280, "OPQ320,PQ320x4fs,Refine(SQfp16)", {}),
-        (4_720_000, 577, "SQfp16", {}),
-        (100_000_000, 768, "OPQ192,IVF32768,PQ192x4fs,Refine(SQfp16)", {}),
+        (200_000, 768, "OPQ128_512,PQ128x4fs,Refine(SQfp16)", {}),
+        (4_720_000, 512, "OPQ84_336,PQ84x4fs,Refine(SQfp16)", {}),
+        (4_720_000, 1280, "OPQ212_848,PQ212x4fs,Refine(SQfp16)", {}),
+        (4_720_000, 577, "OPQ96_384,PQ96x4fs,Refine(SQfp16)", {}),
+        (4_720_000, 16, "SQfp16", {}),
+        (100_000_000, 768, "OPQ128_512,IVF32768,PQ128x4fs,Refine(SQfp16)", {}),
     ],
 )
 def test_the_kind_of_index_suits_the_size(count, dim, factory, search):
@@ -96,7 +97,7 @@ def test_what_is_not_given_is_found_by_measuring(tmp_path):
     layout = Layout.named("OPQ12,PQ12x4fs,Refine(SQfp16)")
     assert layout.search == {}
     manifest = write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout)
-    assert min(manifest.recall.values()) >= 0.985  # of other queries than those it was chosen by
+    assert min(manifest.recall.values()) > 0.99
     assert manifest.search in layout.settings()[1:]
     cheaper = layout.settings()[layout.settings().index(manifest.search) - 1]
     less = write_rows(tmp_path / "l", rows, encoder=SPEC, label=Label("l"), layout=Layout(layout.factory, cheaper))
@@ -107,7 +108,7 @@ def test_only_what_is_not_given_is_searched_for():
     given = Layout.named("IVF64,PQ12x4fs,Refine(SQfp16)", k_factor=7)
     assert {way["k_factor"] for way in given.settings()} == {7} and len(given.settings()) == len(PROBED_SHARES)
     both = Layout.named("OPQ12,IVF64,PQ12x4fs,Refine(SQfp16)").settings()
-    assert len(both) == len(K_FACTORS) * len(PROBED_SHARES) and both[0] == {"nprobe": 2, "k_factor": K_FACTORS[0]}
+    assert len(both) == len(K_FACTORS) * len(PROBED_SHARES) and both[0] == {"nprobe": 4, "k_factor": K_FACTORS[0]}
     assert Layout.named("Flat", k_factor=7, nprobe=3) == Layout("Flat", {})
     assert Layout("Flat", {}).settings() == [{}]
 
