@@ -1,11 +1,14 @@
-"""The Space's entry point: settings, locator, page."""
+"""The Space's entry point: settings, the model of this machine where there is one, locator, page."""
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 
-from img2loc.errors import ConfigError, Img2LocError
+from img2loc.errors import ConfigError, Img2LocError, LMMError
 from img2loc.host import Host
+from img2loc.lmm import BACKENDS
 from img2loc.settings import Settings
 from img2loc.ui import build, launch
 
@@ -17,12 +20,36 @@ def main() -> int:
         The exit status: 1 for a failure, 2 for a setting that is wrong.
     """
     try:
-        settings = Settings.from_env()
+        settings = load_model(Settings.from_env())
         launch(build(Host(settings), settings))
     except (Img2LocError, OSError) as error:  # OSError: the port is taken
         print(f"app.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     return 0
+
+
+def load_model(settings: Settings) -> Settings:
+    """Load the model that runs on this machine before the first visitor comes, who would wait for it.
+
+    Where it can't be loaded the page starts all the same; whoever asks the model is told why, and gets the vote.
+
+    Returns:
+        The settings, with the model named: the backend's default where it is the first choice and none is set.
+    """
+    backend = BACKENDS["llava"]
+    if settings.backend == backend.name and not settings.llava_model:
+        settings = replace(settings, llava_model=backend.models[0])
+    # ZeroGPU takes models in before the launch and from this thread only, and ends a Space in which nothing could ever
+    # ask for its GPU. Elsewhere the import takes seconds that only a model is worth.
+    if settings.llava_model or os.environ.get("SPACES_ZERO_GPU"):
+        from img2loc.lmm.llava import LocalLMM  # noqa: PLC0415
+
+        try:
+            if settings.llava_model:
+                LocalLMM(settings.options(backend.name), default_model="").load()
+        except LMMError as error:
+            print(f"app.py: {error} Until then the vote answers for it.", file=sys.stderr)
+    return settings
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from img2loc.api import Result, prediction_json, to_csv, to_geojson
 from img2loc.errors import ConfigError, Img2LocError, PhotoError
 from img2loc.evaluation.arguments import add_verb as add_evaluate
 from img2loc.evaluation.cli import evaluate
+from img2loc.evaluation.cost import Pace
 from img2loc.lmm import BACKENDS, LMM, open_lmm
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
@@ -76,13 +77,14 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def _open_lmm(arguments: argparse.Namespace, settings: Settings) -> LMM | None:
     options = settings.options(arguments.backend, server=arguments.base_url)
-    temperature = vars(arguments).get("temperature")  # a flag of locate only
+    temperature = arguments.temperature
     return open_lmm(
         arguments.backend,
         replace(
             options,
             model=arguments.model or options.model,
             temperature=options.temperature if temperature is None else temperature,
+            pace=Pace(vars(arguments).get("rate", 0.0)).take,  # a flag of evaluate only
         ),
     )
 
@@ -95,7 +97,8 @@ def _template(prompt: Path | None) -> str:
         template = prompt.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         names = ", ".join(TEMPLATES)
-        raise ConfigError(f"The prompt in {prompt} can't be read, and it is none of {names}: {error}.") from error
+        why = getattr(error, "strerror", error)
+        raise ConfigError(f"The prompt in {prompt} can't be read, and it is none of {names}: {why}.") from error
     check_template(template)
     return template
 

@@ -1,5 +1,8 @@
 """Kills an evaluation twice and goes on; says whether each photo was asked once more at most, and the score stays.
 
+The second kill waits until what the first cut short has been asked again: a photo that two kills cut short would be
+left as failed, which test_evaluation_runner.py shows.
+
     python -m tests.evaluation_kills --photos 200
 
 The command line runs in processes of its own, with the starter gallery, against the loopback server. Every tenth photo
@@ -28,16 +31,20 @@ import img2loc.__main__
 import img2loc.locator
 from img2loc.evaluation.datasets import Item, read_truth
 from img2loc.evaluation.journal import read_journal
+from img2loc.evaluation.record import Record
 from img2loc.gallery import Manifest, open_gallery
 from img2loc.geo import destination
 from img2loc.locator import Locator
 from img2loc.photo import open_photo
 
 from .conftest import PHOTOS
-from .openai_server import BEHAVIOURS, OpenAIServer, Request
+from .openai_server import OpenAIServer, Request
 
 ROOT = Path(__file__).resolve().parents[1]
-FAULTS = [behaviour for behaviour in BEHAVIOURS if behaviour not in ("good", "fenced")]
+FAULTS = (
+    *("malformed", "length", "megabyte", "refusal", "empty", "fenced", "not_json", "cut", "slow_drip", "hang"),
+    *("bad_key", "forbidden", "rate_limit_asks", "rate_limit_silent", "no_quota", "server_error", "overloaded"),
+)
 EVERY = 10  # photos to a fault
 REAL, LIGHT = ["img2loc"], ["tests.evaluation_kills", "light"]
 TIMEOUT_S = 2  # a server that hangs costs this much
@@ -113,18 +120,20 @@ def check(photos: int, *, module: list[str]) -> dict[str, object]:
         with PhotoServer(items) as first, PhotoServer(items) as second:
             calm = _start(module, truth, folder / "calm", first)
             kills = []
+            cut: set[str] = set()
             for share in (1 / 3, 2 / 3):
                 process = _start(module, truth, folder / "killed", second)
-                while len(second.asked) < share * photos and process.poll() is None:
+                while (len(second.asked) < share * photos or cut & _cut(folder)) and process.poll() is None:
                     time.sleep(0.005)
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
+                cut |= _cut(folder)
                 kills.append(len(second.asked))
             resumed = _start(module, truth, folder / "killed", second)
             scores = [_finish(process, folder) for process in (calm, resumed)]
             # A kill may cut a request in its midst; that is no fault of the client's.
             second.faults = [fault for fault in second.faults if "JSONDecodeError" not in fault]
-        journals = [read_journal(next((folder / run).glob("*.jsonl"))) for run in ("calm", "killed")]
+        journals = [_journal(folder, run) for run in ("calm", "killed")]
         answers = [{id_: (entry.kind, entry.position) for id_, entry in j.entries.items()} for j in journals]
         asked = journals[1].asked
         return {
@@ -133,6 +142,7 @@ def check(photos: int, *, module: list[str]) -> dict[str, object]:
             "kinds_of_fault": len({behaviour for behaviour, _ in second.behaviours.values()} - {"good"}),
             "outcomes": dict(Counter(entry.kind for entry in journals[1].entries.values())),
             "killed_after_photos": kills,
+            "cut_short": len(cut),
             "most_asks_of_a_photo": max(asked.values()),
             "asked_twice": sum(count == 2 for count in asked.values()),
             "asks_undisturbed": sum(journals[0].asked.values()),
@@ -156,6 +166,15 @@ def _start(module: list[str], truth: Path, out: Path, server: OpenAIServer) -> s
             stderr=err,
             text=True,
         )
+
+
+def _journal(folder: Path, run: str) -> Record:
+    return read_journal(next((folder / run).glob("*.jsonl")))
+
+
+def _cut(folder: Path) -> set[str]:
+    """What is under way in the run that is killed."""
+    return _journal(folder, "killed").interrupted
 
 
 def _finish(process: subprocess.Popen[str], folder: Path) -> str:

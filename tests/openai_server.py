@@ -53,6 +53,7 @@ ERRORS: dict[str, tuple[int, str, str | None]] = {
     ),
     "server_error": (500, "The server had an error while processing your request. Sorry about that!", "server_error"),
     "overloaded": (503, "The engine is currently overloaded, please try again later.", "engine_overloaded"),
+    "rate_limit_silent": (429, "Rate limit reached for {model}: Limit 3. Please wait.", "rate_limit_exceeded"),
     "rate_limit_asks": (429, "Rate limit reached for {model}: Limit 3. Please wait.", "rate_limit_exceeded"),
     "rate_limit_date": (429, "Rate limit reached for {model}: Limit 3. Please wait.", "rate_limit_exceeded"),
     "rate_limit_long": (429, "Rate limit reached for {model} on requests per day.", "rate_limit_exceeded"),

@@ -13,12 +13,14 @@ from img2loc.__main__ import main
 from img2loc.evaluation.cost import Meter, Pricing
 from img2loc.evaluation.document import Grid, Paragraph, to_html, to_markdown
 from img2loc.evaluation.figures import error_map
-from img2loc.evaluation.journal import read_journal
+from img2loc.evaluation.journal import Journal, read_journal
+from img2loc.evaluation.record import Header
 from img2loc.locator import Locator
 from img2loc.types import Reply
 
 from .conftest import PHOTOS
 from .openai_server import OpenAIServer
+from .test_evaluation_runner import ITEMS, SETUP
 
 TRUTH = "id,author,lat,lon\na,ann,48.86,2.35\nb,bob,40.71,-74.01\nc,ann,-33.87,151.21\nd,dan,35.68,139.69\n"
 PREDICTIONS = "id,lat,lon\na,48.86,2.36\nb,41.5,-74.01\nc,,\n"
@@ -28,6 +30,8 @@ PREDICTIONS = "id,lat,lon\na,48.86,2.36\nb,41.5,-74.01\nc,,\n"
 def files(tmp_path):
     for name, text in (("truth.csv", TRUTH), ("predictions.csv", PREDICTIONS)):
         (tmp_path / name).write_text(text, encoding="utf-8")
+    with Journal(tmp_path / "runs" / "journal.jsonl", Header(SETUP, ITEMS, (), "2026-11-24")):
+        pass
     return tmp_path
 
 
@@ -57,9 +61,9 @@ def test_score_prints_both_formulas_and_every_gap(files, capsys):
     arguments = ["evaluate", "score", str(files / "predictions.csv"), "--truth", str(files / "truth.csv")]
     assert main(arguments) == 0
     said = capsys.readouterr()
-    assert "| predictions | 4 | 25.0\u00a0%" in said.out  # a, of four
+    assert "| predictions | 4 | 25.0%" in said.out  # a, of four
     assert "no position 1 (25.0%)" in said.out and "no prediction 1 (25.0%)" in said.out
-    assert "have no prediction and count as misses: d." in said.err
+    assert "without a prediction, counted as misses (1): d." in said.err
     assert main([*arguments, "--json"]) == 0
     (score,) = json.loads(capsys.readouterr().out)["scores"]
     assert score["n"] == 4 and score["photographers"] == 3
@@ -77,6 +81,9 @@ def test_score_prints_both_formulas_and_every_gap(files, capsys):
         (["replay", "truth.csv"], "is no journal of a run"),
         (["report", ".", "--out", "report"], "holds no journal"),
         (["run", "--truth", "truth.csv", "--photos", "nowhere", "--out", "out"], "is no folder"),
+        (["run", "--truth", "truth.csv", "--photos", ".", "--out", "out", "--samples", "0"], "samples"),
+        (["report", "runs", "--out", "truth.csv/report"], "truth.csv can't be written: "),
+        (["report", "runs", "--out", "report", "--note", "no.txt"], "no.txt can't be read: No such file"),
     ],
 )
 def test_what_cannot_be_done_gets_one_sentence_and_exit_1(files, monkeypatch, capsys, arguments, words):
@@ -169,6 +176,8 @@ def test_a_model_is_run_within_a_budget_and_the_ablation_is_one_command(listing,
         prices = ["--price-input", "10", "--price-output", "40"]
         assert run(listing, out, *model, *prices, "--dry-run") == 0
         assert "7 photos to ask" in capsys.readouterr().err and not server.requests
+        assert run(listing, out, *model, "--price-input", "10") == 1
+        assert "give both" in capsys.readouterr().err and not server.requests
         assert run(listing, out, *model, "--max-cost", "1") == 1
         assert "needs prices" in capsys.readouterr().err and not server.requests
         assert run(listing, out, *model, *prices, "--max-cost", "0.01") == 1

@@ -45,7 +45,7 @@ def test_the_real_list_of_im2gps_has_its_authors_mended():
     truth = read_truth(IM2GPS, "im2gps")
     assert len(truth.items) == 237
     assert all(item.author.count("_") == 0 and "@N" in item.author for item in truth.items)
-    assert any("177 authors" in note for note in truth.notes)
+    assert any("secret and server, mended: 177." in note for note in truth.notes)
 
 
 @pytest.mark.parametrize(
@@ -77,18 +77,18 @@ def test_columns_can_be_named(tmp_path):
 def test_text_at_the_end_is_named_and_left_out(tmp_path):
     truth = read_truth(write(tmp_path, TOWNS + "\nTotal: 3 photos\nsource,flickr,see,there\n# a, b, c, too\n"))
     assert [item.id for item in truth.items] == ["a", "b", "c"]
-    assert truth.notes == ("3 lines of text are no rows and not counted: 6, 7, 8.",)
+    assert truth.notes == ("Lines of text, not counted (3): 6, 7, 8.",)
 
 
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("a,dan,1.0,2.0\n", "ids more than once: a"),
+        ("a,dan,1.0,2.0\n", r"ids more than once \(1\): a"),
         ("d,dan,nan,2.0\n", "line 5: nan, 2.0 is no position"),
         ("d,dan,,\ne,eve,3.0,4.0\n", "line 5"),
         ("d,dan,45.0,181.5\n", "line 5: longitude 181.5"),
         (",dan,45.0,8.5\n", "it has no id"),
-        ("what is this\nd,dan,45.0,8.5\n", "no rows: 5"),
+        ("what is this\nd,dan,45.0,8.5\n", r"no rows \(1\): 5"),
         ("d,dan,1_0.0,8.5\n", "line 5: 1_0.0, 8.5 is no position"),
     ],
 )
@@ -101,13 +101,15 @@ def test_bad_rows_are_left_out_of_n_only_when_asked(tmp_path):
     path = write(tmp_path, TOWNS + "d,dan,NaN,2.0\nsome text\ne,eve,45.0,8.5\n")
     truth = read_truth(path, skip_bad_rows=True)
     assert [item.id for item in truth.items] == ["a", "b", "c", "e"]
-    assert "1 bad rows were left out of N, as asked: lines 5." in truth.notes
+    assert "Bad rows, left out of N as asked (1): lines 5." in truth.notes
 
 
 @pytest.mark.parametrize("dataset", ["im2gps3k", "im2gps"])
 def test_swapped_headers_of_the_real_lists_are_refused(tmp_path, dataset):
     text = (IM2GPS3K if dataset == "im2gps3k" else IM2GPS).read_text().replace("LAT,LON", "LON,LAT", 1)
-    with pytest.raises(DataError, match="the headers LAT and LON look swapped"):
+    with pytest.raises(
+        DataError, match=r"the headers look swapped\. If they are, say --truth-columns lat=LON,lon=LAT;"
+    ):
         read_truth(write(tmp_path, text), dataset)
     mended = read_truth(write(tmp_path, text), dataset, columns=Columns(lat="LON", lon="LAT"))
     assert mended.items == read_truth(IM2GPS3K if dataset == "im2gps3k" else IM2GPS, dataset).items
@@ -129,27 +131,30 @@ def test_predictions_are_matched_by_id_and_every_gap_is_named(tmp_path, truth):
     found = read_predictions(path, truth)
     assert found.positions == {"a": "no_prediction", "b": LatLon(41, -74), "c": "no_position"}
     assert found.notes == (
-        "1 photos of the ground truth have no prediction and count as misses: a.",
-        "1 predictions are for photos that the ground truth lacks and are not counted: z.",
-        "1 predictions hold no position and count as misses: c (nan, 151 is no position).",
-        "1 lines are no rows and are not counted: 5.",
+        "Photos of the ground truth without a prediction, counted as misses (1): a.",
+        "Predictions for photos that the ground truth lacks, not counted (1): z.",
+        "Predictions without a position, counted as misses (1): c (nan, 151 is no position).",
+        "Lines that are no rows, not counted (1): 5.",
     )
 
 
 def test_zero_zero_is_told(tmp_path, truth):
     found = read_predictions(write(tmp_path, "id,lat,lon\na,0,0\nb,0.0,-0.0\n"), truth)
-    assert any("2 predictions are exactly (0, 0)" in note for note in found.notes)
+    assert any("exactly (0, 0)" in note and "(2)" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("id,lat,lon\na,1,2\na,1,2\n", "more than once: a"),
+        ("id,lat,lon\na,1,2\na,1,2\n", r"more than once \(1\): a"),
         ("id,lat,lon\nphotos/a.jpg,1,2\n", "No id of .* is one of the ground truth's: photos/a.jpg there, a, b here"),
         ("id,lat,lon\na,2.35,48.86\nb,-74.01,40.71\n", "median error is .* swapped"),
         ("id,lat,lon\nb,-74.01,40.71\nc,151.21,-33.87\n", "look swapped"),
         ("id,lat\na,1\n", "no column that is known to hold the lon"),
-        ("", "no column that is known to hold the id"),
+        ("id\na\n", r"no column that is known to hold the lat; .* --columns lat=NAME"),
+        ("", "is empty"),
+        ("id,lat,lon\n", "no line with a position under its header"),
+        ("id;lat;lon\na;48,86;2,35\n", "have a point, not a comma"),
     ],
 )
 def test_predictions_that_cannot_be_right_are_refused(tmp_path, truth, text, words):

@@ -21,7 +21,7 @@ from img2loc.evaluation.metrics import FORMULAS
 from img2loc.evaluation.photos import find_photos
 from img2loc.evaluation.record import Header, Setup
 from img2loc.evaluation.report import open_run
-from img2loc.evaluation.runner import Limits, Runner, exclusion
+from img2loc.evaluation.runner import CUT_TWICE, Runner, exclusion
 from img2loc.sampling import ask_often
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Prediction, Reply, Retrieval
 from img2loc.vote import vote
@@ -99,13 +99,12 @@ def start(tmp_path, photos):
     """Run, or go on with, a journal; gives the runner's reason and the journal's record."""
 
     def start(
-        lmm=None, *, setup=SETUP, limits=None, pricing=None, max_cost_usd=None, on_photo=lambda entry: None, **options
+        lmm=None, *, setup=SETUP, concurrency=3, pricing=None, max_cost_usd=None, on_photo=lambda entry: None, **options
     ):
         folder = find_photos(photos, ITEMS)
         with Journal(tmp_path / "run.jsonl", Header(setup, ITEMS, (), "2026-11-23")) as journal:
             meter = Meter(pricing, journal.record.paid)
-            limits = limits or Limits(concurrency=3)
-            run = Runner(GridLocator(), lmm, journal, folder, meter=meter, limits=limits, **options)
+            run = Runner(GridLocator(), lmm, journal, folder, meter=meter, concurrency=concurrency, **options)
             preview = run.preview()
             if max_cost_usd is not None:
                 check_budget([preview], max_cost_usd)
@@ -166,6 +165,27 @@ def test_a_torn_last_line_is_dropped_and_its_photo_asked_again(start, journal):
     assert scores[0] == scores[1]
 
 
+def test_a_photo_cut_short_twice_is_not_asked_a_third_time_unless_wanted(start, journal):
+    def fail(number):
+        raise ZeroDivisionError  # as good as a kill: the photo stays without an entry
+
+    cut = CountingLMM(fail)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            start(cut)
+    assert cut.asked == Counter({0: 2}) and read_journal(journal).interrupted == {"00.png"}
+    lmm = CountingLMM()
+    reason, record = start(lmm)
+    entry = record.entries["00.png"]
+    assert reason == "" and lmm.asked == Counter(range(1, 12)) and record.asked["00.png"] == 2
+    assert (entry.kind, entry.outcome.message, entry.position) == ("provider_error", CUT_TWICE, entry.vote.position)
+    assert entry.nearest and answers.replay(record).entries["00.png"] == entry
+    start(lmm)
+    assert lmm.asked == Counter(range(1, 12))
+    _, record = start(lmm, retry_failed=True)
+    assert lmm.asked == Counter(range(12)) and record.entries["00.png"].kind == "answered"
+
+
 @pytest.mark.parametrize("cut", [0, 10, 200])
 def test_a_torn_first_line_begins_the_run_anew(start, journal, cut):
     start(CountingLMM())
@@ -210,7 +230,7 @@ def test_two_processes_cannot_write_one_journal(start, journal):
 def test_a_provider_that_is_down_ends_the_run_and_can_be_asked_again(start, monkeypatch):
     monkeypatch.setattr(runner, "FAILURES_IN_A_ROW", 4)
     down = CountingLMM(lambda number: LMMUnreachableError("The provider can't be reached."))
-    reason, record = start(down, limits=Limits(concurrency=1))
+    reason, record = start(down, concurrency=1)
     assert "failed 4 times in a row" in reason and "can't be reached" in reason
     assert sum(down.asked.values()) == len(record.entries) == 4
     lmm = CountingLMM()
@@ -257,7 +277,7 @@ def test_the_cost_is_known_before_and_kept_below_the_limit(start, tmp_path, phot
 def test_a_run_that_proves_dearer_than_the_guess_stops_in_time(start):
     wordy = CountingLMM()
     wordy.reply = lambda turns, jpeg: Reply("1.1, 2.1", "test-1", 0.1, input_tokens=5000, output_tokens=2000)
-    reason, record = start(wordy, pricing=Pricing(10.0, 40.0), limits=Limits(concurrency=1), max_cost_usd=0.40)
+    reason, record = start(wordy, pricing=Pricing(10.0, 40.0), concurrency=1, max_cost_usd=0.40)
     assert "the limit of $0.40" in reason
     assert len(record.entries) == 3  # 13 cents each
     meter = Meter(Pricing(10.0, 40.0), record.paid)
@@ -273,13 +293,11 @@ def test_the_pace_spaces_requests():
         clock[0] += seconds
 
     pace = Pace(120, wait=wait, now=lambda: clock[0])
-    for _ in range(3):
-        pace.take()
+    assert [pace.take() for _ in range(3)] == pytest.approx([0, 0.5, 0.5])
     clock[0] += 10
-    pace.take()
+    assert pace.take() == 0
     assert waits == [0.5, 0.5]
-    Pace(0, wait=wait).take()
-    assert len(waits) == 2
+    assert [Pace(0, wait=wait).take() for _ in range(3)] == [0, 0, 0] and len(waits) == 2
 
 
 def test_itself_its_authors_and_near_duplicates_are_left_out():
@@ -333,7 +351,7 @@ def test_baselines_come_from_the_journal(start):
 
 def test_photos_not_reached_yet_are_misses(start, monkeypatch):
     monkeypatch.setattr(runner, "FAILURES_IN_A_ROW", 1)
-    _, record = start(CountingLMM(lambda number: LMMUnreachableError("Gone.")), limits=Limits(concurrency=1))
+    _, record = start(CountingLMM(lambda number: LMMUnreachableError("Gone.")), concurrency=1)
     score = open_run("run", record).main
     assert score.n == 12 and score.kinds == {"not_run": 11, "provider_error": 1}
     assert score.figures["geodesic"].accuracy[4].value == 0

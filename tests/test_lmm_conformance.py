@@ -153,6 +153,7 @@ def test_no_temperature_is_sent_where_none_is_given(backend, server):
         ("no_model", LMMError, "knows no model 'gpt-test'", 1),
         ("bad_request", LMMError, "the image is too small", 1),
         ("rate_limit", LMMRateLimitError, "wait a minute", TRIES),
+        ("rate_limit_silent", LMMRateLimitError, "wait a minute", TRIES),
         ("rate_limit_date", LMMRateLimitError, "wait a minute", TRIES),
         ("rate_limit_long", LMMRateLimitError, "wait 3600 s", 1),
         ("server_error", LMMServerError, "HTTP 500", TRIES),
@@ -177,7 +178,8 @@ def test_each_failure_has_its_own_error_and_is_tried_again_only_where_that_helps
 
 
 @pytest.mark.parametrize(
-    "behaviour", ["rate_limit", "rate_limit_date", "server_error", "overloaded", "html_error", "cut"]
+    "behaviour",
+    ["rate_limit", "rate_limit_silent", "rate_limit_date", "server_error", "overloaded", "html_error", "cut"],
 )
 def test_a_failure_that_passes_is_not_noticed(backend, server, behaviour):
     server.enqueue(behaviour)
@@ -197,6 +199,20 @@ def test_a_wait_beyond_the_deadline_is_not_begun(backend, server):
     with pytest.raises(LMMRateLimitError, match="wait 1 s"):
         reply(backend, server, timeout_s=0.8)
     assert time.perf_counter() - start < 0.7
+
+
+def test_every_request_waits_for_its_turn_and_the_wait_is_not_the_servers(backend, server):
+    times = []
+
+    def pace():
+        time.sleep(0.3)
+        times.append(time.monotonic())
+        return 0.3
+
+    server.enqueue("server_error", "no_response_format", "good")
+    found = reply(backend, server, pace=pace, timeout_s=0.8)
+    assert found.text == TEXTS["good"] and found.latency_s < 0.3
+    assert len(times) == len(server.requests) == 3
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "slow_drip"])

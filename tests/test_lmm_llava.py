@@ -8,18 +8,9 @@ import threading
 import time
 import types
 
+import gradio as gr
 import pytest
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from img2loc.answer import ask
 from img2loc.errors import LMMCancelledError, LMMError, LMMTimeoutError
@@ -29,57 +20,12 @@ from img2loc.types import LatLon, OutcomeKind
 
 from .openai_server import GOOD, TEXTS
 from .test_lmm_conformance import JPEG, TURNS
-
-TEMPLATE = (
-    "{% for m in messages %}{{ m['role'] | upper }}: {% for c in m['content'] %}"
-    "{% if c['type'] == 'image' %}<image>\n{% else %}{{ c['text'] }}{% endif %}{% endfor %} {% endfor %}"
-    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-)
+from .tiny_llava import save_tiny_llava
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A LLaVA of 275 kB with random weights, which reads and writes single characters."""
-    torch.manual_seed(0)
-    words = ["<pad>", "<s>", "</s>", "<unk>", "<image>", "\n", *map(chr, range(32, 127))]
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        additional_special_tokens=["<image>"],
-    )
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    vision = CLIPVisionConfig(**sizes, image_size=28, patch_size=14, projection_dim=32)
-    text = LlamaConfig(
-        **sizes,
-        vocab_size=len(words),
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    model = LlavaForConditionalGeneration(
-        LlavaConfig(vision_config=vision, text_config=text, image_token_index=4, vision_feature_layer=-1)
-    )
-    processor = LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
-        tokenizer=fast,
-        patch_size=14,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=TEMPLATE,
-    )
-    folder = tmp_path_factory.mktemp("tiny_llava")
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    assert sum(file.stat().st_size for file in folder.iterdir()) < 400_000
-    return str(folder)
+    return save_tiny_llava(tmp_path_factory.mktemp("tiny_llava"))
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +130,32 @@ def test_a_model_that_is_not_there_gets_one_sentence_and_the_next_request_works(
     with pytest.raises(LMMError, match="can't be loaded") as caught:
         lmm(str(tmp_path)).load()
     assert caught.value.__cause__ is None and "\n" not in str(caught.value) and len(str(caught.value)) < 500
+    assert lmm(tiny).reply(TURNS, JPEG).output_tokens
+
+
+def test_a_model_that_cannot_be_loaded_is_not_tried_again(tiny, tmp_path, monkeypatch):
+    tries = []
+    monkeypatch.setattr(llava.transformers.AutoProcessor, "from_pretrained", lambda *a, **k: tries.append(a) or 1 / 0)
+    said = []
+    for _ in range(2):
+        with pytest.raises(LMMError, match=r"can't be loaded: division by zero\. Check") as caught:
+            lmm(str(tmp_path)).reply(TURNS, JPEG)
+        said.append(str(caught.value))
+    assert len(tries) == 1 and said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory.\nTried"), gr.Error("No GPU left"), ValueError()]
+)
+def test_a_generation_that_fails_gets_one_sentence_and_frees_the_turn(tiny, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(llava, "_generate", fail)
+    outcome = ask(lmm(tiny), "Where is this?", JPEG)
+    assert outcome.kind is OutcomeKind.PROVIDER_ERROR and "\n" not in outcome.message
+    assert "gave no reply on this machine: " in outcome.message and "Try again" in outcome.message
+    monkeypatch.undo()
     assert lmm(tiny).reply(TURNS, JPEG).output_tokens
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from img2loc.evaluation.datasets import DATA_SETS
 from img2loc.lmm import BACKENDS
+from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS
+from img2loc.prompt import TEMPLATES
 from img2loc.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
     _add_truth(run)
     run.add_argument("--photos", type=Path, required=True, metavar="DIR", help="the folder with the photos")
     run.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the journal goes, one a setting")
-    run.add_argument("--sample", type=_count, default=0, metavar="N", help="only so many photos, drawn at random")
+    run.add_argument(
+        "--sample", type=_count, default=0, metavar="N", help="only so many photos, drawn at random (default: all)"
+    )
     run.add_argument(
         "--unavailable-md5",
         action="append",
@@ -60,10 +64,12 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
         help="a placeholder's, beside Flickr's known one; may be given again",
     )
     run.add_argument("--backend", choices=BACKENDS, default=settings.backend, help="who answers (default: %(default)s)")
-    run.add_argument("--model", default="", help="the model's name")
-    run.add_argument("--base-url", default="", metavar="URL", help="a server's address, or its name")
+    run.add_argument("--model", default="", help="the model's name (default: the configured one, or the backend's)")
     run.add_argument(
-        "--prompt", type=Path, default=Path(settings.prompt), metavar="NAME", help="a template's name, or a file"
+        "--base-url", default="", metavar="URL", help=f"a server's address, or one of {', '.join(SERVERS)}"
+    )
+    run.add_argument(
+        "--prompt", type=Path, default=Path(settings.prompt), metavar="NAME", help=f"{', '.join(TEMPLATES)}, or a file"
     )
     run.add_argument("--temperature", type=_amount, metavar="T", help="0 to 2 (default: the provider's own)")
     run.add_argument(
@@ -75,7 +81,7 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
             type=_counts,
             default=[DEFAULT_NEIGHBOURS],
             metavar="N[,N...]",
-            help=f"most {kind} photos in the prompt; several numbers make a run each",
+            help=f"most {kind} photos in the prompt (default: {DEFAULT_NEIGHBOURS}); several numbers make a run each",
         )
     run.add_argument(
         "--near-duplicate",
@@ -89,11 +95,13 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
     run.add_argument(
         "--concurrency", type=_threads, default=CONCURRENCY, metavar="N", help="photos at a time (default: %(default)s)"
     )
-    run.add_argument("--rate", type=_amount, default=0.0, metavar="N", help="at most so many requests a minute")
+    run.add_argument(
+        "--rate", type=_amount, default=0.0, metavar="N", help="at most so many requests a minute, retries too"
+    )
     run.add_argument("--max-cost", type=_amount, metavar="USD", help="stop before the whole run has cost more")
     for name in ("input", "output"):
         run.add_argument(
-            f"--price-{name}", type=_amount, metavar="USD", help=f"for a million {name} tokens, where the list lacks it"
+            f"--price-{name}", type=_amount, metavar="USD", help=f"for a million {name} tokens, in place of the list's"
         )
     run.add_argument("--dry-run", action="store_true", help="only say what there is to do and what it will cost")
     run.add_argument("--retry-failed", action="store_true", help="ask again where the provider failed")

@@ -22,6 +22,7 @@ from img2loc.evaluation.record import Record
 from img2loc.evaluation.score import Score, score_all
 from img2loc.evaluation.tables import Columns, named
 from img2loc.lmm import LMM
+from img2loc.sampling import check_samples
 from img2loc.settings import Settings
 
 OpenLMM = Callable[[argparse.Namespace, Settings], LMM | None]
@@ -45,17 +46,25 @@ def evaluate(
     Raises:
         Img2LocError: What was asked can't be done.
     """
-    if arguments.evaluate == "run":
-        lmm, template = open_lmm(arguments, settings), read_template(arguments.prompt)
-        records, reason = run_settings(arguments, settings, _truth(arguments), lmm=lmm, template=template)
-        if records:
-            runs = [report.open_run(name, record, seed=arguments.seed) for name, record in records]
-            _print([score for run in runs for score in run.scores], (), as_json=arguments.json)
-        if reason:
-            print(f"img2loc: {reason}", file=sys.stderr)
-        return 1 if reason else 0
-    verbs = {"score": _score, "replay": _replay, "report": _report}
-    return verbs[arguments.evaluate](arguments)
+    try:
+        if arguments.evaluate == "run":
+            return _run(arguments, settings, open_lmm=open_lmm, read_template=read_template)
+        verbs = {"score": _score, "replay": _replay, "report": _report}
+        return verbs[arguments.evaluate](arguments)
+    except OSError as error:  # a folder that is a file, or another's; a disk that is full
+        raise DataError(f"{error.filename or 'A file'} can't be written: {error.strerror or error}.") from error
+
+
+def _run(arguments: argparse.Namespace, settings: Settings, *, open_lmm: OpenLMM, read_template: ReadTemplate) -> int:
+    check_samples(arguments.samples)
+    lmm, template = open_lmm(arguments, settings), read_template(arguments.prompt)
+    records, reason = run_settings(arguments, settings, _truth(arguments), lmm=lmm, template=template)
+    if records:
+        runs = [report.open_run(name, record, seed=arguments.seed) for name, record in records]
+        _print([score for run in runs for score in run.scores], (), as_json=arguments.json)
+    if reason:
+        print(f"img2loc: {reason}", file=sys.stderr)
+    return 1 if reason else 0
 
 
 def _score(arguments: argparse.Namespace) -> int:
@@ -121,7 +130,7 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} can't be read: {error}.") from error
+        raise DataError(f"{path} can't be read: {getattr(error, 'strerror', error)}.") from error
 
 
 def _write_predictions(path: Path, score: Score) -> None:

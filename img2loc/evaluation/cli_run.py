@@ -15,12 +15,13 @@ from itertools import product
 
 from tqdm import tqdm
 
+from img2loc.errors import DataError
 from img2loc.evaluation.cost import Meter, Pricing, check_budget
 from img2loc.evaluation.datasets import Truth
 from img2loc.evaluation.journal import Journal
 from img2loc.evaluation.photos import Folder, find_photos
 from img2loc.evaluation.record import Entry, Header, Record, Setup
-from img2loc.evaluation.runner import Limits, Runner
+from img2loc.evaluation.runner import Runner
 from img2loc.evaluation.tables import named
 from img2loc.gallery import RECORDS
 from img2loc.lmm import LMM
@@ -62,9 +63,15 @@ def run_settings(
             header = Header(setup, truth.items, notes, datetime.now(tz=UTC).date().isoformat())
             journal = stack.enter_context(Journal(arguments.out / f"{_name(setup)}.jsonl", header))
             meter = Meter(_pricing(arguments, setup), journal.record.paid)
-            limits = Limits(arguments.concurrency, arguments.rate)
-            retry_failed = arguments.retry_failed
-            runner = Runner(locator, lmm, journal, folder, meter=meter, limits=limits, retry_failed=retry_failed)
+            runner = Runner(
+                locator,
+                lmm,
+                journal,
+                folder,
+                meter=meter,
+                concurrency=arguments.concurrency,
+                retry_failed=arguments.retry_failed,
+            )
             runs.append((_name(setup), journal, meter, runner))
         _preview(runs, arguments.max_cost)
         if arguments.dry_run:
@@ -80,10 +87,13 @@ def run_settings(
 def _preview(runs: Sequence[PlannedRun], max_cost_usd: float | None) -> None:
     """Say what all runs will cost, before the first request of any."""
     previews = []
-    for name, journal, _, runner in runs:
-        if lost := journal.record.interrupted:
-            words = "cut short while being asked, perhaps paid for, and to be asked again"
-            print(f"img2loc: {name}: {words}: {named(sorted(lost))}.", file=sys.stderr)
+    for name, _, _, runner in runs:
+        for lost, words in (
+            (runner.again, "cut short while being asked, perhaps paid for, and to be asked again"),
+            (runner.given_up, "cut short so twice, and left as failed (--retry-failed asks again)"),
+        ):
+            if lost:
+                print(f"img2loc: {name}: {words}: {named(lost)}.", file=sys.stderr)
         if (preview := runner.preview()) is not None:
             print(f"img2loc: {name}: {preview}", file=sys.stderr)
             previews.append(preview)
@@ -181,8 +191,11 @@ def _server(arguments: argparse.Namespace, settings: Settings) -> str:
 
 def _pricing(arguments: argparse.Namespace, setup: Setup) -> Pricing | None:
     """The prices given, else those of the list, which hold at a model's own provider only."""
-    if arguments.price_input is not None and arguments.price_output is not None:
-        return Pricing(arguments.price_input, arguments.price_output)
+    given = [price for price in (arguments.price_input, arguments.price_output) if price is not None]
+    if len(given) == 1:
+        raise DataError("One price alone says nothing of the cost; give both --price-input and --price-output.")
+    if given:
+        return Pricing(*given)
     own = setup.server in SERVERS and SERVERS[setup.server].public
     return Pricing.of_model(setup.model) if own else None
 

@@ -197,12 +197,16 @@ class Pace:
         self._lock = threading.Lock()
         self._next = 0.0
 
-    def take(self) -> None:
-        """Wait for one's turn."""
-        if not self._gap_s:
-            return
+    def take(self) -> float:
+        """Wait for one's turn.
+
+        Returns:
+            How many seconds that took.
+        """
         with self._lock:
             turn = max(self._now(), self._next)
             self._next = turn + self._gap_s
-        if (left := turn - self._now()) > 0:
+        left = max(0.0, turn - self._now())
+        if left:
             self._wait(left)
+        return left

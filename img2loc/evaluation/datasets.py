@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from img2loc.errors import DataError
-from img2loc.evaluation.tables import Columns, Row, Table, named, read_table
+from img2loc.evaluation.tables import Columns, Row, Table, named, read_table, swapped_hint
 from img2loc.geo import haversine_km, nearest_place
 from img2loc.types import LatLon
 
@@ -123,14 +123,14 @@ def read_truth(
     if bad and not skip_bad_rows:
         reasons = "; ".join(f"line {row.line}: {_fault(row)}" for row in bad[:3])
         raise DataError(
-            f"{path} has {len(bad)} of {len(table.rows)} rows that can't be ground truth ({reasons}). Mend them, or "
-            "say --skip-bad-rows to leave them out of N."
+            f"{path} has rows that can't be ground truth ({len(bad):,} of {len(table.rows):,}): {reasons}. Mend them, "
+            "or say --skip-bad-rows to leave them out of N."
         )
     last = table.rows[-1].line if table.rows else 1
     inside = [line for line in table.text_lines if line < last]
     if inside and not skip_bad_rows:
         raise DataError(
-            f"{path} has {len(inside)} lines among its rows that are no rows: {named(inside)}. Mend them, or say "
+            f"{path} has lines among its rows that are no rows ({len(inside):,}): {named(inside)}. Mend them, or say "
             "--skip-bad-rows to leave them out of N."
         )
     items = tuple(
@@ -140,12 +140,12 @@ def read_truth(
         raise DataError(f"{path} holds no photo with a position.")
     notes = []
     if table.text_lines:
-        notes.append(f"{len(table.text_lines)} lines of text are no rows and not counted: {named(table.text_lines)}.")
+        notes.append(f"Lines of text, not counted ({len(table.text_lines):,}): {named(table.text_lines)}.")
     if bad:
-        notes.append(f"{len(bad)} bad rows were left out of N, as asked: lines {named([row.line for row in bad])}.")
+        notes.append(f"Bad rows, left out of N as asked ({len(bad):,}): lines {named([row.line for row in bad])}.")
     items, mended = _mend_authors(items)
     if mended:
-        notes.append(f"{mended} authors stood behind their photo's secret and server; the id alone is used.")
+        notes.append(f"Authors that stood behind their photo's secret and server, mended: {mended:,}.")
     if known.photos and len(items) != known.photos:
         about = f" ({known.about})" if known.about else ""
         notes.append(f"The listing has {len(items):,} photos and {known.title} has {known.photos:,}{about}.")
@@ -197,14 +197,14 @@ def read_predictions(
         _refuse_swapped_predictions(table, wanted)
     notes = []
     for count, words in (
-        (missing, "photos of the ground truth have no prediction and count as misses"),
-        (extra, "predictions are for photos that the ground truth lacks and are not counted"),
-        (bad, "predictions hold no position and count as misses"),
-        (zero, "predictions are exactly (0, 0), as some programs write for a failure; they are scored as they stand"),
-        (table.text_lines, "lines are no rows and are not counted"),
+        (missing, "Photos of the ground truth without a prediction, counted as misses"),
+        (extra, "Predictions for photos that the ground truth lacks, not counted"),
+        (bad, "Predictions without a position, counted as misses"),
+        (zero, "Predictions of exactly (0, 0), as some programs write for a failure, scored as they stand"),
+        (table.text_lines, "Lines that are no rows, not counted"),
     ):
         if count:
-            notes.append(f"{len(count):,} {words}: {named(count)}.")
+            notes.append(f"{words} ({len(count):,}): {named(count)}.")
     return Predictions(positions, tuple(notes))
 
 
@@ -222,7 +222,7 @@ def _fault(row: Row) -> str:
 def _refuse_duplicates(table: Table) -> None:
     twice = [id_ for id_, count in Counter(row.id for row in table.rows).items() if count > 1 and id_]
     if twice:
-        raise DataError(f"{table.path} has {len(twice)} ids more than once: {named(twice)}. Keep one row of each.")
+        raise DataError(f"{table.path} has ids more than once ({len(twice):,}): {named(twice)}. Keep one row of each.")
 
 
 def _mend_authors(items: Sequence[Item]) -> tuple[tuple[Item, ...], int]:
@@ -241,7 +241,7 @@ def _refuse_swapped(table: Table, items: Sequence[Item]) -> None:
     if here > SWAPPED_FROM_KM and here > SWAPPED_RATIO * there:
         raise DataError(
             f"{table.path}: half of its photos lie {here:,.0f} km and more from any town, and {there:,.0f} km with "
-            f"{table.columns.lat} and {table.columns.lon} swapped. {_swapped_hint(table)}"
+            f"{table.columns.lat} and {table.columns.lon} swapped. {swapped_hint(table.columns, 'truth')}"
         )
 
 
@@ -258,14 +258,9 @@ def _refuse_swapped_predictions(table: Table, wanted: dict[str, Item]) -> None:
     if here > SWAPPED_FROM_KM and here > SWAPPED_RATIO * there:
         raise DataError(
             f"{table.path}: the median error is {here:,.0f} km, and {there:,.0f} km with {table.columns.lat} and "
-            f"{table.columns.lon} swapped. {_swapped_hint(table)}"
+            f"{table.columns.lon} swapped. {swapped_hint(table.columns, 'predictions')}"
         )
 
 
 def _swapped(position: LatLon) -> LatLon:
     return LatLon(position.lon, position.lat)
-
-
-def _swapped_hint(table: Table) -> str:
-    lat, lon = table.columns.lat, table.columns.lon
-    return f"If the headers are swapped, say lat={lon},lon={lat}; if not, say lat={lat},lon={lon}."

@@ -22,7 +22,7 @@ p, li { max-width: 48rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .7rem; text-align: left; vertical-align: top; }
 thead th { border-bottom: 2px solid var(--line); }
-tbody th, td:nth-child(2) { min-width: 8rem; }
+tbody th { min-width: 8rem; }
 tr.strong > * { font-weight: 650; background: var(--faint); }
 figure { margin: 1rem 0; overflow-x: auto; }
 figcaption { color: var(--quiet); font-size: .9rem; max-width: 48rem; }

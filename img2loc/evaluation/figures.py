@@ -41,7 +41,7 @@ def curve(scores: Sequence[Score]) -> str:
     for share in range(0, 101, 20):
         y = _y(share / 100)
         parts.append(_line(_LEFT, y, _WIDTH - _RIGHT, y, opacity=0.15))
-        parts.append(_text(_LEFT - 6, y + 4, f"{share} %", anchor="end"))
+        parts.append(_text(_LEFT - 6, y + 4, f"{share}%", anchor="end"))
     for km in _TICKS_KM:
         parts.append(_text(_x(km), _HEIGHT - _BOTTOM + 18, f"{km:,g} km"))
     for km, level in zip(THRESHOLDS_KM, LEVELS, strict=True):

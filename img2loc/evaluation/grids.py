@@ -60,7 +60,7 @@ def values(score: Score) -> tuple[str, ...]:
 
 
 def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.1f}{NBSP}% {_bracket(f'{100 * estimate.low:.1f}', f'{100 * estimate.high:.1f}')}"
+    return f"{estimate.value:.1%} {_bracket(f'{100 * estimate.low:.1f}', f'{100 * estimate.high:.1f}')}"
 
 
 def signed(estimate: Estimate, scale: float, digits: int) -> str:
@@ -74,7 +74,7 @@ def _median(estimate: Estimate) -> str:
 
 
 def _bracket(low: str, high: str) -> str:
-    return f"[{low},{NBSP}{high}]"
+    return f"({low},{NBSP}{high})"
 
 
 def km_text(km: float) -> str:

@@ -25,10 +25,20 @@ from img2loc.evaluation.answers import (
 )
 from img2loc.evaluation.datasets import DATA_SETS
 from img2loc.evaluation.document import Block, Bullets, Figure, Grid, Heading, Paragraph
-from img2loc.evaluation.grids import DISTANCES, accuracy_grid, haversine_grid, km_text, outcomes_grid, signed, values
+from img2loc.evaluation.grids import (
+    DISTANCES,
+    NBSP,
+    accuracy_grid,
+    haversine_grid,
+    km_text,
+    outcomes_grid,
+    signed,
+    values,
+)
 from img2loc.evaluation.record import NOT_RUN, Record, Setup
 from img2loc.evaluation.score import Score, score_all
 from img2loc.evaluation.tables import named
+from img2loc.types import LatLon
 
 WORST: Final = 15
 _METHODS: Final = {
@@ -38,6 +48,7 @@ _METHODS: Final = {
     TOP_1: "the first neighbour's position; with a gallery of GeoCLIP's places, this is GeoCLIP",
     ORACLE: "the best of the retrieved neighbours, chosen by looking at the truth; the most that a choice could reach",
 }
+_SETUP: Final = "run, begun, data set, backend, model, gallery, encoder, neighbours, left out, prompt".split(", ")
 VOTERS: Final = (1, 2, 5, 10, 16, 32, 50)
 
 
@@ -95,7 +106,7 @@ def blocks(runs: Sequence[Run], *, note: str = "", drop_absent: bool = False) ->
         Heading("Accuracy"),
         Paragraph(
             "Share of all photos of the ground truth within each distance, by the geodesic on WGS-84; a failure of any "
-            "kind is a miss. In brackets 95 % intervals, by a bootstrap that draws whole photographers."
+            "kind is a miss. In brackets 95% intervals, by a bootstrap that draws whole photographers."
         ),
         Bullets(tuple(f"{method}: {_METHODS[method]}." for method in _METHODS if method in methods)),
         accuracy_grid(scores),
@@ -146,8 +157,8 @@ def _setups(runs: Sequence[Run], drop_absent: bool) -> list[Block]:
             notes.append(f"{run.name}: for {short:,} photos fewer neighbours were left than were asked for.")
     if drop_absent:
         notes.append("Photos that could not be had were left out of N, as asked.")
-    columns = ("run", "begun", "data set", "backend", "model", "gallery", "encoder", "neighbours", "left out", "prompt")
-    found: list[Block] = [Heading("What was run"), Grid(columns, tuple(rows))]
+    head, *others = zip(_SETUP, *rows, strict=True)  # a column a run
+    found: list[Block] = [Heading("What was run"), Grid(head, tuple(others))]
     return [*found, Bullets(tuple(dict.fromkeys(notes)))] if notes else found
 
 
@@ -208,7 +219,7 @@ def _pairs(runs: Sequence[Run]) -> list[Block]:
         rows.append((score.name, *cells, signed(points, 1, 0)))
     words = (
         f"How much better than “{first.name}” the others are on the same photos: differences in percentage points, "
-        "with 95 % intervals of the pairs. Where an interval holds 0, these photos don't tell the two apart."
+        "with 95% intervals of the pairs. Where an interval holds 0, these photos don't tell the two apart."
     )
     return [Heading("In pairs"), Paragraph(words), Grid(("answers", *DISTANCES, "GeoScore"), tuple(rows))]
 
@@ -236,9 +247,15 @@ def _worst(runs: Sequence[Run]) -> list[Block]:
     for km, case in placed:
         nearest = entries[case.item.id].nearest
         similarity = f"{nearest[0].similarity:.3f}" if nearest else ""
-        rows.append((case.item.id, km_text(km), str(case.item.position), str(case.predicted), case.kind, similarity))
+        rows.append(
+            (case.item.id, km_text(km), _unbroken(case.item.position), _unbroken(case.predicted), case.kind, similarity)
+        )
     header = ("photo", "error", "taken at", "placed at", "outcome", "best similarity")
     return [Heading("Worst cases"), Paragraph(f"Of {main.name}."), Grid(header, tuple(rows))] if rows else []
+
+
+def _unbroken(position: LatLon | None) -> str:
+    return str(position).replace(" ", NBSP)
 
 
 def _ablations(runs: Sequence[Run]) -> list[Block]:

@@ -1,4 +1,4 @@
-"""Asks about every photo of a data set, once: many at a time, within a pace and a budget, each answer kept at once."""
+"""Asks about every photo of a data set, once: several at a time, within a budget, each answer kept at once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from typing import Final
 
 from img2loc.errors import LMMError, PhotoError
-from img2loc.evaluation.cost import Meter, Pace, Preview, preview
+from img2loc.evaluation.cost import Meter, Preview, preview
 from img2loc.evaluation.datasets import Item
 from img2loc.evaluation.journal import Journal
 from img2loc.evaluation.photos import Folder
@@ -22,6 +21,7 @@ from img2loc.prompt import DEFAULT_TEMPLATE
 from img2loc.types import Neighbour, Prediction, Reply
 
 FAILURES_IN_A_ROW: Final = 10  # so many provider errors without a reply between them end a run: all would fail
+CUT_TWICE: Final = "Cut short twice while it was asked, perhaps paid for twice; not asked a third time."
 
 OnPhoto = Callable[[Entry], None]
 
@@ -46,41 +46,30 @@ def exclusion(item: Item, setup: Setup) -> Exclude:
 
 
 class _Metered:
-    """A model that waits for its turn and counts what it uses."""
+    """A model that counts what it uses."""
 
-    def __init__(self, lmm: LMM, meter: Meter, pace: Pace) -> None:
+    def __init__(self, lmm: LMM, meter: Meter) -> None:
         self.name, self.model = lmm.name, lmm.model
-        self._lmm, self._meter, self._pace = lmm, meter, pace
+        self._lmm, self._meter = lmm, meter
 
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
         """Continue a conversation about a photo."""
-        self._pace.take()
         reply = self._lmm.reply(turns, jpeg)
         self._meter.add(reply)
         return reply
 
 
 class _Mute:
-    """Stands in for a model to learn the prompt without asking."""
+    """Stands in for a model that is not to be asked."""
 
     name = model = "mute"
 
+    def __init__(self, why: str) -> None:
+        self._why = why
+
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
         """Say nothing."""
-        raise LMMError("Not asked.")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How fast a run may go.
-
-    Args:
-        concurrency: Photos at a time.
-        per_minute: Requests a minute; 0 for no limit.
-    """
-
-    concurrency: int = 4
-    per_minute: float = 0.0
+        raise LMMError(self._why)
 
 
 class Runner:
@@ -92,8 +81,13 @@ class Runner:
         journal: Where everything is kept.
         folder: The photos.
         meter: Prices, and what earlier parts of the run used.
-        limits: How fast.
+        concurrency: Photos at a time.
         retry_failed: Ask again about photos for which the provider failed.
+
+    Attributes:
+        todo: The photos that are left and can be used.
+        again: Ids of those that were cut short while being asked, and are asked once more.
+        given_up: Ids of those that this befell twice: they count as failed, unless retry_failed.
     """
 
     def __init__(
@@ -104,12 +98,12 @@ class Runner:
         folder: Folder,
         *,
         meter: Meter,
-        limits: Limits,
+        concurrency: int,
         retry_failed: bool = False,
     ) -> None:
         self._locator, self._journal, self._folder = locator, journal, folder
-        self._meter, self._limits = meter, limits
-        self._lmm = None if lmm is None else _Metered(lmm, meter, Pace(limits.per_minute))
+        self._meter, self._concurrency = meter, concurrency
+        self._lmm = None if lmm is None else _Metered(lmm, meter)
         self._setup = journal.record.header.setup
         record = journal.record
         unusable = {
@@ -129,6 +123,9 @@ class Runner:
         self.todo = sorted(
             (item for item in left if item.id not in unusable), key=lambda item: item.id not in record.interrupted
         )
+        cut = [item.id for item in self.todo if item.id in record.interrupted]
+        self.given_up = [] if retry_failed else [id_ for id_ in cut if record.asked[id_] > 1]
+        self.again = [id_ for id_ in cut if id_ not in self.given_up]
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._reason = ""
@@ -146,7 +143,8 @@ class Runner:
         """Estimate the cost, without any request; None for the vote."""
         if self._lmm is None:
             return None
-        found = preview(len(self.todo), self._sample_prompt(), self._meter, samples=self._setup.samples)
+        asked = len(self.todo) - len(self.given_up)
+        found = preview(asked, self._sample_prompt(), self._meter, samples=self._setup.samples)
         if found.cost_usd is not None:
             self._each_usd = found.cost_usd / max(1, found.photos)
         return found
@@ -166,7 +164,7 @@ class Runner:
         for item, kind, message in self._unusable:
             self._journal.add(entry := Entry(item.id, kind, message=message))
             on_photo(entry)
-        with ThreadPoolExecutor(self._limits.concurrency, "evaluate") as pool:
+        with ThreadPoolExecutor(self._concurrency, "evaluate") as pool:
             futures: list[Future[Entry | None]] = []
             try:
                 # The first goes alone and loads what the others then share; all at once, each would load it.
@@ -191,17 +189,20 @@ class Runner:
             entry = Entry(item.id, UNREADABLE, message=str(error))
             self._journal.add(entry)
             return entry
-        if self._lmm is not None:
+        lmm = _Mute(CUT_TWICE) if item.id in self.given_up else self._lmm
+        asks = isinstance(lmm, _Metered)
+        if asks:
             if not self._within_budget():
                 return None
             self._journal.asking(item.id)
         try:
-            entry = _entry(item, self._locate(item, photo, self._lmm))
+            entry = _entry(item, self._locate(item, photo, lmm))
         finally:
             with self._lock:
-                self._asking -= self._lmm is not None
+                self._asking -= asks
         self._journal.add(entry)
-        self._count_failures(entry)
+        if asks:
+            self._count_failures(entry)
         return entry
 
     def _locate(self, item: Item, photo: Photo, lmm: LMM | None) -> Prediction:
@@ -225,7 +226,7 @@ class Runner:
     def _sample_prompt(self) -> str:
         for item in self.todo:
             try:
-                return self._locate(item, self._open(item), _Mute()).prompt
+                return self._locate(item, self._open(item), _Mute("Not asked.")).prompt
             except PhotoError:
                 continue
         return ""

@@ -27,6 +27,7 @@ _LATS: Final[dict[Role, tuple[tuple[str, ...], ...]]] = {
 }
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NO_NUMBER: Final = ("nan", "none", "null", "na", "n/a", "inf", "-inf", "")
+COLUMNS_FLAG: Final[dict[Role, str]] = {"truth": "--truth-columns", "predictions": "--columns"}
 MAX_NAMED: Final = 8  # of a list of ids or lines in a message
 
 
@@ -103,8 +104,12 @@ def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} can't be read: {error}.") from error
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8, as a CSV file is here; save it as such.") from error
+    if not text.strip():
+        raise DataError(f"{path} is empty.")
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=False)
@@ -129,13 +134,24 @@ def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
             rows.append(Row(lines.line_num, cells[index["id"]].strip(), author, _position(lat, lon)))
     except csv.Error as error:
         raise DataError(f"{path}, line {lines.line_num}: {error}.") from error
+    if not rows:
+        raise DataError(
+            f"{path} has no line with a position under its header; the numbers of degrees have a point, not a comma."
+        )
     if swapped and not beyond and not (columns and columns.lat and columns.lon):
         raise DataError(
-            f"{path} has latitudes beyond 90 degrees on {len(swapped)} of {len(rows)} lines ({named(swapped)}) and no "
-            f"such longitude: the headers {found.lat} and {found.lon} look swapped. If they are, say "
-            f"lat={found.lon},lon={found.lat}; if not, name the columns as they are."
+            f"{path} has latitudes beyond 90 degrees in {len(swapped):,} of {len(rows):,} rows and no such longitude "
+            f"(lines {named(swapped)}): the headers look swapped. {swapped_hint(found, role)}"
         )
     return Table(path, found, tuple(rows), tuple(text_lines))
+
+
+def swapped_hint(columns: Columns, role: Role) -> str:
+    """What to say where latitude and longitude look swapped."""
+    return (
+        f"If they are, say {COLUMNS_FLAG[role]} lat={columns.lon},lon={columns.lat}; if not, say "
+        f"{COLUMNS_FLAG[role]} lat={columns.lat},lon={columns.lon}."
+    )
 
 
 def named(items: Sequence[object]) -> str:
@@ -155,22 +171,26 @@ def _recognise(path: Path, header: Sequence[str], role: Role, given: Columns) ->
         if name and header.count(name) != 1:
             raise DataError(f"{path} has {header.count(name)} columns {name!r}; it has: {named(header)}.")
         if not name:
-            name = _one_of(path, header, key, tiers)
+            name = _one_of(path, header, key, tiers, role)
         if not name and key != "author":
             raise DataError(
-                f"{path} has no column that is known to hold the {key}; it has: {named(header)}. Name it as {key}=NAME."
+                f"{path} has no column that is known to hold the {key}; it has: {named(header)}. "
+                f"Name it: {COLUMNS_FLAG[role]} {key}=NAME."
             )
         found[key] = name
     return Columns(**found)
 
 
-def _one_of(path: Path, header: Sequence[str], key: str, tiers: Sequence[Sequence[str]]) -> str:
+def _one_of(path: Path, header: Sequence[str], key: str, tiers: Sequence[Sequence[str]], role: Role) -> str:
     """The column of the first tier that any matches; for the id, names are in order of preference."""
     plain = {name: re.sub("[^a-z0-9]", "", name.lower()) for name in header}
     for tier in tiers:
         matches = sorted((name for name in header if plain[name] in tier), key=lambda name: tier.index(plain[name]))
         if len(matches) > 1 and key != "id":
-            raise DataError(f"{path} has several columns for the {key}: {named(matches)}. Choose one as {key}=NAME.")
+            raise DataError(
+                f"{path} has several columns for the {key}: {named(matches)}. "
+                f"Choose one: {COLUMNS_FLAG[role]} {key}=NAME."
+            )
         if matches:
             return matches[0]
     return ""

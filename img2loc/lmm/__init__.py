@@ -56,7 +56,9 @@ BACKENDS = {
             "hf",
             "Hugging Face Inference Providers",
             needs_key=True,
-            models=("Qwen/Qwen3-VL-235B-A22B-Instruct", "Qwen/Qwen3-VL-8B-Instruct", "Qwen/Qwen2.5-VL-32B-Instruct"),
+            # Source: https://huggingface.co/models?inference_provider=scaleway and =ovhcloud, as of August 2026; who
+            # runs a model changes from month to month.
+            models=("google/gemma-4-26B-A4B-it", "Qwen/Qwen3.6-35B-A3B", "Qwen/Qwen3.8-27B"),
             key_variable="HF_TOKEN",
             takes_base_url=True,
             schema="where supported",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -41,6 +41,11 @@ class LMM(Protocol):
         ...
 
 
+def at_once() -> float:
+    """The pace of who need not wait."""
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class BackendOptions:
     """What a visitor or an operator says about a backend.
@@ -51,6 +56,8 @@ class BackendOptions:
         base_url: Another server that speaks the same protocol; empty for the provider's own.
         timeout_s: Seconds to wait for one reply, retries included.
         temperature: How freely the model words its reply, 0 to 2; None for the provider's own default.
+        pace: Called before each request to a server, retries too; waits for its turn and returns how many seconds that
+            took. They don't count towards timeout_s.
         cancel: Set by the caller when nobody waits for the reply any more; the request is then given up.
 
     Raises:
@@ -62,6 +69,7 @@ class BackendOptions:
     base_url: str = ""
     timeout_s: float = 60.0
     temperature: float | None = None
+    pace: Callable[[], float] = field(default=at_once, repr=False, compare=False)
     cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def __post_init__(self) -> None:

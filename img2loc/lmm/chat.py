@@ -72,7 +72,7 @@ class ChatLMM(ABC):
         self._key = checked_key(options.api_key)
         self._host = host
         self._timeout_s = options.timeout_s
-        self._cancel = options.cancel
+        self._cancel, self._pace = options.cancel, options.pace
         self._parameters = parameters  # replaced, never changed: what one request learns spares the next one the error
 
     def __repr__(self) -> str:
@@ -107,26 +107,29 @@ class ChatLMM(ABC):
         Raises:
             LMMError: No reply came within the time-out, retries included; the subclass says why.
         """
-        start = time.perf_counter()
         messages = worded(turns, jpeg)
-        completion = persist(
-            lambda left_s: self._complete(messages, left_s), timeout_s=self._timeout_s, cancel=self._cancel
+        return persist(
+            lambda left_s: self._complete(messages, left_s),
+            timeout_s=self._timeout_s,
+            cancel=self._cancel,
+            pace=self._pace,
         )
-        return self._read(completion, latency_s=time.perf_counter() - start)
 
-    def _complete(self, messages: list[dict[str, Any]], timeout_s: float) -> object:
+    def _complete(self, messages: list[dict[str, Any]], timeout_s: float) -> Reply:
         """Send a request, and again without what the server refuses."""
         deadline = time.monotonic() + timeout_s
         parameters = self._parameters
         while True:
-            found = self.send(messages, parameters, deadline - time.monotonic())
+            start = time.monotonic()
+            found = self.send(messages, parameters, deadline - start)
             if not isinstance(found, Failure):
                 self._parameters = parameters
-                return found
+                return self._read(found, latency_s=time.monotonic() - start)
             changed = parameters.without(found.text) if found.status in (400, 422) else None
             if changed is None:
                 raise self._explain(found)
             parameters = changed
+            deadline += self._pace()
 
     def _read(self, completion: object, *, latency_s: float) -> Reply:
         """Read a completion; no client validates what the server sent."""

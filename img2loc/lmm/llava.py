@@ -7,6 +7,7 @@ generations at once on one device would each take twice as long.
 from __future__ import annotations
 
 import io
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ class _Loaded:
 
 
 _loaded: _Loaded | None = None
+_failed: dict[str, str] = {}  # why, by name: another try would keep everyone waiting for the same end
 _turn = threading.Lock()  # held while a model is loaded or generates
 
 
@@ -78,9 +80,10 @@ class LocalLMM:
             The model's reply.
 
         Raises:
-            LMMError: The model can't be loaded, or did not finish in time. The time-out covers the wait for one's turn
-                and the generation; not loading, which happens once and takes minutes.
+            LMMError: The model can't be loaded, failed, or did not finish in time. The time-out covers the wait for
+                one's turn and the generation; not loading, which happens once and takes minutes.
         """
+        failure = ""
         deadline = time.monotonic() + self._timeout_s
         while not _turn.acquire(timeout=_LOOK_EVERY_S):
             self._check(deadline)
@@ -99,8 +102,16 @@ class LocalLMM:
                 None if on_zero_gpu() else self._cancel.is_set,
             )
             self._check(deadline)
+        except LMMError:
+            raise
+        except Exception as error:  # out of memory, no chat template, ZeroGPU's quota: each package has its own
+            failure = _words(error)
         finally:
             _turn.release()
+        if failure:
+            raise LMMError(
+                f"{self.model} gave no reply on this machine: {failure} Try again, or choose another backend."
+            )
         return Reply(
             text=text,
             model=self.model,
@@ -125,6 +136,8 @@ def _load(name: str) -> _Loaded:
     global _loaded
     if _loaded is not None and _loaded.name == name:
         return _loaded
+    if name in _failed:
+        raise _unloadable(name)
     _loaded = None  # let go of the one before it first: both would not fit
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -136,21 +149,31 @@ def _load(name: str) -> _Loaded:
         settings["quantization_config"] = transformers.BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True, bnb_4bit_compute_dtype=place.dtype
         )
-    failure = ""
     try:
         # A repository's own code is never run.
         processor = transformers.AutoProcessor.from_pretrained(name, trust_remote_code=False)  # type: ignore[no-untyped-call]
         model: Any = transformers.AutoModelForImageTextToText.from_pretrained(name, trust_remote_code=False, **settings)
         if not place.spread:
             model = model.to(place.device)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:  # RuntimeError: out of memory
-        failure = " ".join(str(error).split())[:200] or type(error).__name__
-    if failure:
-        raise LMMError(
-            f"The model {name!r} can't be loaded: {failure} Check its name, the network and this machine's memory."
-        )
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError, RuntimeError and more
+        _failed[name] = _words(error)
+    if name in _failed:  # outside the handler: the package's own error doesn't travel along
+        raise _unloadable(name)
     _loaded = _Loaded(name, processor, model.eval())
     return _loaded
+
+
+def _unloadable(name: str) -> LMMError:
+    return LMMError(
+        f"The model {name!r} can't be loaded: {_failed[name]} Check its name, the network and this machine's memory, "
+        "and start again."
+    )
+
+
+def _words(error: Exception) -> str:
+    """What a package says of its failure, on one line, as a sentence."""
+    said = textwrap.shorten(str(getattr(error, "message", error)), 200, placeholder=" …") or type(error).__name__
+    return said if said.endswith((".", "!", "?", "…")) else f"{said}."
 
 
 class _Until(StoppingCriteria):  # type: ignore[misc, unused-ignore]

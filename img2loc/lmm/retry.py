@@ -20,6 +20,7 @@ from img2loc.errors import (
     LMMServerError,
     LMMUnreachableError,
 )
+from img2loc.lmm.base import at_once
 
 MAX_RETRIES: Final = 3
 FIRST_WAIT_S = 0.5
@@ -32,13 +33,20 @@ _LOOK_EVERY_S = 0.1
 T = TypeVar("T")
 
 
-def persist(attempt: Callable[[float], T], *, timeout_s: float, cancel: threading.Event) -> T:
+def persist(
+    attempt: Callable[[float], T],
+    *,
+    timeout_s: float,
+    cancel: threading.Event,
+    pace: Callable[[], float] = at_once,
+) -> T:
     """Try, and try again while the failure may pass and there is time.
 
     Args:
         attempt: One try; takes the seconds left until the deadline.
         timeout_s: Seconds for everything together, the waits between tries included.
         cancel: Set when nobody waits for the result any more.
+        pace: Waits for each try's turn; see BackendOptions.
 
     Returns:
         What the first successful try returned.
@@ -50,6 +58,7 @@ def persist(attempt: Callable[[float], T], *, timeout_s: float, cancel: threadin
     for tried in range(MAX_RETRIES + 1):
         if cancel.is_set():
             break
+        deadline += pace()
         try:
             return attempt(deadline - time.monotonic())
         except LMMError as error:
