@@ -12,11 +12,14 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from img2loc.gallery import Manifest
+from img2loc.precision import Precision
 from img2loc.types import LatLon, Neighbour, OutcomeKind, PhotoRecord, Place, Prediction, Reply, Retrieval, Vote
+
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class NeighbourJson(TypedDict):
-    """A gallery photo found for a query; rank 1 is the first of its list."""
+    """A gallery photo found for a query; rank 1 is the first of its list, row -1 is one that is withheld."""
 
     rank: int
     row: int
@@ -66,16 +69,86 @@ class GalleryJson(TypedDict):
     count: int
 
 
-class LocateJson(PredictionJson):
+class VersionedJson(TypedDict):
+    """What every result carries. A number stands for a shape: whatever is renamed or taken away raises it."""
+
+    schema_version: Literal[1]
+
+
+class SourcedJson(VersionedJson):
+    """A result that rests on a gallery, given as precisely as the operator allows."""
+
+    gallery: GalleryJson
+    precision: Precision
+
+
+class LocateJson(PredictionJson, SourcedJson):
     """The result of /locate."""
 
-    gallery: GalleryJson
 
-
-class NeighboursJson(RetrievalJson):
+class NeighboursJson(RetrievalJson, SourcedJson):
     """The result of /neighbours."""
 
-    gallery: GalleryJson
+
+class BatchItemJson(TypedDict):
+    """One photo of many: what was predicted, or the sentence that says why nothing was."""
+
+    photo: str
+    prediction: PredictionJson | None
+    error: str
+
+
+class BatchJson(SourcedJson):
+    """The result of /locate_batch, in the photos' order."""
+
+    results: list[BatchItemJson]
+
+
+class BackendJson(TypedDict):
+    """Who may be asked. key_header names the header for one's own key; key_needed says whether it must be there."""
+
+    name: str
+    label: str
+    models: list[str]
+    key_header: str
+    key_needed: bool
+
+
+class ServerJson(TypedDict):
+    """Another provider for the backend openai, asked with one's own key."""
+
+    name: str
+    label: str
+    models: list[str]
+
+
+class BackendsJson(VersionedJson):
+    """The result of /backends; the first model of each is its default, the first backend and prompt the page's."""
+
+    backends: list[BackendJson]
+    servers: list[ServerJson]
+    prompts: list[str]
+
+
+class LimitsJson(TypedDict):
+    """How much may be asked, null for no bound. Those by the hour, and the models, are at the operator's expense."""
+
+    hourly_per_visitor: int | None
+    hourly_total: int | None
+    models: list[str]
+    neighbours: int
+    photos_a_batch: int
+    photo_bytes: int
+
+
+class InfoJson(SourcedJson):
+    """The result of /info. notice says why another gallery answers than the operator's; banner is the operator's."""
+
+    version: str
+    about: str
+    notice: str
+    banner: str
+    limits: LimitsJson
 
 
 @cache

@@ -1,29 +1,45 @@
-"""The client API: /locate and /neighbours, for programs."""
+"""The client API, for programs and agents: /locate, /locate_batch, /neighbours, /backends and /info."""
 
 from __future__ import annotations
 
+import json
+import os
 from abc import ABCMeta
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.component_meta import ComponentMeta
 from gradio.components.api_component import Api
-from gradio.data_classes import ImageData
+from gradio.data_classes import FileData, ImageData, ListFiles
 
-from img2loc.api import LocateJson, NeighboursJson, gallery_json, json_schema, prediction_json, retrieval_json
-from img2loc.errors import Img2LocError
+from img2loc.api import (
+    SCHEMA_VERSION,
+    BackendsJson,
+    BatchJson,
+    InfoJson,
+    LocateJson,
+    NeighboursJson,
+    SourcedJson,
+    gallery_json,
+    json_schema,
+    prediction_json,
+    retrieval_json,
+)
+from img2loc.errors import Img2LocError, PhotoError
 from img2loc.host import Host
-from img2loc.lmm import BACKENDS
-from img2loc.lmm.servers import SERVERS
-from img2loc.locator import DEFAULT_NEIGHBOURS
-from img2loc.prompt import TEMPLATES
+from img2loc.limits import LimitError, client_address
+from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
+from img2loc.offer import MAX_BATCH, backends_json, info_json
 from img2loc.query import MAX_NEIGHBOURS, Query
 from img2loc.settings import Settings
 
 ERROR_SHOWN_S = 20
-_PROVIDERS = [server.name for server in SERVERS.values() if server.public]
+AGENTS = "mcp"
+
+Result = Mapping[str, Any] | str  # JSON, as an object or as text
 
 
 class _NoStub(ComponentMeta):
@@ -55,14 +71,46 @@ def shown_errors() -> Iterator[None]:
         raise gr.Error(str(error), duration=ERROR_SHOWN_S, print_exception=False) from None
 
 
+class PhotosInput(gr.File, metaclass=_NoStub):
+    """A box for many photos that hands over the paths of the uploaded files."""
+
+    is_template = True
+
+    def preprocess(self, payload: ListFiles | FileData | None) -> list[str]:
+        """Take the paths; Gradio has checked that they lie in the upload folder."""
+        files = payload.root if isinstance(payload, ListFiles) else [payload] if payload else []
+        return [file.path for file in files]
+
+
+def visitor_of(request: gr.Request | None) -> str:
+    """Whom a request comes from, for Query.visitor; nothing that the sender could choose."""
+    if request is None or request.client is None:
+        return ""
+    on_space = bool(os.environ.get("SPACE_ID"))
+    if _by_agent(request) and not on_space:
+        return AGENTS  # they ask from this machine, with headers as they wrote them: all are one
+    forwarded = [value for name, value in request.headers.items() if name.lower() == "x-forwarded-for"]
+    return client_address(request.client.host, forwarded, on_space=on_space)
+
+
+def _by_agent(request: gr.Request | None) -> bool:
+    """Whether a request comes by Gradio's MCP server, which asks the API in the agent's name."""
+    return request is not None and request.headers.get("x-gradio-user") == AGENTS
+
+
+def _answer(result: Mapping[str, Any], request: gr.Request | None) -> Result:
+    """Give an agent JSON: Gradio's MCP server would write a dict in Python's notation."""
+    return json.dumps(result, ensure_ascii=False) if _by_agent(request) else result
+
+
 class Endpoints:
-    """The functions behind the client API."""
+    """The functions behind the client API. Their docstrings are what programs and agents read of them."""
 
     def __init__(self, host: Host, settings: Settings) -> None:
         self._host = host
         self._settings = settings
 
-    def locate(
+    def locate(  # noqa: D417 - keys come in headers, which are no arguments to those who read this
         self,
         photo: str | None,
         backend: str = "vote",
@@ -73,24 +121,129 @@ class Endpoints:
         base_url: str = "",
         x_openai_api_key: gr.Header | None = None,
         x_hf_token: gr.Header | None = None,
-    ) -> dict[str, Any]:
-        """Say where a photo was taken, with the evidence for it."""
+        request: gr.Request | None = None,
+    ) -> Result:
+        """Say where on Earth a photo was taken, with the evidence for it.
+
+        The photos of a gallery that are most similar vote on the position; a multimodal model may be asked to judge
+        from them. A failed model leaves the vote's position and a sentence in outcome.message. Metadata of the photo is
+        never used. A wrong answer may look sure: radius_km is the spread of the vote, not a probability.
+
+        Args:
+            photo: The photo: JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF.
+            backend: Who answers: vote (no model, no key), or one that judges by a model; see backends.
+            model: The model's name; empty for the backend's default.
+            nearest: How many of the most similar photos are shown to the model and given back, 0 to 50.
+            farthest: How many of the most dissimilar photos, 0 to 50.
+            prompt: A template's name, see backends, or a text with $nearest and $farthest; empty for the default.
+            base_url: Another provider for the backend openai, see servers in backends; empty for the default.
+
+        Returns:
+            position (degrees), radius_km, place, method (lmm, vote or none), vote, outcome, nearest, farthest, prompt.
+        """
         with shown_errors():
-            key = (x_hf_token if backend == "hf" else x_openai_api_key) or ""
-            query = Query(photo, backend, model, key.strip(), nearest, farthest, prompt, base_url)
+            key, visitor = _key(backend, x_openai_api_key, x_hf_token), visitor_of(request)
+            query = Query(photo, backend, model, key, nearest, farthest, prompt, base_url, visitor=visitor)
             locator = self._host.locator
             prediction = query.locate(query.photo(), locator, self._settings)
-            return {**prediction_json(prediction), "gallery": gallery_json(locator.gallery.manifest)}
+            return _answer({**prediction_json(prediction), **self._sourced(locator)}, request)
 
-    def neighbours(
-        self, photo: str | None, nearest: int = DEFAULT_NEIGHBOURS, farthest: int = DEFAULT_NEIGHBOURS
-    ) -> dict[str, Any]:
-        """Find the photos of the gallery that are most and least similar to a photo."""
+    def locate_batch(  # noqa: D417
+        self,
+        photos: list[str] | None,
+        backend: str = "vote",
+        model: str = "",
+        nearest: int = DEFAULT_NEIGHBOURS,
+        farthest: int = DEFAULT_NEIGHBOURS,
+        prompt: str = "",
+        base_url: str = "",
+        x_openai_api_key: gr.Header | None = None,
+        x_hf_token: gr.Header | None = None,
+        request: gr.Request | None = None,
+    ) -> Result:
+        """Say where several photos were taken, one by one; a photo that fails stops no other.
+
+        Args:
+            photos: Up to 50 photos.
+            backend: Who answers all of them; as for locate.
+            model: The model's name; empty for the backend's default.
+            nearest: How many of the most similar photos for each, 0 to 50.
+            farthest: How many of the most dissimilar photos for each, 0 to 50.
+            prompt: A template's name or text; as for locate.
+            base_url: Another provider; as for locate.
+
+        Returns:
+            results, in the photos' order: photo (its name), prediction (as of locate, or null) and error (a sentence).
+        """
+        with shown_errors():
+            if not photos:
+                raise PhotoError("There are no photos yet; choose some first.")
+            if len(photos) > MAX_BATCH:
+                raise PhotoError(f"These are {len(photos)} photos; send at most {MAX_BATCH} at a time.")
+            key, visitor = _key(backend, x_openai_api_key, x_hf_token), visitor_of(request)
+            counts = (nearest, farthest)
+            locator = self._host.locator
+            results = []
+            for path in photos:
+                item: dict[str, Any] = {"photo": Path(path).name, "prediction": None, "error": ""}
+                query = Query(path, backend, model, key, *counts, prompt, base_url, visitor=visitor)
+                try:
+                    item["prediction"] = prediction_json(query.locate(query.photo(), locator, self._settings))
+                except (PhotoError, LimitError) as error:  # any other is the same for all photos
+                    item["error"] = str(error)
+                results.append(item)
+            return _answer({"results": results, **self._sourced(locator)}, request)
+
+    def neighbours(  # noqa: D417
+        self,
+        photo: str | None,
+        nearest: int = DEFAULT_NEIGHBOURS,
+        farthest: int = DEFAULT_NEIGHBOURS,
+        request: gr.Request | None = None,
+    ) -> Result:
+        """Find the photos of the gallery that are most and least similar to a photo, with where they were taken.
+
+        Args:
+            photo: The photo.
+            nearest: How many of the most similar, 0 to 50.
+            farthest: How many of the most dissimilar, 0 to 50.
+
+        Returns:
+            nearest and farthest, each a list of rank, similarity (-1 to 1), position and photo (author, licence).
+        """
         with shown_errors():
             query = Query(photo, nearest=nearest, farthest=farthest)
             locator = self._host.locator
-            found = query.neighbours(query.photo(), locator)
-            return {**retrieval_json(found), "gallery": gallery_json(locator.gallery.manifest)}
+            found = query.neighbours(query.photo(), locator, self._settings)
+            return _answer({**retrieval_json(found), **self._sourced(locator)}, request)
+
+    def backends(self, request: gr.Request | None = None) -> Result:
+        """List who may answer, with which models, and whether one's own key is needed.
+
+        Returns:
+            backends (key_header: where one's own key goes), servers (other providers for openai) and prompts.
+        """
+        return _answer(backends_json(self._settings), request)
+
+    def info(self, request: gr.Request | None = None) -> Result:
+        """Say which gallery answers, how precisely, which version this is, and how much may be asked.
+
+        Returns:
+            version, gallery, about (what the gallery knows), notice, banner, precision and limits.
+        """
+        return _answer(info_json(self._host, self._settings), request)
+
+    def _sourced(self, locator: Locator) -> SourcedJson:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "gallery": gallery_json(locator.gallery.manifest),
+            "precision": self._settings.precision,
+        }
+
+
+def _key(backend: str, openai: str | None, hf: str | None) -> str:
+    """The key of the header that belongs to the backend."""
+    return ((hf if backend == "hf" else openai) or "").strip()
 
 
 def add_endpoints(host: Host, settings: Settings) -> None:
@@ -98,31 +251,26 @@ def add_endpoints(host: Host, settings: Settings) -> None:
     endpoints = Endpoints(host, settings)
     count: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": MAX_NEIGHBOURS}
     text: dict[str, Any] = {"type": "string"}
-    names: dict[str, Any] = {"enum": list(BACKENDS)}
+    names: dict[str, Any] = {"enum": list(settings.offered)}
     with gr.Column(visible=False):
         photo = PhotoInput(type="filepath", image_mode=None, label="photo")
-        backend = Api("vote", names, "backend")
-        model = Api("", text, "model: empty for the backend's default")
-        nearest = Api(DEFAULT_NEIGHBOURS, count, "nearest: how many of the most similar photos")
-        farthest = Api(DEFAULT_NEIGHBOURS, count, "farthest: how many of the most dissimilar photos")
-        prompt = Api(
-            "",
-            text,
-            f"prompt: {', '.join(TEMPLATES)}, or a template with $nearest and $farthest; empty for the default",
-        )
-        base_url = Api("", text, f"base_url: another provider: {', '.join(_PROVIDERS)}; empty for the default")
-        gr.Button().click(
-            endpoints.locate,
-            [photo, backend, model, nearest, farthest, prompt, base_url],
-            Api(None, json_schema(LocateJson), "prediction"),
-            api_name="locate",
-            api_description="Say where a photo was taken. A key goes into the header x-openai-api-key, "
-            "for the backend hf into x-hf-token.",
-        )
-        gr.Button().click(
-            endpoints.neighbours,
-            [photo, nearest, farthest],
-            Api(None, json_schema(NeighboursJson), "neighbours"),
-            api_name="neighbours",
-            api_description="Find the photos of the gallery that are most and least similar to a photo.",
-        )
+        photos = PhotosInput(file_count="multiple", label="photos")
+        nearest = Api(DEFAULT_NEIGHBOURS, count, "nearest")
+        farthest = Api(DEFAULT_NEIGHBOURS, count, "farthest")
+        asked = [
+            Api("vote", names, "backend"),
+            Api("", text, "model"),
+            nearest,
+            farthest,
+            Api("", text, "prompt"),
+            Api("", text, "base_url"),
+        ]
+        for name, inputs, shape in (
+            ("locate", [photo, *asked], LocateJson),
+            ("locate_batch", [photos, *asked], BatchJson),
+            ("neighbours", [photo, nearest, farthest], NeighboursJson),
+            ("backends", [], BackendsJson),
+            ("info", [], InfoJson),
+        ):
+            result = Api(None, json_schema(shape), "result")
+            gr.Button().click(getattr(endpoints, name), inputs, result, api_name=name)

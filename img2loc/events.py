@@ -1,32 +1,34 @@
-"""What happens on the page when a visitor acts."""
+"""What happens under Locate when a visitor acts."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 import plotly.graph_objects as go
 from gradio.components.plot import PlotData
 
-from img2loc import maps, report
-from img2loc.endpoints import shown_errors
+from img2loc import evidence, exports, maps, report
+from img2loc.endpoints import shown_errors, visitor_of
+from img2loc.errors import Img2LocError
 from img2loc.host import Host
-from img2loc.lmm import backend_named
+from img2loc.lmm import backend_named, list_models
 from img2loc.lmm.servers import server_named
-from img2loc.query import Query, check_key, parse_position
+from img2loc.permalink import Preset, read_preset
+from img2loc.precision import EXACT, place_of
+from img2loc.prompt import template_named
+from img2loc.query import Query, check_key, known_position, parse_position
+from img2loc.sessions import Sessions
 from img2loc.settings import Settings
+from img2loc.words import told
 
 Update = dict[str, Any]
 
-# The key's state, its box and its button. The box itself is given values only, never an update of its looks: Gradio
-# would then keep what is typed into it under a name of its own, and serve it with a deep link.
-NO_KEY = ("", "", "Use key")
-KEY_SET = ("", "Key set")  # of the box and its button
-
+LIST_MODELS_S = 10.0
 # Wheel and finger scroll the page, not the map: it has buttons to zoom.
 _PLOT_CONFIG = {"scrollZoom": False, "displayModeBar": True, "displaylogo": False}
 
@@ -37,10 +39,11 @@ class Shown(NamedTuple):
     answer: Any
     evidence: Any
     prediction_plot: Any
-    legend: Any
+    beside: Any
     nearest_plot: Any
+    nearest_table: Any
     farthest_plot: Any
-    neighbours: Any
+    farthest_table: Any
     conversation: Any
     reasoning: Any
     reply: Any
@@ -48,56 +51,80 @@ class Shown(NamedTuple):
     timings: Any
 
 
+class Chosen(NamedTuple):
+    """The parts of the page that depend on the backend and its server: their values, or the components themselves."""
+
+    model_settings: Any
+    server: Any
+    model: Any
+    provided: Any
+    key: Any
+    key_box: Any
+    use_key: Any
+
+
 class Events:
     """What happens when a visitor acts: plain functions from inputs to what the page shows."""
 
-    def __init__(self, host: Host, settings: Settings) -> None:
+    def __init__(self, host: Host, settings: Settings, sessions: Sessions) -> None:
         self._host = host
         self._settings = settings
-        self._asking: dict[str, set[threading.Event]] = {}  # by session
-        self._lock = threading.Lock()
+        self._sessions = sessions
 
     def banner(self) -> str:
         """Say which gallery answers now, and what keeps another from it."""
-        return report.banner(self._host.locator.gallery.manifest, self._host.notice)
+        settings = self._settings
+        manifest = self._host.locator.gallery.manifest
+        return report.banner(manifest, self._host.notice, operator=settings.banner, precision=settings.precision)
 
     def follow_gallery(self) -> tuple[str, gr.Timer]:
         """Bring the banner up to date, until the gallery has arrived or failed to."""
         pending = self._host.pending  # before the banner, which then can only be newer
         return self.banner(), gr.Timer(active=pending)
 
-    def choose_backend(self, name: str) -> tuple[Update, Update, Update, str, str, str]:
-        """Show the server, the model and the key where a backend needs them; a key is for one provider only."""
-        backend = backend_named(name)
-        server = gr.update(visible=name == "openai", value="")
-        return gr.update(visible=backend.needs_key), server, *self.choose_server(name, "")
+    def choose_backend(self, backend: str, server: str = "", model: str | None = None) -> Chosen:
+        """Show the server, the model and the key where a backend needs them; a key is for one provider only.
 
-    def choose_server(self, backend: str, server: str) -> tuple[Update, str, str, str]:
-        """Suggest a server's models, and forget the key, which was another's."""
-        own = self._settings.options(backend)
-        suggested = server_named(server).models if server else backend_named(backend).models
-        models = list(dict.fromkeys([name for name in ("" if server else own.model, *suggested) if name]))
-        return gr.update(choices=models, value=next(iter(models), "")), *NO_KEY
+        Args:
+            backend: Its exact name.
+            server: A provider's name; empty for the operator's choice.
+            model: A model's name; None for the first suggested.
+        """
+        chosen, own = backend_named(backend), self._settings.options(backend)
+        provider = server_named(server or own.base_url) if chosen.name == "openai" else None
+        provided = chosen.needs_key and not server and bool(own.api_key or (provider and not provider.needs_key))
+        suggested = (provider and provider.models) or chosen.models
+        if provided and self._settings.models:
+            suggested = self._settings.models
+        models = [name for name in (model, "" if server else own.model, *suggested) if name]
+        return Chosen(
+            model_settings=gr.update(visible=chosen.needs_key),
+            server=gr.update(visible=backend == "openai", value=server),
+            model=gr.update(choices=list(dict.fromkeys(models)), value=next(iter(models), "")),
+            provided=gr.update(visible=provided),
+            # The box itself is given values only, never an update of its looks: Gradio would then keep what is typed
+            # into it under a name of its own, and serve it with a deep link.
+            key="",
+            key_box="",
+            use_key=told("use_key"),
+        )
 
-    def leave(self, request: gr.Request) -> None:
-        """Give up what a visitor who closes the page was waiting for."""
-        with self._lock:
-            for cancel in self._asking.get(request.session_hash or "", ()):
-                cancel.set()
+    def follow_link(self, request: gr.Request) -> tuple[Any, ...]:
+        """Set what the page's address asks for.
 
-    @contextmanager
-    def _asked_by(self, request: gr.Request | None) -> Iterator[threading.Event]:
-        """What is set when the visitor who sent a request leaves."""
-        session, cancel = (request.session_hash if request else None) or "", threading.Event()
-        with self._lock:
-            self._asking.setdefault(session, set()).add(cancel)
-        try:
-            yield cancel
-        finally:
-            with self._lock:
-                self._asking[session].discard(cancel)
-                if not self._asking[session]:
-                    del self._asking[session]
+        Returns:
+            The backend, the numbers of nearest and farthest, the template's name and its text, and all of Chosen.
+        """
+        preset = read_preset(dict(request.query_params), self._settings.offered)
+        if preset.problems:
+            gr.Warning(" ".join(preset.problems))
+        if preset == Preset(problems=preset.problems):
+            return (gr.skip(),) * (5 + len(Chosen._fields))
+        backend = preset.backend or ("openai" if preset.server else self._settings.backend)
+        server = preset.server or "" if backend == "openai" else ""
+        prompt = preset.prompt or self._settings.prompt
+        counts = [gr.skip() if count is None else count for count in (preset.nearest, preset.farthest)]
+        return backend, *counts, prompt, template_named(prompt), *self.choose_backend(backend, server, preset.model)
 
     def use_key(self, key: str) -> tuple[Any, str, Any]:
         """Move a key from the box, whose content others could read back, to the session's state."""
@@ -105,12 +132,29 @@ class Events:
             kept = check_key((key or "").strip())
         if not kept:  # the box is left empty: the key given before stays
             return gr.skip(), "", gr.skip()
-        return kept, *KEY_SET
+        return kept, "", told("key_set")
+
+    def list_models(self, backend: str, server: str, model: str, key: str) -> Update:
+        """Offer the models that a key opens; any other's name may still be typed."""
+        if not key:
+            return gr.update()
+        try:
+            options = Query(None, backend, api_key=key, base_url=server or "").options(self._settings)
+            names = list_models(backend, replace(options, timeout_s=LIST_MODELS_S))
+        except Img2LocError as error:
+            gr.Warning(str(error))
+            return gr.update()
+        return gr.update(choices=list(dict.fromkeys([model, *names])))
 
     def change_photo(self, photo: str | None, backend: str) -> tuple[str, Update]:
         """Take away what was said of the photo before."""
         waiting = photo and backend_named(backend).needs_key
-        return report.READY if waiting else report.EMPTY, gr.update(visible=False)
+        return told("html_ready" if waiting else "html_empty"), gr.update(visible=False)
+
+    def cancel(self, request: gr.Request) -> tuple[str, Update]:
+        """Give up what the visitor was waiting for."""
+        self._sessions.leave(request)
+        return told("html_cancelled"), gr.update(visible=False)
 
     def locate_unless_paid(
         self,
@@ -150,12 +194,14 @@ class Events:
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
     ) -> Shown:
         """Locate the photo and lay out the result."""
-        with shown_errors(), self._asked_by(request) as cancel:
+        with shown_errors(), self._sessions.asked_by(request) as cancel:
             given = parse_position(truth or "")
             if backend == "hf" and token and not key:  # who has signed in on a Space pays with their own account
                 key = token.token
             words = (template or "", server or "")
-            query = Query(photo, backend, model or "", key or "", nearest, farthest, *words, cancel)
+            query = Query(
+                photo, backend, model or "", key or "", nearest, farthest, *words, cancel, visitor_of(request)
+            )
             stages = list(report.STAGES)
             opened = query.photo()
             prediction = query.locate(
@@ -164,25 +210,36 @@ class Events:
                 self._settings,
                 on_stage=lambda stage: progress((stages.index(stage), len(stages)), desc=report.STAGES[stage]),
             )
-        known = given or opened.exif_position
-        outcome = prediction.outcome
+        if cancel.is_set():  # the page says so already
+            return Shown(*[gr.skip()] * len(Shown._fields))
+        known = given or known_position(opened, self._settings)
+        name = namer(self._settings)
+        outcome, retrieval, position = prediction.outcome, prediction.retrieval, prediction.position
         return Shown(
-            answer=report.answer(prediction, truth=known, truth_from_exif=given is None),
+            answer=report.answer(prediction, truth=known, truth_from_exif=given is None, name=name),
             evidence=gr.update(visible=True),
-            prediction_plot=_plot(maps.prediction_map(prediction, known)),
-            legend=report.legend(prediction, known),
-            nearest_plot=_plot(maps.nearest_map(prediction.retrieval)),
-            farthest_plot=_plot(maps.farthest_map(prediction.retrieval)),
-            neighbours=report.neighbours(prediction.retrieval),
-            conversation=gr.update(visible=outcome is not None),
+            prediction_plot=plot(maps.prediction_map(prediction, known, name)),
+            beside=evidence.legend(prediction, known)
+            + evidence.files(exports.rows(Path(photo or "").name, prediction, known, name))
+            + (evidence.street(position, prediction.radius_km) if self._settings.precision == EXACT else ""),
+            nearest_plot=plot(maps.nearest_map(retrieval, name)),
+            nearest_table=evidence.neighbours("nearest", retrieval.nearest, position, name),
+            farthest_plot=plot(maps.farthest_map(retrieval, name)),
+            farthest_table=evidence.neighbours("farthest", retrieval.farthest, position, name),
+            conversation=gr.update(visible=bool(prediction.prompt)),  # withheld where answers are coarse
             reasoning=outcome.reasoning if outcome else "",
             reply=report.raw_replies(outcome),
             prompt=prediction.prompt,
-            timings=report.timings(prediction),
+            timings=evidence.timings(prediction),
         )
 
 
-def _plot(figure: go.Figure) -> PlotData:
+def namer(settings: Settings) -> maps.Name:
+    """How positions are called here; it remembers, since one result asks for the same ones again and again."""
+    return cache(lambda position: place_of(position, settings.precision))
+
+
+def plot(figure: go.Figure) -> PlotData:
     """Wrap a figure with the configuration that Plotly's own figure object can't carry."""
     config = json.dumps(_PLOT_CONFIG)
     return PlotData(type="plotly", plot=f'{figure.to_json()[:-1]},"config":{config}}}')

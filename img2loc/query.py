@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from img2loc.coordinates import read_coordinates
 from img2loc.errors import ConfigError, PhotoError
-from img2loc.lmm import BackendOptions, backend_named, open_lmm
+from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
 from img2loc.lmm.servers import server_named
 from img2loc.locator import Locator, OnStage
 from img2loc.photo import MAX_BYTES, Photo, open_photo
+from img2loc.precision import EXACT, coarsen, coarsen_retrieval
 from img2loc.prompt import chosen_template
 from img2loc.settings import Settings
 from img2loc.types import LatLon, Prediction, Retrieval
@@ -37,6 +39,7 @@ class Query:
         base_url: A server to ask instead of the operator's: a provider's name in lmm/servers.py, or, where the operator
             allows it, an address.
         cancel: Set when nobody waits for the answer any more.
+        visitor: Whom it comes from, as limits.client_address has it; all those of whom nothing is known count as one.
 
     Raises:
         ConfigError: A count or the key can't be one.
@@ -51,6 +54,7 @@ class Query:
     prompt: str = ""
     base_url: str = ""
     cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    visitor: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         for name in ("nearest", "farthest"):
@@ -79,28 +83,37 @@ class Query:
     def locate(
         self, photo: Photo, locator: Locator, settings: Settings, *, on_stage: OnStage = lambda stage: None
     ) -> Prediction:
-        """Say where the photo was taken.
+        """Say where the photo was taken, as often and as precisely as the operator allows.
 
         Raises:
-            ConfigError: The backend, its key or the template can't be used.
+            ConfigError: The backend, its key, its model or the template can't be used.
+            LimitError: The operator pays for no more at the moment.
         """
         template = chosen_template(self.prompt or settings.prompt)
-        return locator.locate(
+        lmm = open_lmm(self.backend, self.options(settings))
+        if lmm is not None and not self.api_key:
+            settings.limits.count(self.visitor)
+        prediction = locator.locate(
             photo,
-            lmm=open_lmm(self.backend, self.options(settings)),
+            lmm=lmm,
             nearest=self.nearest,
             farthest=self.farthest,
             template=template,
             samples=settings.samples,
             on_stage=on_stage,
         )
+        return coarsen(prediction, settings.precision)
 
     def options(self, settings: Settings) -> BackendOptions:
         """Join what is asked with what the operator has set.
 
         Raises:
-            ConfigError: It asks for a server or a model that is the operator's to choose.
+            ConfigError: It asks for a backend, a server or a model that is the operator's to choose.
         """
+        if self.backend in BACKENDS and self.backend not in settings.backends:
+            raise ConfigError(
+                f"This site doesn't offer the backend {self.backend!r}; choose one of: {', '.join(settings.backends)}."
+            )
         model, server = self.model.strip(), self.base_url.strip()
         own = settings.options(self.backend)
         if server:
@@ -118,11 +131,30 @@ class Query:
                 )
             if model not in ("", settings.llava_model):
                 raise ConfigError(f"Only {settings.llava_model} runs on this machine; leave the model's name out.")
-        return replace(own, api_key=self.api_key or own.api_key, model=model or own.model, cancel=self.cancel)
+        model = model or own.model
+        if not self.api_key and not server and backend_named(self.backend).needs_key and settings.models:
+            model = model or _first_of(settings.models, backend_named(self.backend).models)
+            if model not in settings.models:
+                raise ConfigError(
+                    f"The operator doesn't pay for {model!r}; choose one of: {', '.join(settings.models)}, "
+                    "or give a key of your own."
+                )
+        return replace(own, api_key=self.api_key or own.api_key, model=model, cancel=self.cancel)
 
-    def neighbours(self, photo: Photo, locator: Locator) -> Retrieval:
-        """Find the photo's neighbours."""
-        return locator.neighbours(photo, nearest=self.nearest, farthest=self.farthest)
+    def neighbours(self, photo: Photo, locator: Locator, settings: Settings) -> Retrieval:
+        """Find the photo's neighbours, placed as precisely as the operator allows."""
+        found = locator.neighbours(photo, nearest=self.nearest, farthest=self.farthest)
+        return coarsen_retrieval(found, settings.precision)
+
+
+def known_position(photo: Photo, settings: Settings) -> LatLon | None:
+    """What the photo's own EXIF says, for comparison; None where the operator lets nobody see anything as exact."""
+    return photo.exif_position if settings.precision == EXACT else None
+
+
+def _first_of(allowed: Sequence[str], suggested: Sequence[str]) -> str:
+    """The model to ask where none is named: a backend's own default where that is allowed."""
+    return next((name for name in suggested if name in allowed), allowed[0])
 
 
 def check_key(key: str) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from img2loc.errors import ConfigError
+from img2loc.limits import Limits
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named
 from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.precision import EXACT, LEVELS, Precision
 from img2loc.prompt import TEMPLATES
 from img2loc.sampling import check_samples
 
 PREFIX = "IMG2LOC_"
+MAX_BANNER_CHARS = 300
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 KEYS = ("openai_api_key", "hf_token", "server_keys")  # these come from the providers' own variables
 _YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -27,6 +31,7 @@ class Settings:
         gallery: "starter", a folder, or a Hub repo as owner/name[@revision].
         encoder: Overrides where the gallery's encoder is loaded from: "lite0", a Hub repo or a folder.
         backend: The backend chosen at first.
+        backends: Those that visitors may choose.
         openai_model: The model asked for at first; empty for the backend's default.
         openai_base_url: A server that speaks OpenAI's protocol: its address, or its name in lmm/servers.py; empty for
             OpenAI itself.
@@ -39,6 +44,13 @@ class Settings:
         timeout_s: Seconds to wait for one reply of a model, retries included.
         device: Where the encoder runs: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: The encoder's number format: "auto", "float32", "bfloat16", "float16".
+        models: The models that may be asked at the operator's expense, the default first; empty for any.
+        hourly_per_visitor: How many photos an hour a visitor may send to a model at the operator's expense; None for
+            any number.
+        hourly_total: And all visitors together.
+        precision: How precisely visitors are answered: "exact", "city", "region" or "country".
+        banner: A sentence of the operator's for the top of the page.
+        limits: What is left of these bounds at the moment; one count for the page and the API.
         openai_api_key: The operator's own key, from OPENAI_API_KEY; used for whoever brings none.
         hf_token: Likewise, from HF_TOKEN; never on a Space, where it is there for the gallery and visitors sign in.
         server_keys: Likewise, of the other servers, by the names of their variables.
@@ -47,6 +59,7 @@ class Settings:
     gallery: str = "starter"
     encoder: str = ""
     backend: str = "vote"
+    backends: tuple[str, ...] = tuple(BACKENDS)
     openai_model: str = ""
     openai_base_url: str = ""
     hf_model: str = ""
@@ -58,19 +71,36 @@ class Settings:
     timeout_s: float = 60.0
     device: str = "auto"
     dtype: str = "auto"
+    models: tuple[str, ...] = ()
+    hourly_per_visitor: int | None = None
+    hourly_total: int | None = None
+    precision: Precision = EXACT
+    banner: str = ""
+    limits: Limits = field(init=False, repr=False, compare=False)
     openai_api_key: str = field(default="", repr=False)
     hf_token: str = field(default="", repr=False)
     server_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ConfigError(f"{PREFIX}BACKEND is {self.backend!r}; it must be one of: {', '.join(BACKENDS)}.")
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"{PREFIX}DTYPE is {self.dtype!r}; it must be one of: {', '.join(DTYPES)}.")
+        for name in self.backends:
+            _check_choice("backends", name, BACKENDS)
+        _check_choice("backend", self.backend, self.backends)
+        _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("prompt", self.prompt, TEMPLATES)
+        _check_choice("precision", self.precision, LEVELS)
+        for name in ("openai_model", "hf_model") if self.models else ():
+            if model := getattr(self, name):
+                _check_choice(name, model, self.models)
         if not 0 < self.timeout_s <= 3600:
             raise ConfigError(f"{PREFIX}TIMEOUT_S is {self.timeout_s}; it must be a number of seconds up to 3600.")
-        if self.prompt not in TEMPLATES:
-            raise ConfigError(f"{PREFIX}PROMPT is {self.prompt!r}; it must be one of: {', '.join(TEMPLATES)}.")
+        for name in ("hourly_per_visitor", "hourly_total"):
+            if (bound := getattr(self, name)) is not None and bound < 1:
+                raise ConfigError(f"{PREFIX}{name.upper()} is {bound}; it must be a whole number from 1.")
+        if len(self.banner) > MAX_BANNER_CHARS:
+            raise ConfigError(
+                f"{PREFIX}BANNER has {len(self.banner)} characters; it must be a text of at most {MAX_BANNER_CHARS}."
+            )
+        object.__setattr__(self, "limits", Limits(self.hourly_per_visitor, self.hourly_total))
         try:
             check_samples(self.samples)
             BackendOptions(temperature=self.temperature)
@@ -92,8 +122,8 @@ class Settings:
             ConfigError: A variable of ours is unknown or has a value that can't be used.
         """
         env = os.environ if env is None else env
-        known = {PREFIX + item.name.upper(): item.name for item in fields(cls) if item.name not in KEYS}
-        values: dict[str, object] = {}
+        known = {PREFIX + item.name.upper(): item.name for item in fields(cls) if item.init and item.name not in KEYS}
+        values: dict[str, Any] = {}
         for variable, value in env.items():
             if not variable.startswith(PREFIX) or not value.strip():
                 continue
@@ -108,12 +138,21 @@ class Settings:
                     values[name] = read(str(values[name]))
                 except (ValueError, KeyError):
                     raise ConfigError(f"{PREFIX}{name.upper()} is {values[name]!r}; it must be {kind}.") from None
+        if values.get("backends"):
+            values.setdefault("backend", values["backends"][0])
+        if env.get("SPACES_ZERO_GPU") and values.get("device", "auto") == "auto":
+            values["device"] = "cpu"  # ZeroGPU lends its GPU to the model alone; torch claims to see one all the time
         return cls(
             openai_api_key=env.get("OPENAI_API_KEY", "").strip(),
             hf_token="" if env.get("SPACE_ID") else env.get("HF_TOKEN", "").strip(),
             server_keys={name: key for name in _SERVER_VARIABLES if (key := env.get(name, "").strip())},
-            **values,  # type: ignore[arg-type]
+            **values,
         )
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The backends that visitors may choose: a model on this machine only where the operator has named it."""
+        return tuple(name for name in self.backends if self.llava_model or not BACKENDS[name].runs_here)
 
     def options(self, backend: str, *, server: str = "") -> BackendOptions:
         """Put together what the operator has set for a backend, a key included.
@@ -149,6 +188,19 @@ class Settings:
         )
 
 
+def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{PREFIX}{name.upper()} is {value!r}; it must be one of: {', '.join(choices)}.")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names with commas between, each once."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise ValueError(text)
+    return names
+
+
 def _yes_or_no(text: str) -> bool:
     return _YES_NO[text.lower()]
 
@@ -158,5 +210,9 @@ _NOT_TEXT: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("temperature", float, "a number"),
     ("samples", int, "a whole number"),
     ("allow_base_url", _yes_or_no, "yes or no"),
+    ("backends", _names, "names with commas between"),
+    ("models", _names, "names with commas between"),
+    ("hourly_per_visitor", int, "a whole number from 1"),
+    ("hourly_total", int, "a whole number from 1"),
 )
 _SERVER_VARIABLES = [item.key_variable for item in SERVERS.values() if item.key_variable and item.name != "openai"]

@@ -95,7 +95,7 @@ class Place:
     """The populated place nearest to a position.
 
     Args:
-        city: Its name.
+        city: Its name; empty where an answer is coarser.
         country: Its country's name.
         country_code: ISO 3166-1 alpha-2.
         distance_km: Great-circle distance from the position.
@@ -108,7 +108,7 @@ class Place:
 
     def __str__(self) -> str:
         near = "" if self.distance_km < 15 else f"{self.distance_km:,.0f} km from "
-        return f"{near}{self.city}, {self.country}"
+        return near + ", ".join(filter(None, (self.city, self.country)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,8 @@ class Prediction:
     Args:
         position: The answer: the model's where it gave one, else the vote's. None only where nothing could be said:
             no neighbours to vote and no model's answer.
-        radius_km: The vote's radius when the vote answers; None for a model's answer, which comes with no radius.
+        radius_km: The vote's radius when the vote answers; None for a model's answer, which comes with no radius;
+            of a coarse answer a round one, whoever answers.
         method: Who answered.
         place: The populated place nearest to the position.
         vote: The vote, always taken; None only for an empty list of neighbours.

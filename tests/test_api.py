@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fastapi
 import gradio
 import httpx
 import pytest
@@ -15,8 +16,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from pydantic import TypeAdapter
 
-from img2loc import api
-from img2loc.endpoints import Endpoints
+from img2loc import __version__, api
+from img2loc.endpoints import Endpoints, visitor_of
 from img2loc.geo import haversine_km
 from img2loc.host import Host
 from img2loc.locator import Locator
@@ -98,6 +99,116 @@ def test_neighbours_alone(client: Client):
     result = client.predict(photo=handle_file(TOWER), nearest=3, farthest=0, api_name="/neighbours")
     TypeAdapter(api.NeighboursJson).validate_python(result)
     assert len(result["nearest"]) == 3 and result["farthest"] == []
+
+
+def test_a_batch_keeps_the_order_and_loses_no_photo_to_another(client: Client, tmp_path: Path):
+    torn = tmp_path / "torn.jpg"
+    torn.write_bytes(b"\xff\xd8\xff\xe0 torn")
+    photos = [handle_file(TOWER), handle_file(torn), handle_file(TOWER)]
+    result = client.predict(photos=photos, nearest=1, farthest=0, api_name="/locate_batch")
+    TypeAdapter(api.BatchJson).validate_python(result)
+    assert [item["photo"] for item in result["results"]] == ["tower.jpg", "torn.jpg", "tower.jpg"]
+    first, second, third = result["results"]
+    assert first["prediction"]["place"]["city"] == "Paris" and len(first["prediction"]["nearest"]) == 1
+    assert second["prediction"] is None and "damaged" in second["error"] and first["error"] == ""
+    assert third["prediction"]["position"] == first["prediction"]["position"]
+
+
+@pytest.mark.parametrize(
+    ("photos", "backend", "words"), [(0, "vote", "no photos yet"), (51, "vote", "at most 50"), (1, "oracle", "oracle")]
+)
+def test_a_batch_that_cannot_be_gets_a_sentence(host: Host, photos: int, backend: str, words: str):
+    with pytest.raises(gradio.Error, match=words):
+        Endpoints(host, Settings()).locate_batch([TOWER] * photos, backend=backend)
+
+
+def test_backends_say_what_may_be_asked(client: Client, provider: OpenAIServer):
+    result = client.predict(api_name="/backends")
+    TypeAdapter(api.BackendsJson).validate_python(result)
+    found = {item["name"]: item for item in result["backends"]}
+    assert list(found) == ["vote", "openai", "hf"] and result["prompts"][0] == "paper"
+    assert (found["vote"]["key_needed"], found["vote"]["models"]) == (False, [])
+    assert found["openai"]["key_header"] == "x-openai-api-key" and found["hf"]["key_needed"]
+    assert [item["name"] for item in result["servers"]] == ["openai", "openrouter", "gemini", "anthropic"]
+
+
+def test_info_says_which_gallery_answers_and_how(client: Client, starter: Locator):
+    result = client.predict(api_name="/info")
+    TypeAdapter(api.InfoJson).validate_python(result)
+    assert result["version"] == __version__ and result["schema_version"] == 1
+    assert result["gallery"]["count"] == starter.gallery.manifest.count and result["about"]
+    assert result["limits"]["hourly_total"] is None and result["limits"]["photos_a_batch"] == 50
+
+
+BANNER = "Kept by the <library>."
+
+
+@pytest.fixture(scope="module")
+def bounded(provider: OpenAIServer) -> Iterator[str]:
+    """A site whose operator pays for two photos a visitor, and tells no more than the city."""
+    bounds = {
+        "IMG2LOC_OPENAI_BASE_URL": provider.base_url,
+        "OPENAI_API_KEY": KEY,
+        "IMG2LOC_BACKENDS": "vote,openai",
+        "IMG2LOC_MODELS": "small",
+        "IMG2LOC_HOURLY_PER_VISITOR": "2",
+        "IMG2LOC_PRECISION": "city",
+        "IMG2LOC_BANNER": BANNER,
+        "FORWARDED_ALLOW_IPS": "192.0.2.1",  # no proxy is trusted: uvicorn would take this machine for one
+    }
+    with AppProcess(**bounds) as app:
+        yield app.address
+
+
+def test_the_operators_bounds_hold_for_programs(bounded: str, provider: OpenAIServer):
+    def ask(address: str, **how: Any) -> Any:
+        client = Client(bounded, headers={"x-forwarded-for": address}, verbose=False, analytics_enabled=False)
+        try:
+            return client.predict(photo=handle_file(TOWER), **how, api_name="/locate")
+        finally:
+            client.close()
+
+    provider.enqueue("good", "good")
+    found = ask("8.8.8.8", backend="openai")
+    assert found["method"] == "lmm" and provider.requests[-1].body["model"] == "small"
+    ask("8.8.4.4", backend="openai")
+    with pytest.raises(AppError, match="You have sent 2 photos to a model that the operator pays for in an hour"):
+        ask("1.1.1.1", backend="openai")  # a header that anybody can write makes nobody another visitor
+    with pytest.raises(AppError, match="doesn't offer the backend 'hf'"):
+        ask("8.8.8.8", backend="hf")
+    # Nothing finer than the city: not the position, the neighbours, the prompt, or the reply.
+    assert found["position"] == ask("8.8.8.8")["position"] != {"lat": 48.8584, "lon": 2.2945}
+    assert found["place"]["city"] == "Paris" and found["radius_km"] == 25.0
+    assert "48.8584" not in json.dumps(found) and "2.2945" not in json.dumps(found)
+    info = ask_info(bounded)
+    assert info["precision"] == found["precision"] == "city" and info["banner"] == BANNER
+    assert (info["limits"]["hourly_per_visitor"], info["limits"]["models"]) == (2, ["small"])
+
+
+def ask_info(address: str) -> Any:
+    client = Client(address, verbose=False, analytics_enabled=False)
+    try:
+        return client.predict(api_name="/info")
+    finally:
+        client.close()
+
+
+def request_from(peer: str, *headers: tuple[str, str]) -> gradio.Request:
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    return gradio.Request(fastapi.Request({"type": "http", "client": (peer, 1), "headers": raw}))
+
+
+def test_a_visitor_is_known_by_what_they_cannot_choose(monkeypatch: pytest.MonkeyPatch):
+    spoofed = ("x-forwarded-for", "1.1.1.1")
+    seen = ("x-forwarded-for", "8.8.4.4")
+    agent = ("x-gradio-user", "mcp")
+    assert visitor_of(request_from("8.8.4.4", spoofed)) == visitor_of(request_from("8.8.4.4")) == "8.8.4.4"
+    # An agent's request comes from this machine, where uvicorn believes its header.
+    assert visitor_of(request_from("1.1.1.1", agent)) == visitor_of(request_from("2.2.2.2", agent)) == "mcp"
+    assert visitor_of(None) == ""
+    monkeypatch.setenv("SPACE_ID", "owner/space")
+    assert visitor_of(request_from("10.0.0.1", spoofed, seen)) == "8.8.4.4"
+    assert visitor_of(request_from("1.1.1.1", spoofed, seen, agent)) == "8.8.4.4"
 
 
 def test_a_model_answers_with_the_key_of_the_header(client: Client, provider: OpenAIServer):

@@ -6,26 +6,41 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
+from gradio_client import Client, handle_file
 
+import app as entry
+from img2loc.lmm import BACKENDS, llava, open_lmm
 from img2loc.prompt import DEFAULT_TEMPLATE
+from img2loc.query import Query
+from img2loc.settings import Settings
 from tests.app_process import ROOT, AppProcess
 from tests.openai_server import KEY
+from tests.test_lmm_conformance import JPEG, TURNS
+from tests.tiny_llava import save_tiny_llava
 
 
-def test_a_missing_gallery_leaves_the_page_on_the_starter(tmp_path: Path):
-    with AppProcess(IMG2LOC_GALLERY=str(tmp_path / "<gone>"), OPENAI_API_KEY=KEY) as app:
+def test_a_missing_gallery_and_a_missing_model_leave_a_page_that_says_so(tmp_path: Path):
+    gone = {"IMG2LOC_GALLERY": str(tmp_path / "<gone>"), "IMG2LOC_LLAVA_MODEL": str(tmp_path)}
+    with AppProcess(**gone, OPENAI_API_KEY=KEY) as app:
+        found = Client(app.address, verbose=False).predict(
+            handle_file(gr.get_image("tower.jpg")), backend="llava", api_name="/locate"
+        )
         config = httpx.get(f"{app.address}config")
         head = next(c["props"]["value"] for c in config.json()["components"] if c["props"].get("elem_id") == "banner")
         output = app.stop()
     assert "Gallery: starter" in head and "&lt;gone&gt;" in head and "Until then the starter gallery answers." in head
     assert "Until then the starter gallery answers." in output and "Traceback" not in output
+    assert found["method"] == "vote" and found["outcome"]["kind"] == "provider_error"
+    for said in (found["outcome"]["message"], output):
+        assert f"The model '{tmp_path}' can't be loaded: " in said
     # The operator's key is nobody's to see; the default prompt is.
     assert KEY not in config.text and KEY not in output
     assert DEFAULT_TEMPLATE.splitlines()[0] in config.text
     public = {event["api_name"] for event in config.json()["dependencies"] if event["api_visibility"] != "private"}
-    assert public == {"locate", "neighbours"}
+    assert public == {"locate", "locate_batch", "neighbours", "backends", "info"}
 
 
 @pytest.mark.parametrize(
@@ -42,3 +57,39 @@ def test_a_wrong_setting_gets_one_sentence(settings: dict[str, str], status: int
     )
     assert done.returncode == status and words in done.stderr
     assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
+
+
+def test_the_model_of_this_machine_is_loaded_before_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_second_load(*_: object, **__: object) -> None:
+        raise AssertionError("loaded again")
+
+    settings = Settings(llava_model=save_tiny_llava(tmp_path), timeout_s=30)
+    assert entry.load_model(settings) is settings
+    monkeypatch.setattr(llava.transformers.AutoProcessor, "from_pretrained", no_second_load)
+    monkeypatch.setattr(llava, "MAX_NEW_TOKENS", 2)
+    options = Query(None, backend="llava").options(settings)  # a visitor's
+    assert open_lmm("llava", options).reply(TURNS, JPEG).output_tokens == 2
+
+
+def test_a_first_choice_of_a_local_model_has_the_default_one(monkeypatch: pytest.MonkeyPatch):
+    loaded = []
+    monkeypatch.setattr(llava.LocalLMM, "load", lambda self: loaded.append(self.model))
+    settings = entry.load_model(Settings(backend="llava"))
+    assert [settings.llava_model] == loaded == [BACKENDS["llava"].models[0]]
+    assert entry.load_model(Settings()) == Settings() and len(loaded) == 1
+
+
+def test_on_zero_gpu_a_function_that_asks_for_the_gpu_is_there_even_without_a_model():
+    script = """
+import sys, types, app
+from importlib.machinery import ModuleSpec
+from img2loc.query import Query
+from img2loc.settings import Settings
+spaces = sys.modules["spaces"] = types.ModuleType("spaces")
+spaces.__spec__, spaces.GPU = ModuleSpec("spaces", None), lambda function: print(function.__name__) or function
+assert "torch" not in sys.modules
+app.load_model(Settings())
+"""
+    on_zero_gpu = {**AppProcess().environment, "SPACES_ZERO_GPU": "true"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=on_zero_gpu, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("_generate\n", "")

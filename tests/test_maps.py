@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from img2loc import maps
+from img2loc import atlas, maps
 from img2loc.geo import haversine_km, to_latlon, unit_vectors
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Prediction, Retrieval, Vote
 
@@ -39,7 +39,7 @@ def middle(figure) -> LatLon:
 
 
 def radius_deg(figure) -> float:
-    return maps.FRAME_DEG / figure.layout.geo.projection.scale
+    return atlas.FRAME_DEG / figure.layout.geo.projection.scale
 
 
 def test_neighbours_are_ranked_with_the_best_on_top():

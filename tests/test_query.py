@@ -1,14 +1,19 @@
-"""What a visitor may ask for: no server and no model that is the operator's to choose, and nobody else's key."""
+"""What a visitor may ask for: nothing that is the operator's to choose, with nobody else's key, and not without end."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
-from img2loc.errors import ConfigError
-from img2loc.query import Query
+from img2loc.errors import ConfigError, MissingKeyError
+from img2loc.limits import LimitError
+from img2loc.query import Query, known_position
 from img2loc.settings import Settings
+from img2loc.types import LatLon
+
+from .openai_server import KEY, OpenAIServer
 
 OWN = Settings(openai_api_key="sk-operators", hf_token="hf_operators", server_keys={"GEMINI_API_KEY": "sk-gemini"})
 
@@ -61,3 +66,73 @@ def test_a_server_is_refused_where_none_is_asked():
 def test_leaving_reaches_the_model():
     leave = threading.Event()
     assert Query(None, "openai", cancel=leave).options(OWN).cancel is leave
+
+
+def test_a_backend_that_is_not_offered_is_refused():
+    offered = Settings(backends=("vote", "hf"))
+    with pytest.raises(ConfigError, match="doesn't offer the backend 'openai'; choose one of: vote, hf"):
+        Query(None, "openai", api_key="sk-mine").options(offered)
+    with pytest.raises(ConfigError, match="no backend 'oracle'"):
+        Query(None, "oracle").options(offered)
+
+
+def test_the_operator_pays_for_the_allowed_models_only():
+    allowed = Settings(openai_api_key="sk-operators", models=("small", "medium"))
+    assert Query(None, "openai").options(allowed).model == "small"
+    assert Query(None, "openai", "medium").options(allowed).model == "medium"
+    with pytest.raises(ConfigError, match="doesn't pay for 'huge'; choose one of: small, medium, or give a key"):
+        Query(None, "openai", "huge").options(allowed)
+    assert Query(None, "openai", "huge", "sk-mine").options(allowed).model == "huge"
+    own_default = Settings(openai_api_key="sk-operators", models=("small", "gpt-5.5"))
+    assert Query(None, "openai").options(own_default).model == "gpt-5.5"
+
+
+@pytest.fixture
+def provider():
+    with OpenAIServer() as server:
+        yield server
+
+
+def test_the_operators_key_is_bounded_by_the_hour_in_one_place(starter, tower, provider):
+    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_per_visitor=2, hourly_total=3)
+
+    def ask(visitor: str, **how: str) -> str:
+        provider.enqueue("good")
+        return Query(None, how.pop("backend", "openai"), visitor=visitor, **how).locate(tower, starter, bounded).method
+
+    assert ask("a") == ask("a") == "lmm"
+    with pytest.raises(LimitError, match="You have sent 2 photos"):
+        ask("a")
+    # The vote is free, and whoever brings a key pays.
+    assert ask("a", backend="vote") == "vote" and ask("a", api_key=KEY) == "lmm"
+    assert ask("b") == "lmm"
+    with pytest.raises(LimitError, match="visitors have sent all"):
+        ask("c")
+    asked = len(provider.requests)
+    for _ in range(3):
+        with pytest.raises(LimitError):
+            ask("c")
+    assert len(provider.requests) == asked  # nobody is asked, and nothing paid
+
+
+def test_what_asks_nobody_is_not_counted(starter, tower):
+    bounded = Settings(hourly_total=1)
+    for _ in range(3):
+        with pytest.raises(MissingKeyError):
+            Query(None, "openai").locate(tower, starter, bounded)
+
+
+def test_answers_and_neighbours_are_as_coarse_as_the_operator_says(starter, tower):
+    coarse = Settings(precision="country")
+    query = Query(None, nearest=2, farthest=1)
+    found = query.locate(tower, starter, coarse)
+    exact = query.locate(tower, starter, Settings())
+    assert exact.place.city == "Paris" and (found.place.city, found.place.country_code) == ("", "FR")
+    assert found.retrieval == query.neighbours(tower, starter, coarse) != exact.retrieval
+    assert query.neighbours(tower, starter, Settings()) == exact.retrieval
+
+
+def test_a_position_in_the_file_is_not_shown_beside_a_coarse_answer(tower):
+    photo = replace(tower, exif_position=LatLon(48.85837, 2.294481))
+    assert known_position(photo, Settings()) == photo.exif_position
+    assert known_position(photo, Settings(precision="city")) is None

@@ -8,6 +8,53 @@ from img2loc.errors import ConfigError
 from img2loc.settings import Settings
 
 
+def test_the_operators_bounds_are_read():
+    settings = Settings.from_env(
+        {
+            "IMG2LOC_BACKENDS": " openai, vote ,openai",
+            "IMG2LOC_MODELS": "small,medium",
+            "IMG2LOC_HOURLY_PER_VISITOR": "3",
+            "IMG2LOC_HOURLY_TOTAL": "30",
+            "IMG2LOC_PRECISION": "region",
+            "IMG2LOC_BANNER": " Be kind. ",
+        }
+    )
+    assert settings.backends == settings.offered == ("openai", "vote") and settings.backend == "openai"
+    assert (settings.models, settings.precision, settings.banner) == (("small", "medium"), "region", "Be kind.")
+    settings.limits.count("a")
+    assert (settings.hourly_per_visitor, settings.hourly_total) == (3, 30)
+
+
+def test_without_bounds_all_is_offered_but_for_a_model_that_is_not_there():
+    assert Settings().offered == ("vote", "openai", "hf")
+    assert Settings(llava_model="a/b").offered == ("vote", "openai", "hf", "llava")
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"IMG2LOC_BACKENDS": "vote,crystal"}, "IMG2LOC_BACKENDS is 'crystal'; it must be one of: vote, openai"),
+        ({"IMG2LOC_BACKENDS": " , "}, "IMG2LOC_BACKENDS is ','; it must be names with commas between"),
+        ({"IMG2LOC_BACKENDS": "openai", "IMG2LOC_BACKEND": "vote"}, "IMG2LOC_BACKEND is 'vote'; .* one of: openai"),
+        ({"IMG2LOC_MODELS": "a", "IMG2LOC_OPENAI_MODEL": "b"}, "IMG2LOC_OPENAI_MODEL is 'b'; it must be one of: a"),
+        ({"IMG2LOC_HOURLY_TOTAL": "many"}, "IMG2LOC_HOURLY_TOTAL is 'many'; it must be a whole number from 1"),
+        ({"IMG2LOC_HOURLY_PER_VISITOR": "0"}, "IMG2LOC_HOURLY_PER_VISITOR is 0; it must be a whole number from 1"),
+        ({"IMG2LOC_PRECISION": "street"}, "IMG2LOC_PRECISION is 'street'; .* exact, city, region, country"),
+        ({"IMG2LOC_BANNER": "x" * 301}, "IMG2LOC_BANNER has 301 characters; it must be a text of at most 300"),
+        ({"IMG2LOC_LIMITS": "5"}, "IMG2LOC_LIMITS is no setting"),
+    ],
+)
+def test_a_wrong_bound_is_named(variables, words):
+    with pytest.raises(ConfigError, match=words):
+        Settings.from_env(variables)
+
+
+def test_on_zero_gpu_the_encoder_stays_on_the_processor():
+    on_zero = {"SPACES_ZERO_GPU": "true"}
+    assert (Settings.from_env({}).device, Settings.from_env(on_zero).device) == ("auto", "cpu")
+    assert Settings.from_env({**on_zero, "IMG2LOC_DEVICE": "cuda"}).device == "cuda"
+
+
 def test_an_empty_environment_gives_the_keyless_starter():
     settings = Settings.from_env({})
     assert (settings.gallery, settings.backend, settings.openai_api_key) == ("starter", "vote", "")

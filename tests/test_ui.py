@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +18,14 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from img2loc import report
+from img2loc import evidence, report
 from img2loc.errors import ConfigError, PhotoError
-from img2loc.events import Events, Shown
+from img2loc.events import Chosen, Events, Shown
 from img2loc.geo import destination
 from img2loc.host import Host
 from img2loc.locator import Locator
 from img2loc.query import Query, parse_position
+from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.types import (
     LatLon,
@@ -33,6 +39,8 @@ from img2loc.types import (
     Retrieval,
     Vote,
 )
+from img2loc.ui import login_works
+from img2loc.words import told
 from tests.openai_server import KEY, OpenAIServer
 
 TOWER = gr.get_image("tower.jpg")
@@ -48,7 +56,7 @@ def provider() -> Iterator[OpenAIServer]:
 
 @pytest.fixture(scope="module")
 def events(host: Host, provider: OpenAIServer) -> Events:
-    return Events(host, Settings(openai_base_url=provider.base_url, timeout_s=5))
+    return Events(host, Settings(openai_base_url=provider.base_url, timeout_s=5), Sessions())
 
 
 def locate(events: Events, photo: str | None = TOWER, **changes: object) -> Shown:
@@ -84,12 +92,12 @@ def test_the_vote_places_the_tower_in_paris(events: Events):
         content = json.loads(plot.plot)
         assert plot.type == "plotly" and content["config"]["scrollZoom"] is False and content["data"]
     assert sum(len(plot.plot) for plot in plots) < 500_000
-    assert shown.neighbours.count("<tr>") == 2 * 17
+    assert shown.nearest_table.count("<tr>") == shown.farthest_table.count("<tr>") == 17
 
 
 def test_neither_list_is_needed(events: Events):
     shown = locate(events, nearest=0, farthest=0)
-    assert "Paris" in shown.answer and shown.neighbours.count("None were asked for") == 2
+    assert "Paris" in shown.answer and "No nearest neighbours were asked for" in shown.nearest_table
 
 
 def test_a_true_position_gives_the_error(events: Events):
@@ -109,7 +117,7 @@ def test_a_model_answers(events: Events, provider: OpenAIServer):
     provider.enqueue("good")
     shown = locate(events, backend="openai", model="some-model", key=KEY)
     assert "answers</p>" in shown.answer and "An iron lattice tower." in shown.answer
-    assert "from this answer" in shown.answer  # the vote beside it
+    assert "</b> apart" in shown.answer  # the vote beside it
     assert shown.conversation["visible"] and shown.reasoning == "An iron lattice tower."
     assert shown.prompt == provider.requests[-1].prompt and "$nearest" not in shown.prompt
     assert '"latitude"' in shown.reply
@@ -162,13 +170,13 @@ def test_a_file_that_is_no_picture_gets_one_sentence(events: Events, tmp_path: P
 
 def test_without_a_key_the_sentence_says_what_to_do(host: Host):
     with pytest.raises(gr.Error, match="needs a key"):
-        locate(Events(host, Settings()), backend="openai")
+        locate(Events(host, Settings(), Sessions()), backend="openai")
 
 
 def test_the_operators_key_serves_who_brings_none(host: Host, provider: OpenAIServer):
     settings = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, openai_model="operators-model")
     provider.enqueue("good")
-    locate(Events(host, settings), backend="openai")
+    locate(Events(host, settings, Sessions()), backend="openai")
     assert provider.requests[-1].key == KEY and provider.requests[-1].body["model"] == "operators-model"
 
 
@@ -183,35 +191,35 @@ def test_a_chosen_photo_is_located_at_once_only_where_that_is_free(events: Event
 
 
 def test_another_photo_takes_the_old_answer_away(events: Events):
-    for photo, backend, text in ((TOWER, "vote", report.EMPTY), (TOWER, "openai", report.READY), (None, "openai", "")):
-        answer, evidence = events.change_photo(photo, backend)
-        assert text in answer and evidence["visible"] is False
+    for photo, backend, text in ((TOWER, "vote", "empty"), (TOWER, "openai", "ready"), (None, "openai", "empty")):
+        answer, shown = events.change_photo(photo, backend)
+        assert answer == told(f"html_{text}") and shown["visible"] is False
 
 
 def test_a_key_leaves_the_box_for_the_session(events: Events):
     kept, box, button = events.use_key(f" {KEY}\n")
     # Only plain values: after an update of its looks, Gradio would serve the box's next key with a deep link.
-    assert (kept, box, button) == (KEY, "", "Key set")
+    assert (kept, box, button) == (KEY, "", told("key_set"))
     assert events.use_key("")[:2] == (gr.skip(), "")  # leaving the box doesn't lose the key given before
     with pytest.raises(gr.Error, match="copy it again"):
         events.use_key("two words")
 
 
 def test_a_key_is_forgotten_when_another_provider_is_chosen(events: Events):
-    for chosen in (events.choose_backend("hf")[2:], events.choose_server("openai", "gemini")):
-        model, kept, box, button = chosen
-        assert (kept, box, button) == ("", "", "Use key") and model["value"] == model["choices"][0] != ""
+    for chosen in (events.choose_backend("hf"), events.choose_backend("openai", "gemini")):
+        assert (chosen.key, chosen.key_box, chosen.use_key) == ("", "", told("use_key"))
+        assert chosen.model["value"] == chosen.model["choices"][0] != ""
 
 
 def test_who_closes_the_page_is_not_waited_for(events: Events, provider: OpenAIServer):
     provider.enqueue("hang")
-    visitor = gr.Request(session_hash="visitor")
-    threading.Timer(0.3, events.leave, [gr.Request(session_hash="another")]).start()
-    threading.Timer(0.6, events.leave, [visitor]).start()
+    visitor = gr.Request(session_hash="visitor", client=None)
+    threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
+    threading.Timer(0.6, events.cancel, [visitor]).start()
     start = time.perf_counter()
     shown = events.locate(TOWER, "openai", "", KEY, 16, 16, "", "", "", visitor)
-    assert 0.5 < time.perf_counter() - start < 3 and "nobody waits" in shown.answer
-    assert events._asking == {}
+    assert 0.5 < time.perf_counter() - start < 3 and all(part == gr.skip() for part in shown)
+    assert events._sessions._asking == {}
 
 
 def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(events: Events, monkeypatch):
@@ -224,7 +232,8 @@ def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(
 
 
 def test_the_key_box_shows_where_it_is_needed(events: Events):
-    assert events.choose_backend("openai")[0]["visible"] and not events.choose_backend("vote")[0]["visible"]
+    assert events.choose_backend("openai").model_settings["visible"]
+    assert not events.choose_backend("vote").model_settings["visible"]
 
 
 @pytest.mark.parametrize(
@@ -264,14 +273,14 @@ def test_words_of_models_and_galleries_stay_words():
     for fragment in (
         report.answer(prediction, truth=None, truth_from_exif=False),
         report.answer(failed, truth=None, truth_from_exif=False),
-        report.neighbours(retrieval),
+        evidence.neighbours("nearest", retrieval.nearest, PARIS),
     ):
         assert not any(sign in fragment for sign in ("<img", "${", "{{", "`", "\\", "javascript:"))
         assert "&lt;img" in fragment
 
 
 def test_a_table_links_to_photos_on_the_web_only():
-    assert 'href="https://example.org/1"' in report.neighbours(predicted().retrieval)
+    assert 'href="https://example.org/1"' in evidence.neighbours("nearest", predicted().retrieval.nearest, PARIS)
 
 
 def test_the_answer_says_how_far_the_evidence_lies():
@@ -287,14 +296,112 @@ def test_no_position_is_said_plainly():
 
 
 def test_the_legend_explains_what_is_drawn():
-    assert "true position" not in report.legend(predicted(), None)
-    assert "true position" in report.legend(predicted(), PARIS)
-    assert "the neighbours' vote" in report.legend(predicted(method="lmm", radius_km=None), None)
+    assert "true position" not in evidence.legend(predicted(), None)
+    assert "true position" in evidence.legend(predicted(), PARIS)
+    assert "the neighbours' vote" in evidence.legend(predicted(method="lmm", radius_km=None), None)
 
 
 def test_every_stage_has_words(events: Events, provider: OpenAIServer, starter: Locator, tower):
     stages = []
     starter.locate(tower, on_stage=stages.append)
     assert set(stages) <= set(report.STAGES)
-    timings = report.timings(predicted())
+    timings = evidence.timings(predicted())
     assert all(words in timings for words in report.STAGES.values())
+
+
+def built(**environment: str) -> dict[str, list[str]]:
+    """The kinds of components and the public names of a page, built in a process of its own."""
+    script = """
+import json
+from img2loc.host import Host
+from img2loc.settings import Settings
+from img2loc.ui import build
+settings = Settings.from_env()
+demo = build(Host(settings), settings)
+kinds = [type(block).__name__ for block in demo.blocks.values()]
+print(json.dumps({"kinds": kinds, "names": [fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"]}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_space_can_be_duplicated_and_only_the_api_is_public():
+    page = built(SYSTEM="spaces", SPACE_ID="owner/name")
+    assert "DuplicateButton" in page["kinds"] and "LoginButton" not in page["kinds"]
+    assert sorted(page["names"]) == ["backends", "info", "locate", "locate_batch", "neighbours"]
+
+
+def test_elsewhere_neither_button_is_there_and_the_page_starts():
+    page = built(OAUTH_CLIENT_ID="left over from a Space")
+    assert not {"DuplicateButton", "LoginButton"} & set(page["kinds"])
+
+
+def test_a_site_with_the_vote_alone_starts():
+    assert "locate" in built(IMG2LOC_BACKENDS="vote")["names"]
+
+
+def test_signing_in_is_offered_where_it_works(monkeypatch):
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "client")
+    assert not login_works()
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "owner/name")
+    assert login_works()
+    monkeypatch.delenv("OAUTH_CLIENT_ID")
+    assert not login_works()
+
+
+def test_who_pays_is_said(host: Host, provider: OpenAIServer):
+    paying = Events(host, Settings(openai_api_key=KEY, models=("gpt-6.2-sol", "gpt-5.5")), Sessions())
+    chosen = paying.choose_backend("openai")
+    assert chosen.provided["visible"] and chosen.model["choices"] == ["gpt-6.2-sol", "gpt-5.5"]
+    assert not paying.choose_backend("openai", "gemini").provided["visible"]  # the operator's key is not for others
+    assert not Events(host, Settings(), Sessions()).choose_backend("openai").provided["visible"]
+    own = Events(host, Settings(openai_base_url=provider.base_url), Sessions())
+    assert own.choose_backend("openai").provided["visible"]  # a server of one's own needs no key
+
+
+def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
+    warned: list[str] = []
+    monkeypatch.setattr(gr, "Warning", warned.append)
+    untouched = events.follow_link(gr.Request(query_params={"__theme": "dark"}))
+    assert all(part == gr.skip() for part in untouched) and warned == []
+    backend, nearest, farthest, prompt, template, *rest = events.follow_link(
+        gr.Request(query_params={"server": "gemini", "model": "m", "nearest": "3", "prompt": "g3", "farthest": "x"})
+    )
+    chosen = Chosen(*rest)
+    assert (backend, nearest, prompt) == ("openai", 3, "g3") and farthest == gr.skip() and "$nearest" in template
+    assert chosen.server["value"] == "gemini" and chosen.model["value"] == "m" and chosen.key == ""
+    assert len(warned) == 1 and "farthest" in warned[0]
+
+
+def test_a_key_brings_the_models_and_a_wrong_one_words(events: Events, provider: OpenAIServer, monkeypatch):
+    warned: list[str] = []
+    monkeypatch.setattr(gr, "Warning", warned.append)
+    assert events.list_models("openai", "", "mine", KEY)["choices"] == ["mine", "another", "gpt-test"]
+    assert "choices" not in events.list_models("openai", "", "mine", "") and warned == []
+    assert "choices" not in events.list_models("openai", "", "mine", "sk-wrong") and "refuses the key" in warned[0]
+
+
+def test_coarse_answers_are_coarse_everywhere(host: Host, provider: OpenAIServer, tmp_path: Path):
+    settings = Settings(openai_base_url=provider.base_url, precision="region", banner="For {visitors} <b>")
+    events = Events(host, settings, Sessions())
+    provider.enqueue("good")
+    shown = locate(events, backend="openai", key=KEY)
+    page = "".join(str(getattr(part, "plot", part)) for part in shown)
+    files = "".join(b64decode(found).decode() for found in re.findall(r";base64,([\w+/=]+)", shown.beside))
+    for exact in ("48.8584", "2.2945", "An iron lattice", "example.org", "data-street"):
+        assert exact not in page and exact not in files, exact
+    assert "the region of Paris" in shown.answer and not shown.conversation["visible"]
+    banner = events.banner()
+    assert "by region only" in banner and "For &#123;visitors} &lt;b&gt;" in banner
+
+
+def test_the_street_map_is_no_wider_than_a_town_and_no_narrower_than_streets():
+    for radius_km, high in ((None, 0.7), (3.0, 3.0), (900.0, 5.0)):
+        box = re.search(r"bbox=([\d.,-]+)", evidence.street(PARIS, radius_km))
+        west, south, east, north = map(float, box[1].split(","))
+        assert (north - south) * 111.2 / 2 == pytest.approx(high, rel=0.01) and west < PARIS.lon < east
+    assert evidence.street(None, None) == ""

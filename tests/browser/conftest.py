@@ -43,7 +43,7 @@ def page(browser: Browser, address: str, options: dict[str, object]) -> Iterator
     faults: list[str] = []
 
     def guard(route: Route) -> None:
-        if urlsplit(route.request.url).hostname in ("127.0.0.1", "localhost"):
+        if urlsplit(route.request.url).hostname in ("127.0.0.1", "localhost") or route.request.url.startswith("file:"):
             route.continue_()
         else:
             faults.append(f"request to {route.request.url}")
@@ -51,6 +51,7 @@ def page(browser: Browser, address: str, options: dict[str, object]) -> Iterator
 
     context = browser.new_context(**options)
     context.route("**/*", guard)
+    context.set_default_timeout(15_000)
     page = context.new_page()
     page.on("pageerror", lambda error: faults.append(f"error {error}"))
     page.goto(address)

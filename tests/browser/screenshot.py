@@ -1,28 +1,99 @@
-"""Takes the README's picture of the page: python -m tests.browser.screenshot [FILE]."""
+"""Takes the pictures in docs/: python -m tests.browser.screenshot [--out FOLDER] [NAME ...]."""
 
 from __future__ import annotations
 
-import sys
+import argparse
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import gradio
-from playwright.sync_api import sync_playwright
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
 
 from tests.app_process import ROOT, AppProcess
+from tests.browser.acts import choose_openai, use_key
 from tests.browser.chromium import open_chromium
+from tests.conftest import PHOTOS
+from tests.openai_server import KEY, OpenAIServer
+
+TOWER = gradio.get_image("tower.jpg")
+WAIT_MS = 60_000
+MODEL_SAYS = (
+    '{"latitude": 36.17, "longitude": -115.17, "place": "Las Vegas", "reasoning": "A half-size copy of the tower, '
+    'lit at night, as stands at a hotel in Las Vegas."}'
+)
 
 
-def main(file: Path) -> None:
-    """Locate the Eiffel tower and take a picture of the whole page, 1280 pixels wide."""
-    with AppProcess() as app, sync_playwright() as playwright, open_chromium(playwright) as browser:
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
-        page.goto(app.address)
-        page.set_input_files("#photo input[type=file]", gradio.get_image("tower.jpg"))
-        page.wait_for_selector("#farthest-map path.point", timeout=60_000)
-        page.wait_for_timeout(2000)  # fades
-        page.screenshot(path=file, full_page=True)
-    print(f"wrote {file}")
+def locate(page: Page) -> None:
+    """Locate the Eiffel tower by the vote."""
+    page.set_input_files("#photo input[type=file]", TOWER)
+    page.wait_for_selector("#farthest-map path.point", state="attached", timeout=WAIT_MS)
+
+
+def ask_model(page: Page) -> None:
+    """Let a stand-in for a model answer, and disagree with the vote."""
+    choose_openai(page)
+    use_key(page)
+    page.set_input_files("#photo input[type=file]", TOWER)
+    page.wait_for_selector("#photo img[alt]")
+    page.click("#locate")
+    page.wait_for_selector("#farthest-map path.point", timeout=WAIT_MS)
+
+
+def compare(page: Page) -> None:
+    """Let the vote and a stand-in for a model answer."""
+    page.get_by_role("tab", name="Compare").click()
+    page.set_input_files("#compare-photo input[type=file]", TOWER)
+    page.fill("#compare-key input", KEY)
+    page.click("#use-compare-key")
+    page.wait_for_selector("#keys-held .i2l-note")
+    page.click("#compare")
+    page.wait_for_selector("#compare-map path.point:nth-child(1)", timeout=WAIT_MS)
+    page.wait_for_selector(".i2l-files", timeout=WAIT_MS)
+
+
+def batch(page: Page) -> None:
+    """Locate several photos."""
+    page.get_by_role("tab", name="Batch").click()
+    page.set_input_files("#photos input[type=file]", [TOWER, *sorted(PHOTOS.glob("c2lc*.jpg"))[:8]])
+    page.click("#locate-all")
+    page.wait_for_selector("#batch-map path.point", timeout=WAIT_MS)
+
+
+# name -> width, height, dark or light, path, what is done
+SHOTS: dict[str, tuple[int, int, str, str, Callable[[Page], None]]] = {
+    "page": (1280, 900, "light", "", locate),
+    "page-model": (1280, 900, "light", "", ask_model),
+    "page-dark": (1280, 900, "dark", "", locate),
+    "page-phone": (390, 844, "light", "", locate),
+    "embed": (640, 900, "light", "?embed=true", locate),
+    "compare": (1280, 900, "light", "", compare),
+    "batch": (1280, 900, "light", "", batch),
+}
+
+
+def main() -> None:
+    """Take the pictures that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="the folder that they go to")
+    parser.add_argument("names", nargs="*", help=", ".join(SHOTS))
+    given = parser.parse_args()
+    with OpenAIServer() as provider, sync_playwright() as playwright, open_chromium(playwright) as browser:
+        with AppProcess(IMG2LOC_OPENAI_BASE_URL=provider.base_url, IMG2LOC_OPENAI_MODEL="a-model") as app:
+            for name in given.names or SHOTS:
+                width, height, scheme, path, act = SHOTS[name]
+                provider.enqueue(*["good"], text=MODEL_SAYS)
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+                page.goto(app.address + path)
+                page.wait_for_selector("#locate")
+                act(page)
+                page.wait_for_timeout(1500)  # fades
+                picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+                picture.quantize(256).save(given.out / f"{name}.png", optimize=True)  # a third of the bytes
+                page.close()
+                print(f"wrote {given.out / name}.png")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "page.png")
+    main()

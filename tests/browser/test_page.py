@@ -5,47 +5,28 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
 
-import gradio
 import httpx
+import pandas
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from img2loc import maps
+from tests.browser.acts import (
+    LOCATE_MS,
+    MAPS,
+    PHONE,
+    choose_openai,
+    locate_tower,
+    open_more,
+    upload,
+    use_key,
+    wait_until_asked,
+    width_and_overflow,
+)
 from tests.openai_server import KEY, OpenAIServer
-
-TOWER = gradio.get_image("tower.jpg")
-MAPS = ("#prediction-map", "#nearest-map", "#farthest-map")
-LOCATE_MS = 60_000
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-
-
-def upload(page: Page, file: str | Path = TOWER) -> None:
-    page.set_input_files("#photo input[type=file]", file)
-
-
-def locate_tower(page: Page) -> None:
-    upload(page)
-    expect(page.locator("#answer h2")).to_have_text("Paris, France", timeout=LOCATE_MS)
-    for selector in MAPS:
-        expect(page.locator(f"{selector} path.point").first).to_be_attached(timeout=LOCATE_MS)
-
-
-def choose_openai(page: Page) -> None:
-    page.get_by_label("Who answers").click()
-    page.get_by_role("option", name=re.compile("OpenAI")).click()
-    expect(page.locator("#key input")).to_be_visible()
-
-
-def use_key(page: Page) -> None:
-    page.fill("#key input", KEY)
-    page.click("#use-key")
-    expect(page.locator("#key input")).to_have_value("")
-    expect(page.locator("#use-key")).to_have_text("Key set")
-
-
-def width_and_overflow(page: Page) -> tuple[int, int]:
-    return tuple(page.evaluate("[innerWidth, document.documentElement.scrollWidth]"))
 
 
 def test_one_action_gives_a_position_and_three_maps(page: Page):
@@ -82,7 +63,7 @@ def test_land_is_filled_and_sea_is_not(page: Page):
 
 
 def test_the_example_is_located_by_one_click(page: Page):
-    page.click("#examples button")
+    page.locator("#examples button").first.click()
     expect(page.locator("#answer h2")).to_have_text("Paris, France", timeout=LOCATE_MS)
     # Clicking an example makes Gradio build the image box anew; it must still take bad files with a word.
     bad = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": b"not a picture"}
@@ -91,8 +72,23 @@ def test_the_example_is_located_by_one_click(page: Page):
     expect(page.get_by_test_id("toast-body")).to_contain_text("choose a photo", timeout=LOCATE_MS)
 
 
+def test_a_pasted_photo_is_located(page: Page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    picture = page.locator("#examples img").first
+    picture.evaluate("""async (img) => {
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [img.naturalWidth, img.naturalHeight];
+        canvas.getContext("2d").drawImage(img, 0, 0);
+        const png = await new Promise((done) => canvas.toBlob(done, "image/png"));
+        await navigator.clipboard.write([new ClipboardItem({"image/png": png})]);
+    }""")
+    page.get_by_role("button", name="Paste from clipboard").click()
+    expect(page.locator("#answer h2")).to_have_text("Paris, France", timeout=LOCATE_MS)
+
+
 @pytest.mark.parametrize("content", [b"not a picture", b"\xff\xd8\xff\xe0 torn"])
 def test_a_bad_file_gets_words_and_costs_nothing_else(page: Page, content: bytes):
+    open_more(page)
     page.fill("#truth :is(input, textarea)", "48.8584, 2.2945")
     page.set_input_files("#photo input[type=file]", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": content})
     toast = page.get_by_test_id("toast-body")
@@ -103,6 +99,7 @@ def test_a_bad_file_gets_words_and_costs_nothing_else(page: Page, content: bytes
 
 def test_a_wrong_true_position_gets_words_and_keeps_the_answer(page: Page):
     locate_tower(page)
+    open_more(page)
     truth = page.locator("#truth :is(input, textarea)")
     truth.fill("in Paris")
     truth.press("Enter")
@@ -112,7 +109,7 @@ def test_a_wrong_true_position_gets_words_and_keeps_the_answer(page: Page):
     truth.press("Enter")
     expect(page.locator("#answer")).to_contain_text("from the position you gave", timeout=LOCATE_MS)
     expect(page.locator("#prediction-map path.point")).to_have_count(18)
-    expect(page.locator("#legend")).to_contain_text("true position")
+    expect(page.locator("#beside")).to_contain_text("true position")
 
 
 def test_locate_without_a_photo_says_so(page: Page):
@@ -171,7 +168,7 @@ def test_a_models_words_stay_words(page: Page, provider: OpenAIServer):
     page.click("#locate")
     expect(page.locator("#answer .i2l-why")).to_contain_text(nasty, timeout=LOCATE_MS)
     assert page.evaluate("window.struck") is None
-    assert page.locator("#answer :is(img, b)").count() == 0
+    assert page.locator("#answer .i2l-why :is(img, b)").count() == 0 == page.locator("#answer img").count()
 
 
 def test_a_key_is_taken_without_its_button(page: Page, provider: OpenAIServer):
@@ -187,24 +184,120 @@ def test_a_key_is_taken_without_its_button(page: Page, provider: OpenAIServer):
     expect(page.locator("#key input")).to_have_value("")
 
 
-def test_the_page_works_with_the_keyboard(page: Page):
-    upload(page)
-    expect(page.locator("#answer h2")).to_have_text("Paris, France", timeout=LOCATE_MS)
-    page.focus("#truth :is(input, textarea)")
-    reached = []
-    for _ in range(4):
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
-    assert "locate" in reached and any("Prompt" in name for name in reached)
-    page.focus("#neighbours button")
-    page.keyboard.press("Enter")
-    expect(page.locator("#neighbours table").first).to_be_visible()
-    assert page.locator("#neighbours tbody tr").count() == 32
+def test_the_coordinates_are_copied(page: Page):
+    locate_tower(page)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.focus(".i2l-copy")
-    page.keyboard.press("Enter")
-    expect(page.locator(".i2l-copy")).to_have_text("Copied")
+    button = page.get_by_role("button", name="Copy the coordinates")
+    button.click()
+    expect(button).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#answer code").inner_text()
+
+
+def test_a_row_lights_its_point_on_both_maps(page: Page):
+    locate_tower(page)
+    expect(page.locator(".i2l-neighbours tbody tr")).to_have_count(32)
+    lit = page.locator(".i2l-map .i2l-lit")
+    nearest, farthest = page.locator(".i2l-neighbours tbody").all()
+    for rank in (1, 7):  # one with a number on the map, one without
+        nearest.locator("tr").nth(rank - 1).hover()
+        expect(lit).to_have_count(2)
+        place = nearest.locator("tr").nth(rank - 1).locator("td").nth(1).inner_text().split("\n")[0]
+        words = "points => points.map(point => point.__data__.htx ?? point.__data__.hovertext ?? '').join()"
+        assert place in (lit.evaluate_all(words) or place)
+    farthest.get_by_role("button").nth(2).focus()
+    expect(page.locator("#farthest-map .i2l-lit")).to_have_count(1)
+    expect(lit).to_have_count(1)  # the one before is out
+
+
+def test_the_files_open_in_other_programs(page: Page, tmp_path: Path):
+    locate_tower(page)
+    saved = {}
+    for label in ("GeoJSON", "KML", "CSV"):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=label, exact=True).click()
+        saved[label] = tmp_path / download.value.suggested_filename
+        download.value.save_as(saved[label])
+    lon, lat = json.loads(saved["GeoJSON"].read_text())["features"][0]["geometry"]["coordinates"]
+    assert saved["GeoJSON"].name == "img2loc.geojson" and (round(lat), round(lon)) == (49, 2)
+    table = pandas.read_csv(saved["CSV"])
+    assert list(table["role"]) == ["answer"] + ["nearest"] * 16 + ["farthest"] * 16
+    assert table["photo"][0] == "tower.jpg" and table["place"][0] == "Paris, France"
+    points = ElementTree.parse(saved["KML"]).findall(".//{*}Placemark/{*}Point/{*}coordinates")
+    assert len(points) == 33 and points[0].text == f"{lon},{lat}"
+
+
+def test_streets_are_fetched_only_when_asked_for(page: Page):
+    asked: list[str] = []
+
+    def streets(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(body="<title>streets</title>", content_type="text/html")
+
+    page.context.route("https://www.openstreetmap.org/**", streets)
+    locate_tower(page)
+    page.wait_for_timeout(500)
+    assert asked == []
+    expect(page.locator(".i2l-street")).to_contain_text("learns your network address")
+    page.get_by_role("button", name="Show the streets").click()
+    expect(page.locator("iframe[title^='Street map']")).to_be_visible()
+    page.wait_for_timeout(500)
+    assert len(asked) == 1
+    query = parse_qs(urlsplit(asked[0]).query)
+    west, south, east, north = map(float, query["bbox"][0].split(","))
+    lat, lon = map(float, query["marker"][0].split(","))
+    assert west < lon < east and south < lat < north and (round(lat), round(lon)) == (49, 2)
+
+
+def test_cancel_frees_the_slot_at_once(page: Page, provider: OpenAIServer):
+    choose_openai(page)
+    use_key(page)
+    upload(page)
+    expect(page.locator("#answer")).to_contain_text("Press Locate")
+    expect(page.locator("#cancel")).to_be_hidden()
+    provider.enqueue("hang")
+    sent = len(provider.requests)
+    page.click("#locate")
+    expect(page.locator("#answer")).to_contain_text("Asking the model", timeout=LOCATE_MS)
+    wait_until_asked(page, provider, sent + 1)
+    cancel = page.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_visible()
+    cancel.click()
+    expect(page.locator("#answer")).to_contain_text("Cancelled", timeout=5_000)
+    expect(cancel).to_be_hidden()
+    provider.enqueue("good")  # a slot is free, and what was given up doesn't come back
+    page.click("#locate")
+    expect(page.locator("#answer")).to_contain_text("An iron lattice tower.", timeout=LOCATE_MS)
+
+
+def test_a_key_brings_the_models_that_it_opens(page: Page):
+    choose_openai(page)
+    use_key(page)
+    page.locator("#model input").click()
+    page.locator("#model input").fill("")
+    expect(page.get_by_role("option", name="gpt-test")).to_be_visible(timeout=LOCATE_MS)
+    page.locator("#model input").fill("my-own-model")
+    page.locator("#model input").press("Enter")
+    expect(page.locator("#model input")).to_have_value("my-own-model")
+
+
+def test_a_wrong_key_is_said_at_once(page: Page):
+    choose_openai(page)
+    page.fill("#key input", "sk-wrong")
+    page.click("#use-key")
+    expect(page.get_by_test_id("toast-body")).to_contain_text("refuses the key", timeout=LOCATE_MS)
+
+
+def test_a_models_answer_stands_beside_the_vote(page: Page, provider: OpenAIServer):
+    choose_openai(page)
+    use_key(page)
+    upload(page)
+    expect(page.locator("#answer")).to_contain_text("Press Locate")
+    words = {"latitude": 51.5, "longitude": -0.12, "place": "London", "reasoning": "A tower."}
+    provider.enqueue("good", text=json.dumps(words))
+    page.click("#locate")
+    expect(page.locator("#answer h2")).to_have_text("London, United Kingdom", timeout=LOCATE_MS)
+    expect(page.locator("#answer h3")).to_have_text("Paris, France")
+    expect(page.locator("#answer .i2l-apart")).to_have_text(re.compile(r"34\d km apart"))
 
 
 def test_removing_the_photo_takes_its_answer_away(page: Page):
@@ -231,8 +324,7 @@ def test_a_phone_shows_everything_without_sideways_scrolling(page: Page):
     assert width_and_overflow(page) == (390, 390)
     locate_tower(page)
     page.wait_for_function("document.getElementById('answer').getBoundingClientRect().top < 200")  # scrolled to
-    page.locator("#neighbours button").click()
-    expect(page.locator("#neighbours table").first).to_be_visible()
+    expect(page.locator(".i2l-neighbours table").first).to_be_visible()
     assert width_and_overflow(page) == (390, 390)
     for selector in MAPS:
         box = page.locator(selector).bounding_box()
@@ -243,5 +335,5 @@ def test_a_phone_shows_everything_without_sideways_scrolling(page: Page):
 
 def test_the_legends_colours_are_the_maps(page: Page):
     locate_tower(page)
-    star = page.locator("#legend .i2l-red").first.evaluate("e => getComputedStyle(e).color")
+    star = page.locator("#beside .i2l-red").first.evaluate("e => getComputedStyle(e).color")
     assert star == "rgb({}, {}, {})".format(*bytes.fromhex(maps.VERMILION[1:]))

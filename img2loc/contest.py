@@ -1,0 +1,217 @@
+"""One photo, several answers: who may be asked, asking them side by side, and the cards that show what came."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from img2loc.errors import ConfigError, Img2LocError
+from img2loc.geo import geodesic_km
+from img2loc.lmm import BACKENDS
+from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.locator import Locator
+from img2loc.maps import BLUE, GREEN, PURPLE, VERMILION, Mark
+from img2loc.markup import km, row_button, shorten, text
+from img2loc.photo import Photo
+from img2loc.query import Query
+from img2loc.settings import Settings
+from img2loc.types import LatLon, Prediction
+
+MAX_CONTESTANTS = 6
+COLOURS = (VERMILION, BLUE, GREEN, PURPLE, "#8a6d00", "#5b6472")
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Where models are asked for.
+
+    Args:
+        name: What a contestant's name begins with.
+        label: Its name for people.
+        backend: The backend behind it.
+        server: The server behind that; empty for the operator's choice.
+        models: Suggested models; empty where there is nothing to choose.
+        needs_key: Whether somebody must bring a key.
+    """
+
+    name: str
+    label: str
+    backend: str
+    server: str = ""
+    models: tuple[str, ...] = ()
+    needs_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One who answers: a model of a provider."""
+
+    provider: Provider
+    model: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return f"{self.provider.label}: {self.model}" if self.model else self.provider.label
+
+
+Answers = dict[Contestant, Prediction | str]
+
+
+def providers(settings: Settings) -> dict[str, Provider]:
+    """Whom visitors may ask here, by name."""
+    openai, hf, llava = BACKENDS["openai"], BACKENDS["hf"], BACKENDS["llava"]
+    own = server_named(settings.openai_base_url)
+    found = [
+        Provider("vote", BACKENDS["vote"].label, "vote"),
+        Provider("openai", own.label, "openai", "", _models(settings.openai_model, own.models or openai.models), True),
+        *(
+            Provider(server.name, server.label, "openai", server.name, server.models, True)
+            for server in SERVERS.values()
+            if server.public and server.base_url and server.name != own.name
+        ),
+        Provider("hf", hf.label, "hf", "", _models(settings.hf_model, hf.models), True),
+    ]
+    found.append(Provider("llava", llava.label, "llava", "", (settings.llava_model,)))
+    return {provider.name: provider for provider in found if provider.backend in settings.offered}
+
+
+def suggestions(settings: Settings) -> list[tuple[str, str]]:
+    """The contestants to choose from: their labels and names."""
+    return [
+        (Contestant(provider, model).label, f"{provider.name}:{model}" if model else provider.name)
+        for provider in providers(settings).values()
+        for model in provider.models or ("",)
+    ]
+
+
+def read_contestants(names: Sequence[str], settings: Settings) -> list[Contestant]:
+    """Read names as suggested or typed.
+
+    Raises:
+        ConfigError: There are too few or too many, or one's provider isn't offered.
+    """
+    if not 1 <= len(names) <= MAX_CONTESTANTS:
+        raise ConfigError(f"Choose who answers: one to {MAX_CONTESTANTS}.")
+    known = providers(settings)
+    found = []
+    for name in dict.fromkeys(names):
+        provider, _, model = name.strip().partition(":")
+        if provider not in known:
+            raise ConfigError(
+                f"There is no provider {provider[:40]!r}; write provider:model with one of: {', '.join(known)}."
+            )
+        found.append(Contestant(known[provider], model.strip()))
+    return found
+
+
+def ask_all(
+    contestants: Sequence[Contestant],
+    photo: Photo,
+    keys: Mapping[str, str],
+    *,
+    locator: Locator,
+    settings: Settings,
+    cancel: threading.Event,
+    visitor: str,
+) -> Iterator[Answers]:
+    """Ask all at once.
+
+    Args:
+        contestants: Who answers.
+        photo: Of what.
+        keys: The visitor's, by provider; each goes to its own provider only.
+        locator: Who finds the neighbours.
+        settings: The operator's choices.
+        cancel: Set when nobody waits any more.
+        visitor: Whom it comes from, as Query has it.
+
+    Yields:
+        The answers so far, in the contestants' order: a prediction, or why there is none.
+    """
+
+    def ask(contestant: Contestant) -> Prediction | str:
+        provider = contestant.provider
+        try:
+            query = Query(
+                None,
+                provider.backend,
+                contestant.model,
+                keys.get(provider.name, ""),
+                base_url=provider.server,
+                cancel=cancel,
+                visitor=visitor,
+            )
+            return query.locate(photo, locator, settings)
+        except Img2LocError as error:
+            return str(error)
+
+    answers: Answers = {}
+    with ThreadPoolExecutor(len(contestants)) as pool:
+        try:
+            asked = {pool.submit(contextvars.copy_context().run, ask, one): one for one in contestants}
+            for done in as_completed(asked):
+                answers[asked[done]] = done.result()
+                yield {one: answers[one] for one in contestants if one in answers}
+        finally:  # whoever stops listening stops the asking
+            cancel.set()
+
+
+def own_position(answer: Prediction | str | None) -> LatLon | None:
+    """Where a contestant places the photo; the vote that stands in for a model that failed is not its answer."""
+    if not isinstance(answer, Prediction) or (answer.outcome and not answer.outcome.position):
+        return None
+    return answer.position
+
+
+def marks(contestants: Sequence[Contestant], answers: Answers) -> list[Mark]:
+    """What the map shows: a letter for each contestant that has a position."""
+    return [
+        Mark(letter, position, contestant.label, colour)
+        for letter, colour, contestant in _lettered(contestants)
+        if (position := own_position(answers.get(contestant)))
+    ]
+
+
+def cards(contestants: Sequence[Contestant], answers: Answers, truth: LatLon | None) -> str:
+    """A card for each contestant: its answer, its failure in words, or that it is still being asked."""
+    shown = "".join(
+        f'<li class="i2l-card">{_card(letter, colour, contestant, answers.get(contestant), truth)}</li>'
+        for letter, colour, contestant in _lettered(contestants)
+    )
+    return f'<ul class="i2l-cards" aria-live="polite">{shown}</ul>'
+
+
+def _card(
+    letter: str, colour: str, contestant: Contestant, answer: Prediction | str | None, truth: LatLon | None
+) -> str:
+    who = f'<p class="i2l-who">{text(contestant.label)}</p>'
+    position = own_position(answer)
+    if answer is None:
+        return f'<span class="i2l-letter">{letter}</span>{who}<p class="i2l-pending">Asking…</p>'
+    if not isinstance(answer, Prediction) or position is None:
+        message = answer if isinstance(answer, str) else answer.outcome.message if answer.outcome else "No position."
+        return f'<span class="i2l-letter">{letter}</span>{who}<p class="i2l-warning">{text(message)}</p>'
+    place = text(str(answer.place))
+    facts = [f"<code>{position}</code>"]
+    if truth:
+        facts.append(f"<b>{km(geodesic_km(position, truth))}</b> from the true position")
+    if answer.vote and contestant.model:
+        facts.append(f"{km(geodesic_km(position, answer.vote.position))} from the vote")
+    facts.append(f"{sum(seconds for _, seconds in answer.timings):.1f} s")
+    reason = shorten(answer.outcome.reasoning, 200) if answer.outcome else ""
+    return (
+        f"{row_button(letter, [f'compare-map|mark {letter}|0'], place, colour)}{who}<h3>{place}</h3>"
+        f"<p>{' · '.join(facts)}</p>" + (f'<p class="i2l-why">“{text(reason)}”</p>' if reason else "")
+    )
+
+
+def _lettered(contestants: Sequence[Contestant]) -> Iterator[tuple[str, str, Contestant]]:
+    return zip("ABCDEF", COLOURS, contestants, strict=False)
+
+
+def _models(first: str, suggested: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in (first, *suggested) if name))

@@ -1,0 +1,175 @@
+"""The Batch tab: many photos, a table, a map and a zip."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from img2loc.endpoints import shown_errors, visitor_of
+from img2loc.errors import ConfigError, Img2LocError
+from img2loc.events import namer, plot
+from img2loc.exports import answer_row, data_url, to_zip
+from img2loc.host import Host
+from img2loc.maps import Mark, answers_map
+from img2loc.markup import km, row_button, shorten, text
+from img2loc.offer import MAX_BATCH
+from img2loc.photo import Photo
+from img2loc.query import Query
+from img2loc.sessions import Sessions
+from img2loc.settings import Settings
+from img2loc.types import Prediction
+from img2loc.ui.locate import QUIET, map_plot
+from img2loc.words import word
+
+SHOW_EVERY_S = 1.0
+THUMBNAIL_PX = 56
+
+# A photo's name, its thumbnail's address and what became of it.
+Done = tuple[str, str, Prediction | str]
+
+
+class BatchEvents:
+    """What happens under Batch when a visitor acts."""
+
+    def __init__(self, host: Host, settings: Settings, sessions: Sessions) -> None:
+        self._host = host
+        self._settings = settings
+        self._sessions = sessions
+
+    def locate_all(
+        self,
+        files: Sequence[str] | None,
+        backend: str,
+        model: str | None,
+        key: str,
+        nearest: int,
+        farthest: int,
+        template: str,
+        server: str,
+        request: gr.Request | None = None,
+        token: gr.OAuthToken | None = None,
+    ) -> Iterator[tuple[str, Any]]:
+        """Locate one photo after another, and show how far it is; a photo that fails stops no other.
+
+        Yields:
+            The table and the map.
+        """
+        with shown_errors(), self._sessions.asked_by(request) as cancel:
+            if not files:
+                raise ConfigError("There are no photos yet; choose some first.")
+            if len(files) > MAX_BATCH:
+                raise ConfigError(f"These are {len(files)} photos; choose at most {MAX_BATCH} at a time.")
+            if backend == "hf" and token and not key:  # who has signed in on a Space pays with their own account
+                key = token.token
+            done: list[Done] = []
+            shown_at = 0.0
+            for file in files:
+                if time.monotonic() - shown_at > SHOW_EVERY_S:
+                    yield _table(done, len(files)), gr.skip()
+                    shown_at = time.monotonic()
+                words, visitor = (template or "", server or ""), visitor_of(request)
+                thumbnail = ""
+                try:
+                    query = Query(file, backend, model or "", key or "", nearest, farthest, *words, cancel, visitor)
+                    photo = query.photo()
+                    thumbnail = _thumbnail(photo)
+                    result: Prediction | str = query.locate(photo, self._host.locator, self._settings)
+                except Img2LocError as error:
+                    result = str(error)
+                if cancel.is_set():
+                    break
+                done.append((Path(file).name, thumbnail, result))
+            drawn = answers_map([Mark(str(n), p, name) for n, name, p in _positions(done)], name=namer(self._settings))
+            yield _table(done, len(done)), gr.update(value=plot(drawn), visible=bool(done))
+
+
+def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, asked: Sequence[Component]) -> None:
+    """Add the tab's content to the Blocks that are being built.
+
+    Args:
+        host: Who answers.
+        settings: The operator's choices.
+        sessions: Who waits.
+        asked: What an answer depends on besides the photo, as `add_locate_tab` gives it.
+    """
+    events = BatchEvents(host, settings, sessions)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            files = gr.File(
+                file_count="multiple",
+                file_types=["image", ".heic", ".heif"],
+                label=word("photos"),
+                height=280,
+                elem_id="photos",
+            )
+            with gr.Row():
+                go = gr.Button(word("locate_all"), variant="primary", scale=3, elem_id="locate-all")
+                cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_classes="i2l-cancel")
+        with gr.Column(scale=8, min_width=320):
+            table = gr.HTML(word("html_batch"), elem_id="batch-answers")
+            drawn = map_plot("map_all", "batch-map", visible=False)
+    go.click(events.locate_all, [files, *asked], [table, drawn], api_visibility="private", show_progress="hidden")
+    # Not stopped by the queue: the photo at hand is given up, and those before it are still shown and packed.
+    cancel.click(sessions.leave, None, None, **QUIET)
+
+
+def _positions(done: Sequence[Done]) -> Iterator[tuple[int, str, Any]]:
+    for number, (name, _, result) in enumerate(done, start=1):
+        if isinstance(result, Prediction) and result.position:
+            yield number, name, result.position
+
+
+def _table(done: Sequence[Done], total: int) -> str:
+    """The photos one by one, how far it is, and once all is done the files."""
+    rows = "".join(_table_row(number, *item) for number, item in enumerate(done, start=1))
+    names = ("No.", "Photo", "Place", "Position", "Radius")
+    columns = "".join(f'<th scope="col">{name}</th>' for name in names)
+    table = (
+        '<div class="i2l-table i2l-batch" tabindex="0" role="region" aria-label="The photos">'
+        f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+    if len(done) < total:
+        head = (
+            f'<p class="i2l-pending">{len(done)} of {total}</p><progress value="{len(done)}" max="{total}" '
+            'aria-label="Photos done"></progress>'
+        )
+    else:
+        packed = data_url(to_zip([answer_row(name, result) for name, _, result in done]), "zip")
+        count = f"{len(done)} photo{'s' * (len(done) != 1)}"
+        head = (
+            f'<p class="i2l-files"><span>{count}</span> <a class="i2l-button" download="img2loc.zip" '
+            f'href="{packed}">GeoJSON, KML and CSV in a zip</a></p>'
+        )
+    return f'<section class="i2l-card">{head}{table}</section>'
+
+
+def _table_row(number: int, name: str, thumbnail: str, result: Prediction | str) -> str:
+    picture = f'<img src="{thumbnail}" alt="">' if thumbnail else ""
+    photo = f"<figure>{picture}{text(shorten(name, 40))}</figure>"
+    position = None if isinstance(result, str) else result.position
+    if isinstance(result, str) or position is None:
+        words = result if isinstance(result, str) else "No position."
+        return f'<tr><td>{number}</td><td>{photo}</td><td colspan="3" class="i2l-failed">{text(words)}</td></tr>'
+    place = text(str(result.place))
+    radius = "" if result.radius_km is None else km(result.radius_km)
+    failed = result.outcome and not result.outcome.position
+    note = f'<br><small class="i2l-failed">{text(result.outcome.message)}</small>' if result.outcome and failed else ""
+    button = row_button(str(number), [f"batch-map|mark {number}|0"], place)
+    cells = (button, photo, f"{place}{note}", f"<code>{position}</code>", radius)
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _thumbnail(photo: Photo) -> str:
+    """A small picture that lies in the page itself."""
+    small = photo.image.copy()
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    jpeg = io.BytesIO()
+    small.save(jpeg, "JPEG", quality=70)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"

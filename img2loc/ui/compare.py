@@ -1,0 +1,140 @@
+"""The Compare tab: one photo, several who answer, one map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from img2loc import contest, evidence
+from img2loc.endpoints import shown_errors, visitor_of
+from img2loc.events import namer, plot
+from img2loc.exports import Row, answer_row
+from img2loc.host import Host
+from img2loc.maps import answers_map
+from img2loc.markup import text
+from img2loc.query import Query, check_key, known_position
+from img2loc.sessions import Sessions
+from img2loc.settings import Settings
+from img2loc.types import Prediction
+from img2loc.ui.locate import KEY_KEPT_S, QUIET, key_field, map_plot, photo_input
+from img2loc.words import word
+
+Keys = dict[str, str]
+
+
+class CompareEvents:
+    """What happens under Compare when a visitor acts."""
+
+    def __init__(self, host: Host, settings: Settings, sessions: Sessions) -> None:
+        self._host = host
+        self._settings = settings
+        self._sessions = sessions
+
+    def use_key(self, provider: str, key: str, keys: Keys) -> tuple[Keys, str, str]:
+        """Put a key to those given before, each for its provider.
+
+        Returns:
+            The keys, the emptied box, and whose keys there are.
+        """
+        with shown_errors():
+            given = check_key((key or "").strip())
+        keys = {**keys, provider: given} if given else keys
+        known = contest.providers(self._settings)
+        held = ", ".join(known[name].label for name in keys)
+        return keys, "", f'<p class="i2l-note">{text(held)} ✓</p>' if held else ""
+
+    def compare(
+        self,
+        photo: str | None,
+        names: Sequence[str],
+        keys: Keys,
+        request: gr.Request | None = None,
+        token: gr.OAuthToken | None = None,
+    ) -> Iterator[tuple[str, Any, str]]:
+        """Ask all that were chosen and show each answer as it comes.
+
+        Yields:
+            The cards, the map, and the files to take away.
+        """
+        with shown_errors(), self._sessions.asked_by(request) as cancel:
+            contestants = contest.read_contestants(names, self._settings)
+            opened = Query(photo).photo()
+            truth, name = known_position(opened, self._settings), namer(self._settings)
+            if token:  # who has signed in on a Space pays with their own account
+                keys = {"hf": token.token, **keys}
+            yield contest.cards(contestants, {}, truth), gr.update(visible=False), ""
+            for answers in contest.ask_all(
+                contestants,
+                opened,
+                keys,
+                locator=self._host.locator,
+                settings=self._settings,
+                cancel=cancel,
+                visitor=visitor_of(request),
+            ):
+                drawn = answers_map(contest.marks(contestants, answers), truth, name)
+                done = len(answers) == len(contestants)
+                rows = [_row(Path(photo or "").name, one, answer) for one, answer in answers.items()]
+                yield (
+                    contest.cards(contestants, answers, truth),
+                    gr.update(value=plot(drawn), visible=True),
+                    evidence.files(rows) if done else "",
+                )
+
+
+def add_compare_tab(host: Host, settings: Settings, sessions: Sessions) -> None:
+    """Add the tab's content to the Blocks that are being built."""
+    events = CompareEvents(host, settings, sessions)
+    choices = contest.suggestions(settings)
+    keyed = [item for item in contest.providers(settings).values() if item.needs_key]
+    keys = gr.State({}, time_to_live=KEY_KEPT_S)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            photo = photo_input("compare-photo")
+            chosen = gr.Dropdown(
+                choices,
+                value=[name for _, name in choices[:2]],
+                multiselect=True,
+                allow_custom_value=True,
+                max_choices=contest.MAX_CONTESTANTS,
+                label=word("contestants"),
+                info=word("contestants_info"),
+                elem_id="contestants",
+            )
+            with gr.Group(visible=bool(keyed)):
+                provider = gr.Dropdown(
+                    [(item.label, item.name) for item in keyed],
+                    value=keyed[0].name if keyed else None,
+                    label=word("key_for"),
+                    filterable=False,
+                    elem_id="key-for",
+                )
+                box, use = key_field("compare-key")
+                held = gr.HTML(elem_id="keys-held")
+            with gr.Row():
+                go = gr.Button(word("compare"), variant="primary", scale=3, elem_id="compare")
+                cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_classes="i2l-cancel")
+        with gr.Column(scale=8, min_width=320):
+            cards = gr.HTML(word("html_compare"), elem_id="compare-answers")
+            drawn = map_plot("map_all", "compare-map", visible=False)
+            files = gr.HTML(elem_classes="i2l-beside")
+    shown = [cards, drawn, files]
+    given, taken = [provider, box, keys], [keys, box, held]
+    gr.on([use.click, box.submit, box.blur], events.use_key, given, taken, **QUIET)
+    # A key that still stands in its box is taken first.
+    go.click(events.use_key, given, taken, **QUIET).success(
+        events.compare, [photo, chosen, keys], shown, api_visibility="private", show_progress="hidden"
+    )
+    # Not stopped by the queue: what is still asked for is given up, and what has come stays.
+    cancel.click(sessions.leave, None, None, **QUIET)
+
+
+def _row(photo: str, contestant: contest.Contestant, answer: Prediction | str) -> Row:
+    position = contest.own_position(answer)
+    if isinstance(answer, Prediction) and position:
+        return answer_row(photo, answer)
+    message = answer.outcome.message if isinstance(answer, Prediction) and answer.outcome else str(answer)
+    return Row(photo, "answer", who=contestant.model or contestant.provider.name, message=message)

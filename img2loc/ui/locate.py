@@ -1,0 +1,220 @@
+"""The Locate tab: a photo on the left, its position and three maps on the right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from img2loc.endpoints import PhotoInput
+from img2loc.events import Chosen, Events, Shown
+from img2loc.lmm import BACKENDS, backend_named
+from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.locator import DEFAULT_NEIGHBOURS
+from img2loc.prompt import TEMPLATES, template_named
+from img2loc.query import MAX_NEIGHBOURS
+from img2loc.settings import Settings
+from img2loc.words import told, word
+
+KEY_KEPT_S = 3600
+# On a phone the result lies below the fold.
+_SCROLL_JS = """() => {
+  if (innerWidth < 800) document.getElementById("answer").scrollIntoView({behavior: "smooth"});
+}"""
+_LINK_JS = f"""(backend, server, model, nearest, farthest, prompt) =>
+  i2lLink({json.dumps(told("link_copied"))}, {{backend, server, model, nearest, farthest, prompt}})"""
+# Nothing of the page is part of the API: its events carry the visitor's key, and its inputs are for people.
+QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+# Only in the queue may an event give a warning, and does Gradio notice that a state has changed.
+QUEUED: dict[str, Any] = {**QUIET, "queue": True}
+
+
+def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login: bool) -> Sequence[Component]:
+    """Add the tab's content to the Blocks that are being built.
+
+    Args:
+        demo: The Blocks.
+        events: What happens when a visitor acts.
+        settings: The operator's choices.
+        login: Whether visitors can sign in with Hugging Face.
+
+    Returns:
+        What an answer depends on besides the photo: backend, model, key, nearest, farthest, template, server.
+    """
+    first = events.choose_backend(settings.backend)
+    key = gr.State("", time_to_live=KEY_KEPT_S)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300, elem_id="ask"):
+            photo = photo_input("photo")
+            gr.Examples(
+                [[gr.get_image(name)] for name in ("tower.jpg", "cheetah1.jpg")],
+                [photo],
+                cache_examples=False,
+                label=word("examples"),
+                elem_id="examples",
+                api_visibility="private",
+            )
+            backend = gr.Dropdown(
+                [(BACKENDS[name].label, name) for name in settings.offered],
+                value=settings.backend,
+                label=word("backend"),
+                filterable=False,
+                elem_id="backend",
+            )
+            with gr.Group(
+                visible=backend_named(settings.backend).needs_key, elem_id="model-settings"
+            ) as model_settings:
+                server = gr.Dropdown(
+                    [(server_named(settings.openai_base_url).label, ""), *_providers()],
+                    value="",
+                    label=word("server"),
+                    filterable=False,
+                    visible=settings.backend == "openai",
+                    elem_id="server",
+                )
+                model = gr.Dropdown(
+                    first.model["choices"],
+                    value=first.model["value"],
+                    allow_custom_value=True,
+                    label=word("model"),
+                    info=word("model_info"),
+                    elem_id="model",
+                )
+                if login:
+                    gr.LoginButton(told("sign_in"), size="sm")
+                provided = gr.HTML(word("html_provided"), visible=first.provided["visible"], elem_id="provided")
+                key_box, use_key = key_field("key")
+            with gr.Row(elem_id="go"):
+                locate = gr.Button(word("locate"), variant="primary", scale=3, elem_id="locate")
+                cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_id="cancel", elem_classes="i2l-cancel")
+            with gr.Accordion(word("more"), open=False, elem_id="more"):
+                nearest, farthest = (
+                    gr.Slider(
+                        0, MAX_NEIGHBOURS, DEFAULT_NEIGHBOURS, step=1, precision=0, label=word(name), elem_id=name
+                    )
+                    for name in ("nearest", "farthest")
+                )
+                truth = gr.Textbox(label=word("truth"), placeholder=word("truth_hint"), max_length=100, elem_id="truth")
+                named = gr.Dropdown(
+                    [(words, name) for name, words in TEMPLATES.items()],
+                    value=settings.prompt,
+                    label=word("prompt"),
+                    filterable=False,
+                    elem_id="named-template",
+                )
+                template = gr.Textbox(
+                    template_named(settings.prompt),
+                    label=word("template"),
+                    info=word("template_info"),
+                    lines=6,
+                    max_lines=12,
+                    max_length=20_000,
+                    elem_id="template",
+                )
+                with gr.Row():
+                    reset = gr.Button(word("restore"), size="sm", min_width=120)
+                    link = gr.Button(word("link"), size="sm", min_width=120, elem_id="link")
+        with gr.Column(scale=8, min_width=320, elem_id="result"):
+            shown = _result()
+
+    asked = [photo, backend, model, key, nearest, farthest, template, truth, server]
+    chosen = Chosen(model_settings, server, model, provided, key, key_box, use_key)
+    demo.load(events.follow_link, None, [backend, nearest, farthest, named, template, *chosen], **QUEUED)
+    backend.select(events.choose_backend, backend, list(chosen), **QUIET)
+    server.select(events.choose_backend, [backend, server], list(chosen), **QUIET)
+    gr.on([named.select, reset.click], template_named, named, template, **QUIET)
+    key_taken = [key, key_box, use_key]
+    gr.on([use_key.click, key_box.submit, key_box.blur], events.use_key, key_box, key_taken, **QUEUED)
+    key.change(events.list_models, [backend, server, model, key], model, **QUEUED)
+    link.click(None, [backend, server, model, nearest, farthest, named], link, js=_LINK_JS, api_visibility="private")
+    looking: dict[str, Any] = {"api_visibility": "private", "show_progress_on": shown.answer}
+    at_once = photo.change(events.change_photo, [photo, backend], [shown.answer, shown.evidence], **QUIET).then(
+        events.locate_unless_paid, asked, list(shown), **looking
+    )
+    # A key that still stands in its box is taken first.
+    pressed = gr.on([locate.click, truth.submit], events.use_key, key_box, key_taken, **QUEUED).success(
+        events.locate, asked, list(shown), **looking
+    )
+    for run in (at_once, pressed):
+        run.success(None, js=_SCROLL_JS, api_visibility="private")
+    cancel.click(events.cancel, None, [shown.answer, shown.evidence], cancels=[at_once, pressed], **QUIET)
+    return [backend, model, key, nearest, farthest, template, server]
+
+
+def photo_input(elem_id: str) -> PhotoInput:
+    """Add a box to drop, paste or take a photo."""
+    return PhotoInput(
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard", "webcam"],
+        webcam_options=gr.WebcamOptions(mirror=False),
+        label=word("photo"),
+        height=280,
+        buttons=["fullscreen"],
+        alt_text="The photo to locate",
+        elem_id=elem_id,
+    )
+
+
+def key_field(elem_id: str) -> tuple[gr.Textbox, gr.Button]:
+    """Add a box for a key and the button beside it; the box is emptied as soon as its key is taken."""
+    with gr.Row(equal_height=True):
+        box = gr.Textbox(
+            type="password",
+            label=word("key"),
+            placeholder=word("key_kept"),
+            html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
+            max_length=500,
+            scale=3,
+            min_width=160,
+            elem_id=elem_id,
+        )
+        return box, gr.Button(word("use_key"), scale=1, min_width=90, elem_id=f"use-{elem_id}", elem_classes="i2l-key")
+
+
+def map_plot(name: str, elem_id: str, *, visible: bool = True) -> gr.Plot:
+    """Add a place for a map."""
+    return gr.Plot(label=word(name), elem_id=elem_id, elem_classes="i2l-map", min_width=260, visible=visible)
+
+
+def _providers() -> list[tuple[str, str]]:
+    return [(item.label, item.name) for item in SERVERS.values() if item.public and item.base_url]
+
+
+def _result() -> Shown:
+    answer = gr.HTML(word("html_empty"), elem_id="answer")
+    with gr.Column(visible=False, elem_id="evidence") as evidence:
+        prediction_plot = map_plot("map_prediction", "prediction-map")
+        beside = gr.HTML(elem_id="beside")
+        with gr.Row(elem_id="lists"):
+            with gr.Column(min_width=300):
+                nearest_plot = map_plot("map_nearest", "nearest-map")
+                nearest_table = gr.HTML(elem_classes="i2l-neighbours")
+            with gr.Column(min_width=300):
+                farthest_plot = map_plot("map_farthest", "farthest-map")
+                farthest_table = gr.HTML(elem_classes="i2l-neighbours")
+        with gr.Accordion(word("conversation"), open=False, visible=False, elem_id="conversation") as conversation:
+            reasoning, reply, prompt = (
+                gr.Textbox(label=word(name), lines=lines, max_lines=20, interactive=False, buttons=["copy"])
+                for name, lines in (("reasoning", 3), ("reply", 5), ("prompt_sent", 8))
+            )
+        with gr.Accordion(word("timings"), open=False, elem_id="timings"):
+            timings = gr.HTML()
+    return Shown(
+        answer=answer,
+        evidence=evidence,
+        prediction_plot=prediction_plot,
+        beside=beside,
+        nearest_plot=nearest_plot,
+        nearest_table=nearest_table,
+        farthest_plot=farthest_plot,
+        farthest_table=farthest_table,
+        conversation=conversation,
+        reasoning=reasoning,
+        reply=reply,
+        prompt=prompt,
+        timings=timings,
+    )

@@ -1,0 +1,113 @@
+"""Whoever can't see well or use a mouse: axe-core's rules, and a walk through every control by keyboard alone."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.acts import LOCATE_MS, TOWER, choose_openai, locate_tower, open_more
+
+SERIOUS = {"serious", "critical"}
+# Where the focus is: a control's words, and what kind of thing it is.
+FOCUSED = """() => {
+  const e = document.activeElement;
+  const name = e.getAttribute("aria-label") ?? e.labels?.[0]?.innerText ?? e.innerText ?? "";
+  const id = e.id || e.closest("[id]:not([id^=component])")?.id || "";
+  return e === document.body ? "" : `${id}|${name.trim().split("\\n")[0]}`;
+}"""
+
+
+def findings(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{item['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
+        for item in found
+        if item["impact"] in SERIOUS
+        for node in item["nodes"]
+    ]
+
+
+def walk(page: Page, steps: int = 120) -> list[str]:
+    """Press Tab until the page has been walked through."""
+    page.evaluate("document.body.tabIndex = -1; document.body.focus()")
+    reached: list[str] = []
+    for _ in range(steps):
+        page.keyboard.press("Tab")
+        here = page.evaluate(FOCUSED)
+        if not here and len(reached) > 5:
+            break
+        reached.append(here)
+    return reached
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"viewport": {"width": 1280, "height": 900}, "color_scheme": scheme} for scheme in ("light", "dark")],
+    ids=["light", "dark"],
+)
+def test_axe_finds_nothing_serious(page: Page):
+    assert findings(page) == []
+    locate_tower(page)
+    choose_openai(page)
+    open_more(page)
+    assert findings(page) == []
+    page.get_by_role("tab", name="Compare").click()
+    expect(page.locator("#compare")).to_be_visible()
+    assert findings(page) == []
+    page.get_by_role("tab", name="Batch").click()
+    expect(page.locator("#locate-all")).to_be_visible()
+    assert findings(page) == []
+
+
+def test_every_control_is_reached_by_keyboard_in_the_order_of_reading(page: Page):
+    locate_tower(page)
+    choose_openai(page)
+    open_more(page)
+    reached = walk(page)
+    order = [
+        "Locate",
+        "backend|",
+        "server|",
+        "model|",
+        "key|",
+        "use-key|",
+        "locate|",
+        "more|",
+        "nearest|",
+        "farthest|",
+        "truth|",
+        "named-template|",
+        "template|",
+        "Restore",
+        "link|",
+        "Copy the coordinates",
+        "OpenStreetMap",
+        "GeoJSON",
+        "KML",
+        "CSV",
+        "Show the streets",
+        "Show 1, Paris",
+    ]
+    at = -1
+    for control in order:
+        found = [index for index, name in enumerate(reached) if control in name and index > at]
+        assert found, (control, reached)
+        at = found[0]
+
+
+def test_a_photo_is_located_and_looked_into_without_a_mouse(page: Page):
+    page.locator("#examples button").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer h2")).to_have_text("Paris, France", timeout=LOCATE_MS)
+    expect(page.locator("#nearest-map path.point").first).to_be_attached(timeout=LOCATE_MS)
+    page.locator(".i2l-neighbours .i2l-row").nth(1).focus()
+    expect(page.locator("#nearest-map .i2l-lit")).to_have_count(1)
+    page.get_by_role("tab", name="Locate").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#compare")).to_be_visible()
+    page.set_input_files("#compare-photo input[type=file]", TOWER)
+    page.locator("#compare").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#compare-answers li").first).to_contain_text("Paris", timeout=LOCATE_MS)

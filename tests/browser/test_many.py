@@ -1,0 +1,143 @@
+"""Compare and Batch on the real page."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pandas
+from playwright.sync_api import Page, expect
+
+from tests.browser.acts import LOCATE_MS, TOWER, choose_openai, use_key, wait_until_asked, width_and_overflow
+from tests.conftest import PHOTOS
+from tests.openai_server import KEY, OpenAIServer
+
+PYRAMID = next(PHOTOS.glob("*Great-Pyramid*"))
+
+
+def open_compare(page: Page) -> None:
+    page.get_by_role("tab", name="Compare").click()
+    page.set_input_files("#compare-photo input[type=file]", TOWER)
+    page.wait_for_selector("#compare-photo img")
+
+
+def open_batch(page: Page, *files: str | Path) -> None:
+    page.get_by_role("tab", name="Batch").click()
+    page.set_input_files("#photos input[type=file]", [str(file) for file in files])
+    expect(page.locator("#photos")).to_contain_text(Path(files[0]).stem[:10])
+
+
+def test_compare_shows_all_answers_on_one_map(page: Page, provider: OpenAIServer):
+    open_compare(page)
+    page.fill("#compare-key input", KEY)
+    page.click("#use-compare-key")
+    expect(page.locator("#keys-held")).to_contain_text("127.0.0.1")
+    expect(page.locator("#compare-key input")).to_have_value("")
+    words = {"latitude": 51.5, "longitude": -0.12, "place": "London", "reasoning": "A tower by a river."}
+    provider.enqueue("good", text=json.dumps(words))
+    page.click("#compare")
+    cards = page.locator("#compare-answers li")
+    expect(cards).to_have_count(2)
+    expect(cards.nth(0)).to_contain_text("Paris, France", timeout=LOCATE_MS)
+    expect(cards.nth(1)).to_contain_text("London, United Kingdom", timeout=LOCATE_MS)
+    expect(cards.nth(1)).to_contain_text("A tower by a river.")
+    expect(cards.nth(1)).to_contain_text("from the vote")
+    expect(page.locator("#compare-map path.point")).to_have_count(2, timeout=LOCATE_MS)
+    cards.nth(1).hover()
+    expect(page.locator("#compare-map .i2l-lit")).to_have_count(1)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").last.click()
+    table = pandas.read_csv(download.value.path())
+    assert table["who"][0] == "vote" and table["who"][1].startswith(provider.requests[-1].body["model"])
+
+
+def test_one_failure_leaves_the_others(page: Page, provider: OpenAIServer):
+    open_compare(page)
+    page.fill("#compare-key input", KEY)
+    page.click("#use-compare-key")
+    expect(page.locator("#keys-held")).to_contain_text("127.0.0.1")
+    provider.enqueue("refusal")
+    page.click("#compare")
+    cards = page.locator("#compare-answers li")
+    expect(cards.nth(1)).to_contain_text("refuses", timeout=LOCATE_MS)
+    expect(cards.nth(0)).to_contain_text("Paris, France", timeout=LOCATE_MS)
+    expect(page.locator("#compare-map path.point")).to_have_count(1, timeout=LOCATE_MS)
+
+
+def test_compare_can_be_cancelled(page: Page, provider: OpenAIServer):
+    open_compare(page)
+    page.fill("#compare-key input", KEY)
+    page.click("#use-compare-key")
+    expect(page.locator("#keys-held")).to_contain_text("127.0.0.1")
+    provider.enqueue("hang")
+    sent = len(provider.requests)
+    page.click("#compare")
+    wait_until_asked(page, provider, sent + 1)
+    expect(page.locator("#compare-answers .i2l-pending")).to_have_count(1, timeout=LOCATE_MS)
+    page.get_by_role("button", name="Cancel").click()
+    cards = page.locator("#compare-answers li")
+    expect(cards.nth(1)).to_contain_text("given up", timeout=LOCATE_MS)
+    expect(cards.nth(0)).to_contain_text("Paris, France")  # what has come stays
+    expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+def test_batch_gives_a_table_a_map_and_a_zip(page: Page, tmp_path: Path):
+    nasty = tmp_path / "=cmd() & {{x}} ${y}.jpg"
+    nasty.write_bytes(Path(TOWER).read_bytes())
+    torn = tmp_path / "torn.jpg"
+    torn.write_bytes(b"\xff\xd8\xff\xe0 torn")
+    open_batch(page, nasty, PYRAMID, torn)
+    page.click("#locate-all")
+    rows = page.locator("#batch-answers tbody tr")
+    expect(page.locator("#batch-map path.point")).to_have_count(2, timeout=LOCATE_MS)
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text("Paris, France")
+    expect(rows.nth(1)).to_contain_text("Egypt")
+    expect(rows.nth(2)).to_contain_text("picture")
+    assert rows.nth(1).locator("img").evaluate("img => img.naturalWidth") > 20
+    rows.nth(1).hover()
+    expect(page.locator("#batch-map .i2l-lit")).to_have_count(1)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="GeoJSON, KML and CSV in a zip").click()
+    assert download.value.suggested_filename == "img2loc.zip"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert sorted(archive.namelist()) == ["img2loc.csv", "img2loc.geojson", "img2loc.kml"]
+        table = pandas.read_csv(io.BytesIO(archive.read("img2loc.csv")))
+        features = json.loads(archive.read("img2loc.geojson"))["features"]
+    assert len(table) == len(features) == 3 and table["lat"].notna().sum() == 2
+    assert not table["photo"].str.startswith("=").any()
+
+
+def test_a_cancelled_batch_keeps_what_is_done(page: Page, provider: OpenAIServer):
+    choose_openai(page)
+    use_key(page)
+    open_batch(page, TOWER, PYRAMID)
+    provider.enqueue("good", "hang")
+    sent = len(provider.requests)
+    page.click("#locate-all")
+    expect(page.locator("#batch-answers .i2l-pending")).to_contain_text("0 of 2", timeout=LOCATE_MS)
+    wait_until_asked(page, provider, sent + 2)  # the first photo is answered, the second under way
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#batch-answers")).to_contain_text("1 photo ", timeout=LOCATE_MS)
+    expect(page.locator("#batch-answers tbody tr")).to_have_count(1)
+
+
+def test_nothing_to_do_gets_words(page: Page):
+    page.get_by_role("tab", name="Batch").click()
+    page.click("#locate-all")
+    expect(page.get_by_test_id("toast-body")).to_contain_text("choose some first", timeout=LOCATE_MS)
+    page.get_by_role("tab", name="Compare").click()
+    page.click("#compare")
+    expect(page.get_by_test_id("toast-body").last).to_contain_text("choose one first", timeout=LOCATE_MS)
+
+
+def test_a_phone_holds_both_tabs(page: Page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_batch(page, TOWER)
+    page.click("#locate-all")
+    expect(page.locator("#batch-map path.point")).to_have_count(1, timeout=LOCATE_MS)
+    assert width_and_overflow(page) == (390, 390)
+    page.get_by_role("tab", name="Compare").click()
+    assert width_and_overflow(page) == (390, 390)
