@@ -53,7 +53,7 @@ def curves(
         parts.append(f'<text x="{LEFT - 6}" y="{up + 4}" text-anchor="end">{shown:.3g}</text>')
     for number, (name, line) in enumerate(lines.items()):
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
-        placed = [place(*point) for point in sorted(line)]
+        placed = [place(*point) for point in sorted(line, key=lambda point: (point[1], point[0]))]
         stroke = f'fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
         parts.append(f'<polyline points="{" ".join(f"{px},{py}" for px, py in placed)}" {stroke}/>')
         parts += [f'<circle cx="{px}" cy="{py}" r="3" fill="{colour}"/>' for px, py in placed]
