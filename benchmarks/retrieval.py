@@ -213,8 +213,9 @@ def _scan(files: Path, queries: Vectors) -> dict[str, float]:
     import faiss  # noqa: PLC0415
 
     index: Any = faiss.read_index(str(files / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
-    base: Any = faiss.downcast_index(faiss.downcast_index(index.base_index).index)
-    words = np.zeros(base.ntotal2 * base.M2 // 2 // 8, np.uint64) + 1  # as many bytes, touched
+    base: Any = faiss.downcast_index(index.base_index)  # rotates, and scans
+    codes = faiss.downcast_index(base.index)
+    words = np.zeros(codes.ntotal2 * codes.M2 // 2 // 8, np.uint64) + 1  # as many bytes, touched
 
     def best(work: Any) -> float:  # noqa: ANN401
         times = []
