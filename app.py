@@ -1,4 +1,4 @@
-"""The Space's entry point: settings, the model of this machine where there is one, locator, page."""
+"""The Space's entry point: settings, the model of this machine where there is one, page, and then who answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from img2loc.host import Host
 from img2loc.lmm import BACKENDS
 from img2loc.settings import Settings
 from img2loc.ui import build, launch
+from img2loc.ui.remains import leave_nothing
 
 
 def main() -> int:
@@ -20,8 +21,10 @@ def main() -> int:
         The exit status: 1 for a failure, 2 for a setting that is wrong.
     """
     try:
+        leave_nothing()
         settings = load_model(Settings.from_env())
-        launch(build(Host(settings), settings))
+        host = Host(settings)
+        launch(build(host, settings), host)
     except (Img2LocError, OSError) as error:  # OSError: the port is taken
         print(f"app.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Literal
@@ -16,6 +17,10 @@ from img2loc.precision import Precision
 from img2loc.types import LatLon, Neighbour, OutcomeKind, PhotoRecord, Place, Prediction, Reply, Retrieval, Vote
 
 SCHEMA_VERSION: Literal[1] = 1
+# Where a spreadsheet would begin a formula; some take the wide signs for the plain ones.
+# Source: https://owasp.org/www-community/attacks/CSV_Injection
+_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA = re.compile(rf"^(?=[{_SIGNS}\t\r\n])|(?<=[;\t\r\n])(?=[{_SIGNS}])")
 
 
 class NeighbourJson(TypedDict):
@@ -240,8 +245,14 @@ def to_csv(results: Iterable[Result]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_row(name, result) for name, result in results)
+    for name, result in results:
+        writer.writerow({column: no_formula(cell) for column, cell in _row(name, result).items()})
     return text.getvalue()
+
+
+def no_formula(cell: str | float | None) -> str | float | None:
+    """Keep a text of a CSV file from being a formula to a spreadsheet, whatever that takes for the cells' separator."""
+    return _FORMULA.sub("'", cell) if isinstance(cell, str) else cell
 
 
 def _row(name: str, result: Prediction | str) -> dict[str, str | float | None]:

@@ -61,7 +61,8 @@ def figure(traces: Sequence[go.Scattergeo], framed: Sequence[LatLon]) -> go.Figu
             "showsubunits": False,
         },
     )
-    return go.Figure([_countries(), *traces], layout)
+    # A copy: Plotly takes a trace's type away for a moment, and another thread's figure would find it without.
+    return go.Figure([go.Scattergeo(_countries()), *traces], layout)
 
 
 def _view(positions: Sequence[LatLon]) -> dict[str, object]:

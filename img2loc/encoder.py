@@ -162,8 +162,11 @@ class TransformersEncoder:
         try:
             folder, name, revision = _locate(source)
             # Pillow's own resizing: torchvision's differs in the last digits, and need not be installed.
-            processor = AutoImageProcessor.from_pretrained(folder, backend="pil")  # type: ignore[no-untyped-call]
+            processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+                folder, backend="pil", trust_remote_code=False
+            )
             network = _load_vision_tower(folder, getattr(torch, dtype))
+            layers = None if head is None else _load_head(head)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for a bad folder
             raise EncoderError(
                 f"The encoder {source!r} can't be loaded: {_first_line(error)}. Give a folder in transformers' format, "
@@ -172,7 +175,7 @@ class TransformersEncoder:
         self.prepare: Callable[[Sequence[Image.Image]], Inputs] = _Processor(processor)
         self._device = torch.device(_best_device() if device == "auto" else device)
         self._network = network.eval().to(self._device)
-        self._head = None if head is None else _load_head(head).to(self._device)
+        self._head = None if layers is None else layers.to(self._device)
         self.spec = EncoderSpec(
             kind="transformers",
             source=name,
@@ -269,7 +272,7 @@ def _load_vision_tower(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401
     """Load the network that reads pictures, without the text tower where a model has one."""
     import transformers  # noqa: PLC0415
 
-    config = transformers.AutoConfig.from_pretrained(folder)
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     loader: Any = transformers.AutoModel
     if config.model_type == "clip":
         loader, config.vision_config.projection_dim = transformers.CLIPVisionModelWithProjection, config.projection_dim
@@ -282,7 +285,9 @@ def _load_vision_tower(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401
     level = report.level
     report.setLevel(logging.ERROR)  # it would list every weight of the text tower that is left out
     try:
-        network, info = loader.from_pretrained(folder, config=config, dtype=dtype, output_loading_info=True)
+        network, info = loader.from_pretrained(
+            folder, config=config, dtype=dtype, output_loading_info=True, trust_remote_code=False
+        )
     finally:
         report.setLevel(level)
     if info["missing_keys"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABCMeta
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.component_meta import ComponentMeta
 from gradio.components.api_component import Api
 from gradio.data_classes import FileData, ImageData, ListFiles
+from gradio.utils import get_upload_folder, is_in_or_equal
 
 from img2loc.api import (
     SCHEMA_VERSION,
@@ -34,6 +35,7 @@ from img2loc.limits import LimitError, client_address
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
 from img2loc.offer import MAX_BATCH, backends_json, info_json
 from img2loc.query import MAX_NEIGHBOURS, Query
+from img2loc.sessions import Abandoned
 from img2loc.settings import Settings
 
 ERROR_SHOWN_S = 20
@@ -58,17 +60,25 @@ class PhotoInput(gr.Image, metaclass=_NoStub):
     is_template = True  # to the browser it is gr.Image
 
     def preprocess(self, payload: ImageData | None) -> str | None:
-        """Take the path; Gradio has checked that it lies in the upload folder."""
-        return payload.path if payload else None
+        """Take the path, of an uploaded file only: what has no `meta` beside it, Gradio lets pass wherever it lies."""
+        if payload is None or payload.path is None:
+            return None
+        if not is_in_or_equal(payload.path, get_upload_folder()):
+            raise gr.Error("The photo is not on the server; send it first.", print_exception=False)
+        return payload.path
 
 
 @contextmanager
-def shown_errors() -> Iterator[None]:
-    """Turn our own errors into what Gradio shows to visitors and clients: one sentence."""
+def shown_errors(written: Callable[[str], str] = str) -> Iterator[None]:
+    """Turn our own errors into what Gradio shows to visitors and clients: one sentence.
+
+    Args:
+        written: How it is written: clients of the API take it for text, but the page for HTML.
+    """
     try:
         yield
     except Img2LocError as error:
-        raise gr.Error(str(error), duration=ERROR_SHOWN_S, print_exception=False) from None
+        raise gr.Error(written(str(error)), duration=ERROR_SHOWN_S, print_exception=False) from None
 
 
 class PhotosInput(gr.File, metaclass=_NoStub):
@@ -143,7 +153,8 @@ class Endpoints:
         """
         with shown_errors():
             key, visitor = _key(backend, x_openai_api_key, x_hf_token), visitor_of(request)
-            query = Query(photo, backend, model, key, nearest, farthest, prompt, base_url, visitor=visitor)
+            counts, cancel = (nearest, farthest), Abandoned()
+            query = Query(photo, backend, model, key, *counts, prompt, base_url, cancel, visitor)
             locator = self._host.locator
             prediction = query.locate(query.photo(), locator, self._settings)
             return _answer({**prediction_json(prediction), **self._sourced(locator)}, request)
@@ -181,12 +192,14 @@ class Endpoints:
             if len(photos) > MAX_BATCH:
                 raise PhotoError(f"These are {len(photos)} photos; send at most {MAX_BATCH} at a time.")
             key, visitor = _key(backend, x_openai_api_key, x_hf_token), visitor_of(request)
-            counts = (nearest, farthest)
+            counts, cancel = (nearest, farthest), Abandoned()
             locator = self._host.locator
             results = []
             for path in photos:
+                if cancel.is_set():
+                    break
                 item: dict[str, Any] = {"photo": Path(path).name, "prediction": None, "error": ""}
-                query = Query(path, backend, model, key, *counts, prompt, base_url, visitor=visitor)
+                query = Query(path, backend, model, key, *counts, prompt, base_url, cancel, visitor)
                 try:
                     item["prediction"] = prediction_json(query.locate(query.photo(), locator, self._settings))
                 except (PhotoError, LimitError) as error:  # any other is the same for all photos

@@ -1,6 +1,7 @@
 """Every exception that Img2Loc raises on purpose.
 
     Img2LocError
+    ├── AddressError             an address that a stranger gave leads to no server on the public internet
     ├── ConfigError              a setting, an argument or a backend's name is wrong
     │   └── MissingKeyError      a backend needs a key and has none
     ├── DataError                a data set, predictions or a journal of the evaluation can't be used
@@ -24,6 +25,10 @@ A message is one sentence or two: what is wrong, where, and what to do next. It 
 
 class Img2LocError(Exception):
     """Root of all errors that are meant to be read by a person."""
+
+
+class AddressError(Img2LocError):
+    """An address that a stranger gave leads to no server on the public internet, or to none that answers."""
 
 
 class ConfigError(Img2LocError):

@@ -18,13 +18,14 @@ from img2loc.errors import Img2LocError
 from img2loc.host import Host
 from img2loc.lmm import backend_named, list_models
 from img2loc.lmm.servers import server_named
+from img2loc.markup import text
 from img2loc.permalink import Preset, read_preset
 from img2loc.precision import EXACT, place_of
 from img2loc.prompt import template_named
 from img2loc.query import Query, check_key, known_position, parse_position
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
-from img2loc.words import told
+from img2loc.words import told, untold
 
 Update = dict[str, Any]
 
@@ -73,9 +74,8 @@ class Events:
 
     def banner(self) -> str:
         """Say which gallery answers now, and what keeps another from it."""
-        settings = self._settings
-        manifest = self._host.locator.gallery.manifest
-        return report.banner(manifest, self._host.notice, operator=settings.banner, precision=settings.precision)
+        host, settings = self._host, self._settings
+        return report.banner(host.manifest, host.notice, operator=settings.banner, precision=settings.precision)
 
     def follow_gallery(self) -> tuple[str, gr.Timer]:
         """Bring the banner up to date, until the gallery has arrived or failed to."""
@@ -117,7 +117,7 @@ class Events:
         """
         preset = read_preset(dict(request.query_params), self._settings.offered)
         if preset.problems:
-            gr.Warning(" ".join(preset.problems))
+            gr.Warning(text(" ".join(preset.problems)))
         if preset == Preset(problems=preset.problems):
             return (gr.skip(),) * (5 + len(Chosen._fields))
         backend = preset.backend or ("openai" if preset.server else self._settings.backend)
@@ -128,7 +128,7 @@ class Events:
 
     def use_key(self, key: str) -> tuple[Any, str, Any]:
         """Move a key from the box, whose content others could read back, to the session's state."""
-        with shown_errors():
+        with shown_errors(text):
             kept = check_key((key or "").strip())
         if not kept:  # the box is left empty: the key given before stays
             return gr.skip(), "", gr.skip()
@@ -142,7 +142,7 @@ class Events:
             options = Query(None, backend, api_key=key, base_url=server or "").options(self._settings)
             names = list_models(backend, replace(options, timeout_s=LIST_MODELS_S))
         except Img2LocError as error:
-            gr.Warning(str(error))
+            gr.Warning(text(str(error)))
             return gr.update()
         return gr.update(choices=list(dict.fromkeys([model, *names])))
 
@@ -194,7 +194,7 @@ class Events:
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
     ) -> Shown:
         """Locate the photo and lay out the result."""
-        with shown_errors(), self._sessions.asked_by(request) as cancel:
+        with shown_errors(text), self._sessions.asked_by(request) as cancel:
             given = parse_position(truth or "")
             if backend == "hf" and token and not key:  # who has signed in on a Space pays with their own account
                 key = token.token
@@ -227,9 +227,9 @@ class Events:
             farthest_plot=plot(maps.farthest_map(retrieval, name)),
             farthest_table=evidence.neighbours("farthest", retrieval.farthest, position, name),
             conversation=gr.update(visible=bool(prediction.prompt)),  # withheld where answers are coarse
-            reasoning=outcome.reasoning if outcome else "",
-            reply=report.raw_replies(outcome),
-            prompt=prediction.prompt,
+            reasoning=untold(outcome.reasoning if outcome else ""),
+            reply=untold(report.raw_replies(outcome)),
+            prompt=untold(prediction.prompt),
             timings=evidence.timings(prediction),
         )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 from xml.etree import ElementTree
 
+from img2loc.api import no_formula
 from img2loc.geo import geodesic_km, nearest_place
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Place, Prediction, Retrieval
 
@@ -27,8 +28,6 @@ MEDIA_TYPES = {
 _KML = "http://www.opengis.net/kml/2.2"
 # What XML 1.0 has no way to write. Source: https://www.w3.org/TR/xml/#charsets
 _NOT_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# A spreadsheet would take such a text for a formula. Source: https://owasp.org/www-community/attacks/CSV_Injection
-_FORMULA = re.compile(r"[=+\-@\t\r\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ def to_csv(listed: Iterable[Row]) -> str:
     writer = csv.DictWriter(text, columns, lineterminator="\r\n")
     writer.writeheader()
     for row in listed:
-        cells = {name: f"'{cell}" if _is_formula(cell) else cell for name, cell in _properties(row).items()}
+        cells = {name: no_formula(cell) for name, cell in _properties(row).items()}
         at = {"lat": row.position.lat, "lon": row.position.lon} if row.position else {}
         writer.writerow({**cells, **at})
     return text.getvalue()
@@ -209,10 +208,6 @@ def _lists(retrieval: Retrieval) -> Iterator[tuple[Role, Sequence[Neighbour]]]:
 
 def _properties(row: Row) -> dict[str, str | float | None]:
     return {item.name: getattr(row, item.name) for item in fields(row) if item.name != "position"}
-
-
-def _is_formula(cell: str | float | None) -> bool:
-    return isinstance(cell, str) and bool(_FORMULA.match(cell))
 
 
 def _child(parent: ElementTree.Element, name: str, text: str | None = None) -> ElementTree.Element:

@@ -81,7 +81,11 @@ class Manifest:
         values = json.loads(text)
         if values["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"schema version {values['schema_version']}, and this program reads {SCHEMA_VERSION}")
-        return cls(**{**values, "encoder": EncoderSpec(**values["encoder"])})
+        read = cls(**{**values, "encoder": EncoderSpec(**values["encoder"])})
+        texts = (read.name, read.about, read.source, read.licence, read.factory, *read.encoder.as_dict().values())
+        if not all(isinstance(text, str) for text in texts):  # what shows them might take {"path": ...} for a file
+            raise TypeError("one of its texts is none")
+        return read
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ def open_gallery(name: str, *, on_bytes: OnBytes = ignore_bytes) -> Gallery:
 
 
 def _open_folder(folder: Path) -> Gallery:
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         _check_file(folder, name, expected)
     import faiss  # noqa: PLC0415 - a quarter of a second
@@ -216,9 +220,13 @@ def _open_folder(folder: Path) -> Gallery:
         positions = np.load(folder / POSITIONS, mmap_mode="r", allow_pickle=False)
         records = None
         if RECORDS in manifest.files:
+            import pyarrow as pa  # noqa: PLC0415
             import pyarrow.parquet as pq  # noqa: PLC0415
 
             records = pq.read_metadata(folder / RECORDS)
+            columns = {column.name: column.type for column in records.schema.to_arrow_schema()}
+            if columns != dict.fromkeys(PhotoRecord.__dataclass_fields__, pa.string()):
+                raise ValueError(f"{RECORDS} has other columns than texts: {columns}")
     except (RuntimeError, ValueError, OSError) as error:
         raise GalleryError(f"The gallery in {folder} can't be read ({error}); get it again.") from error
     checks = (
@@ -235,7 +243,12 @@ def _open_folder(folder: Path) -> Gallery:
     return Gallery(folder, manifest, Searcher(index, manifest.search), positions, records)
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Read what a gallery says of itself, and nothing else of it.
+
+    Raises:
+        GalleryError: It has no manifest, or one that can't be read.
+    """
     try:
         manifest = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:

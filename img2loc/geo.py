@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from functools import cache
 
@@ -95,6 +96,7 @@ def destination(origin: LatLon, bearing_deg: float, distance_km: float) -> LatLo
 
 # A city is taken as a disc with this many people to the km2, so that a district of Paris is Paris.
 CITY_DENSITY_PER_KM2 = 5000
+_loading = threading.Lock()  # so that the first visitors, who come together, read them once and not each
 
 
 @cache
@@ -120,7 +122,8 @@ def nearest_place(position: LatLon) -> Place:
     Args:
         position: Anywhere on Earth.
     """
-    vectors, radii_km, cities, countries = _cities()
+    with _loading:
+        vectors, radii_km, cities, countries = _cities()
     distances_km = arc_km(unit_vectors([position]), vectors)[0]
     nearest = int((distances_km - radii_km).argmin())
     city, code = cities[nearest]

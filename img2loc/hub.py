@@ -12,7 +12,8 @@ from img2loc.errors import HubError
 REACH_TIMEOUT_S = 10.0
 
 OnBytes = Callable[[int], None]
-_REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+_REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)  # it becomes part of a path in the cache
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
@@ -21,8 +22,8 @@ def split_revision(name: str) -> tuple[str, str | None]:
     Raises:
         HubError: It is no name of a repository.
     """
-    repo, _, revision = name.partition("@")
-    if not _REPO.fullmatch(repo):
+    repo, at, revision = name.partition("@")
+    if not _REPO.fullmatch(repo) or (at and not _REVISION.fullmatch(revision)):
         raise HubError(f"{name!r} is neither a folder here nor a Hub repository written owner/name[@revision]")
     return repo, revision or None
 
@@ -48,13 +49,14 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes:
     Raises:
         HubError: There is no such repo or revision, or the Hub can't be reached and nothing is cached.
     """
-    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - not needed for the starter
+    from huggingface_hub import HfApi, constants, snapshot_download  # noqa: PLC0415 - not needed for the starter
     from huggingface_hub.errors import (  # noqa: PLC0415
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # Gradio's own way to do so comes too late
     try:
         commit = HfApi().model_info(repo, revision=revision, timeout=REACH_TIMEOUT_S).sha
         return Path(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Literal
 
@@ -19,6 +20,7 @@ from img2loc.hub import OnBytes, ignore_bytes
 from img2loc.lmm import LMM
 from img2loc.photo import Photo
 from img2loc.sampling import ask_often
+from img2loc.search import processors
 from img2loc.settings import Settings
 from img2loc.types import LatLon, Neighbour, Prediction, Retrieval
 from img2loc.vote import vote
@@ -41,6 +43,9 @@ class Locator:
         gallery.check_encoder(encoder)
         self.encoder = encoder
         self.gallery = gallery
+        # Threads of its own: each that has run a network once keeps memory for it, and more of them than processors
+        # embed no faster together, but slower.
+        self._embedders = ThreadPoolExecutor(processors(), thread_name_prefix="embed")
 
     @classmethod
     def from_settings(cls, settings: Settings, *, on_bytes: OnBytes = ignore_bytes) -> Locator:
@@ -72,8 +77,7 @@ class Locator:
             nearest: How many of the most similar; 0 for none.
             farthest: How many of the most dissimilar; 0 for none.
         """
-        embedding = self.encoder.embed([photo.image])[0]
-        return self.gallery.search(embedding, nearest, farthest)
+        return self.gallery.search(self._embed(photo), nearest, farthest)
 
     def locate(
         self,
@@ -116,7 +120,7 @@ class Locator:
             timings.append((name, time.perf_counter() - start))
 
         with stage("embed"):
-            embedding = self.encoder.embed([photo.image])[0]
+            embedding = self._embed(photo)
         with stage("search"):
             found = self._search(embedding, max(nearest, VOTE_NEIGHBOURS), farthest, exclude)
             retrieval = Retrieval(found.nearest[:nearest], found.farthest)
@@ -146,6 +150,10 @@ class Locator:
             outcome=outcome,
             timings=tuple(timings),
         )
+
+    def _embed(self, photo: Photo) -> npt.NDArray[np.float32]:
+        embedding: npt.NDArray[np.float32] = self._embedders.submit(self.encoder.embed, [photo.image]).result()[0]
+        return embedding
 
     def _search(
         self, embedding: npt.NDArray[np.float32], nearest: int, farthest: int, exclude: Exclude | None

@@ -12,9 +12,13 @@ from urllib.parse import urlsplit
 
 from img2loc.types import LatLon, PhotoRecord
 
+# Signs that turn the direction of all that follows them on the line, our own words included.
+_DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+
 
 def text(words: str) -> str:
     """Escape a text for HTML, and for gr.HTML, which reads its content as a JavaScript and a Handlebars template."""
+    words = words.translate(_DIRECTIONS)
     return html.escape(words).replace("{", "&#123;").replace("$", "&#36;").replace("`", "&#96;").replace("\\", "&#92;")
 
 

@@ -34,7 +34,7 @@ def backends_json(settings: Settings) -> BackendsJson:
 
 def info_json(host: Host, settings: Settings) -> InfoJson:
     """Say which gallery answers, how precisely, and how much may be asked."""
-    manifest = host.locator.gallery.manifest
+    manifest = host.manifest
     limits: LimitsJson = {
         "hourly_per_visitor": settings.hourly_per_visitor,
         "hourly_total": settings.hourly_total,

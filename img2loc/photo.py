@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
-import math
+import re
+import threading
+import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from img2loc.container import cut
 from img2loc.errors import PhotoError
+from img2loc.exif import Exif, read_exif
 from img2loc.types import LatLon
 
 MAX_BYTES = 30_000_000
@@ -17,12 +23,25 @@ MAX_PIXELS = 80_000_000  # below the size at which Pillow itself warns of a bomb
 MIN_SIDE_PX = 16
 MAX_ASPECT = 20
 # More than any encoder or provider reads; the cost of all later work is bounded by it.
-MAX_SIDE_PX = 2048
+MAX_SIDE_PX = 1280
 JPEG_MAX_SIDE_PX = 1024
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF")  # as Pillow names them; HEIC has a decoder of its own
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-_EXIF_GPS, _GPS_LAT_REF, _GPS_LAT, _GPS_LON_REF, _GPS_LON = 0x8825, 1, 2, 3, 4
+# What EXIF's orientations ask for.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MUTED = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as the module warnings keeps a filter
+# Decoding takes up to 20 bytes a pixel; of pictures that are larger than most, so few at a time are decoded.
+LARGE_PIXELS = 16_000_000
+_LARGE_AT_ONCE = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +83,9 @@ def open_photo(source: bytes | Image.Image) -> Photo:
     Raises:
         PhotoError: The bytes are empty, too many, no picture of a known format, damaged, or of an absurd size.
     """
+    _mute_pillow()
     if isinstance(source, Image.Image):
-        return _photo(source, source.format or "")
+        return _photo(source.copy(), source.format or "", Exif())
     if not source:
         raise PhotoError("The file is empty; choose a photo.")
     if len(source) > MAX_BYTES:
@@ -73,13 +93,21 @@ def open_photo(source: bytes | Image.Image) -> Photo:
             f"The file has {len(source) / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} are taken: make the photo smaller."
         )
     try:
-        if source[4:8] == b"ftyp" and source[8:12] in _HEIC_BRANDS:
-            return _photo(_open_heic(source), "HEIC")
-        image = Image.open(io.BytesIO(source), formats=FORMATS)
+        needed, exif = cut(source)
+        if _is_heic(needed):
+            heif = _open_heic(needed)
+            _check_size(*heif.size)
+            with _room_for(*heif.size):
+                return _photo(heif.to_pillow(), "HEIC", exif)
+        image = Image.open(io.BytesIO(needed), formats=FORMATS)
         _check_size(*image.size)
-        # Lets the JPEG decoder skip detail that is scaled away below: several times faster on a phone's photos.
-        image.draft("RGB", (MAX_SIDE_PX, MAX_SIDE_PX))
-        return _photo(image, image.format or "")
+        room = _room_for(*image.size)
+        # Lets the JPEG decoder skip detail that is scaled away below: several times faster on a phone's photos. The
+        # size must have the photo's shape, as the decoder keeps both of its sides.
+        scale = MAX_SIDE_PX / max(image.size)
+        image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
+        with room:
+            return _photo(image, image.format or "", exif)
     except PhotoError:
         raise
     except UnidentifiedImageError:
@@ -104,22 +132,43 @@ def exif_position(source: bytes) -> LatLon | None:
     Raises:
         PhotoError: The bytes are no picture of a known format.
     """
+    _mute_pillow()
     try:
-        if source[4:8] == b"ftyp" and source[8:12] in _HEIC_BRANDS:
-            return _exif_position(_open_heic(source))
-        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
-            return _exif_position(image)
+        needed, exif = cut(source)
+        if _is_heic(needed):
+            _open_heic(needed)
+            return exif.position
+        with Image.open(io.BytesIO(needed), formats=FORMATS) as image:
+            return exif.position or read_exif(image.info.get("exif") or b"").position
     except Exception as error:  # whatever a reader trips over in damaged bytes
         raise PhotoError(f"This is no picture that can be read ({type(error).__name__}).") from error
 
 
-def _open_heic(source: bytes) -> Image.Image:
+def _mute_pillow() -> None:
+    """Keep Pillow's warnings of damage that it can live with from filling the log, and the list of those given."""
+    if _MUTED not in warnings.filters:
+        warnings.filterwarnings("ignore", module=_MUTED[3].pattern)
+
+
+def _is_heic(source: bytes) -> bool:
+    return source[4:8] == b"ftyp" and source[8:12] in _HEIC_BRANDS
+
+
+def _open_heic(source: bytes) -> Any:  # noqa: ANN401 - the package has no types
     import pi_heif  # noqa: PLC0415 - a native library that only HEIC photos need
 
     heif = pi_heif.open_heif(io.BytesIO(source))
-    _check_size(*heif.size)
-    image: Image.Image = heif.to_pillow()
-    return image
+    # Of a grey picture the package (1.4.0) believes the file how many bits the decoder will give, and writes past the
+    # decoder's memory where that is a lie. No camera makes deep grey ones.
+    if heif.mode.startswith("I;"):
+        raise PhotoError(
+            "This is a grey HEIC picture of more than 8 bits, which can't be read safely; save it as JPEG."
+        )
+    return heif
+
+
+def _room_for(width: int, height: int) -> AbstractContextManager[object]:
+    return _LARGE_AT_ONCE if width * height > LARGE_PIXELS else nullcontext()
 
 
 def _check_size(width: int, height: int) -> None:
@@ -131,52 +180,34 @@ def _check_size(width: int, height: int) -> None:
         raise PhotoError(f"The picture has {width} x {height} pixels, too narrow a strip to be a photo; crop it.")
 
 
-def _photo(image: Image.Image, format_name: str) -> Photo:
+def _photo(image: Image.Image, format_name: str, exif: Exif) -> Photo:
     _check_size(*image.size)
-    exif_position = _exif_position(image)
+    own = read_exif(image.info.get("exif") or b"")  # where the decoder was left to read it
+    if image.mode in ("1", "P", "PA") or (image.mode in ("L", "RGB") and "transparency" in image.info):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")  # a mean of the others means nothing
+    gap = None if image.mode.startswith("I;") else 2.0  # Pillow's short cut, which it has for 8 and 32 bits only
+    # First of all, so that the rest costs little.
+    image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=gap)
     pixels = _to_rgb(image)
-    pixels.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS)
-    try:
-        pixels = ImageOps.exif_transpose(pixels)
-    except Exception:  # noqa: S110 - a damaged EXIF block costs the orientation, not the photo
-        pass
-    clean = Image.frombytes("RGB", pixels.size, pixels.tobytes())
-    return Photo(clean, exif_position, format_name)
+    turn = _TURNS.get(max(exif.orientation, own.orientation))
+    upright = pixels if turn is None else pixels.transpose(turn)
+    clean = Image.frombytes("RGB", upright.size, upright.tobytes())
+    return Photo(clean, exif.position or own.position, format_name)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to 8-bit RGB, keeping `info` for the orientation."""
+    """Bring any of Pillow's modes to 8-bit RGB."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
-        if not np.isfinite(values).all():
+        found = np.asarray(image)
+        if not np.isfinite(found).all():
             raise PhotoError("The picture holds values that are no numbers.")
+        values = found.astype(np.float64)  # in 32 bits, the span of two of them could be too large for one
         low, high = (0.0, 65535.0) if image.mode != "F" else (float(values.min()), float(values.max()))
         grey = Image.fromarray(np.clip((values - low) * (255 / max(high - low, 1e-12)), 0, 255).astype(np.uint8))
-        rgb = grey.convert("RGB")
-    elif image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        rgb = Image.new("RGB", rgba.size, "white")
-        rgb.paste(rgba, mask=rgba.getchannel("A"))
-    else:
+        return grey.convert("RGB")
+    if not image.has_transparency_data:
         return image.convert("RGB")
-    rgb.info = {key: value for key, value in image.info.items() if key == "exif"}
+    rgba = image.convert("RGBA")
+    rgb = Image.new("RGB", rgba.size, "white")
+    rgb.paste(rgba, mask=rgba.getchannel("A"))
     return rgb
-
-
-def _exif_position(image: Image.Image) -> LatLon | None:
-    """The position that the file's EXIF claims; None where there is none or it makes no sense."""
-    try:
-        gps = image.getexif().get_ifd(_EXIF_GPS)
-        lat = _degrees(gps[_GPS_LAT]) * (-1 if str(gps[_GPS_LAT_REF]).strip("\0 ").upper() == "S" else 1)
-        lon = _degrees(gps[_GPS_LON]) * (-1 if str(gps[_GPS_LON_REF]).strip("\0 ").upper() == "W" else 1)
-        # Cameras without a fix write zeros.
-        return None if (lat, lon) == (0, 0) else LatLon(lat, lon)
-    except Exception:  # EXIF is untrusted, and Pillow raises whatever it trips over; no position is the answer then
-        return None
-
-
-def _degrees(dms: tuple[float, ...]) -> float:
-    """Degrees, minutes and seconds to degrees; NaN (refused by LatLon) where a rational has no denominator."""
-    degrees, minutes, seconds = (float(value) for value in dms)
-    total = degrees + minutes / 60 + seconds / 3600
-    return total if math.isfinite(total) and minutes >= 0 and seconds >= 0 else math.nan

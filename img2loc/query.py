@@ -20,6 +20,7 @@ from img2loc.settings import Settings
 from img2loc.types import LatLon, Prediction, Retrieval
 
 MAX_NEIGHBOURS = 50
+MAX_POSITION_CHARS = 100
 _NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 _POSITION = re.compile(rf"\(?\s*{_NUMBER}\s*°?\s*(?:[,;]\s*|\s+){_NUMBER}\s*°?\s*\)?", re.ASCII)
 
@@ -123,7 +124,8 @@ class Query:
                     "or run Img2Loc yourself (its operator may set IMG2LOC_ALLOW_BASE_URL)."
                 )
             settings.options(self.backend, server=server)  # refuses a backend that asks no server
-            own = replace(own, base_url=server, api_key="", model="")  # the operator's key is for the operator's server
+            # The operator's key is for the operator's server, and so is the way into the operator's network.
+            own = replace(own, base_url=server, public_only=True, api_key="", model="")
         if backend_named(self.backend).runs_here:
             if not settings.llava_model:
                 raise ConfigError(
@@ -186,6 +188,8 @@ def parse_position(text: str) -> LatLon | None:
     if not text.strip():
         return None
     advice = "write it as 'latitude, longitude' in decimal degrees, such as 48.8584, 2.2945."
+    if len(text) > MAX_POSITION_CHARS:  # blanks without end would keep the search below busy without end
+        raise ConfigError(f"The true position can't be read; {advice}")
     plain = _POSITION.fullmatch(text.strip())
     if not plain:  # degrees, minutes and hemispheres, as maps copy them
         found = read_coordinates(text)

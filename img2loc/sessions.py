@@ -3,10 +3,47 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import gradio as gr
+from gradio.context import LocalContext
+
+_LOOK_EVERY_S = 0.1
+
+
+class Abandoned(threading.Event):
+    """Set when nobody waits for an answer: by whoever knows, or once the client has hung up or cancelled.
+
+    Gradio stops waiting for a function then, but lets it run on. Made in the thread of the event that it is about.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        blocks = LocalContext.blocks.get(None)
+        self._queue = blocks._queue if blocks else None
+        self._event_id = LocalContext.event_id.get(None)  # none where Gradio's queue has no part in it
+
+    def is_set(self) -> bool:
+        """Whether nobody waits."""
+        return super().is_set() or self._is_given_up()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nobody waits any more, or for so many seconds."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            left_s = _LOOK_EVERY_S if end is None else end - time.monotonic()
+            if left_s <= 0:
+                return False
+            super().wait(min(left_s, _LOOK_EVERY_S))
+        return True
+
+    def _is_given_up(self) -> bool:
+        if self._queue is None or self._event_id is None:
+            return False
+        running = (event for job in list(self._queue.active_jobs) for event in job or ())
+        return not any(event._id == self._event_id and event.alive for event in running)
 
 
 class Sessions:
@@ -25,7 +62,7 @@ class Sessions:
     @contextmanager
     def asked_by(self, request: gr.Request | None) -> Iterator[threading.Event]:
         """What is set when the visitor who sent a request waits no more."""
-        session, cancel = (request.session_hash if request else None) or "", threading.Event()
+        session, cancel = (request.session_hash if request else None) or "", Abandoned()
         with self._lock:
             self._asking.setdefault(session, set()).add(cancel)
         try:

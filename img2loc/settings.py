@@ -37,7 +37,7 @@ class Settings:
             OpenAI itself.
         hf_model: The model that Hugging Face is asked for at first; empty for the backend's default.
         llava_model: The model that runs on this machine; empty offers none to visitors.
-        allow_base_url: Whether visitors may name servers by address. They could then reach whatever this machine can.
+        allow_base_url: Whether visitors may name servers by address; only such as are on the public internet are asked.
         prompt: The prompt's template at first: a name in img2loc/prompts.
         temperature: How freely a model words its reply; None for the provider's own default.
         samples: How often a model is asked; the answer is the one that the others lie closest to.

@@ -21,6 +21,7 @@ from index_builder.tables import COLUMNS, Columns, Row, read_table
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif"}
 NO_FILE, CUT_SHORT, NOT_IN_TABLE = "no such file", "tar cut short (its last photo)", "not in the table of positions"
+OUTSIDE = "file outside the folder"
 
 
 @dataclass(slots=True)
@@ -99,6 +100,9 @@ def list_table(table: Path, folder: Path, counts: Counts, *, url: str = "") -> I
             continue
         name = columns.value(row, "file")
         path = root / name
+        if not Path(os.path.normpath(path)).is_relative_to(root):  # a table from elsewhere names this machine's files
+            counts.dropped[OUTSIDE] += 1
+            continue
         if name and not path.suffix:
             path = path.with_suffix(".jpg")  # OSV-5M's table names photos by their number alone
         if not name or not path.is_file():

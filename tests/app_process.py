@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class AppProcess:
         settings: Environment variables on top of this process's; those of Img2Loc itself are not inherited.
     """
 
+    folder = ROOT
+
     def __init__(self, **settings: str) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("IMG2LOC_", "OPENAI_"))}
         with socket.socket() as probe:
@@ -31,11 +34,12 @@ class AppProcess:
         self.environment = {**inherited, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1", **settings}
 
     def __enter__(self) -> AppProcess:
+        self._printed = tempfile.TemporaryFile("w+")  # a pipe that nobody empties would stop the app when it is full
         self._process = subprocess.Popen(
-            [sys.executable, "app.py"],
-            cwd=ROOT,
+            [sys.executable, str(ROOT / "app.py")],
+            cwd=self.folder,
             env=self.environment,
-            stdout=subprocess.PIPE,
+            stdout=self._printed,
             stderr=subprocess.STDOUT,
             text=True,
         )
@@ -48,6 +52,14 @@ class AppProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._printed.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def runs(self) -> bool:
+        return self._process.poll() is None
 
     def stop(self) -> str:
         """End the app.
@@ -56,8 +68,9 @@ class AppProcess:
             All it printed.
         """
         self._process.terminate()
-        output, _ = self._process.communicate(timeout=20)
-        return output
+        self._process.wait(timeout=20)
+        self._printed.seek(0)
+        return self._printed.read()
 
     def _answers(self) -> bool:
         try:

@@ -56,6 +56,7 @@ class Hub:
         cut: Files whose next answer breaks off after so many bytes.
         refuse_commits_after: How many commits are taken before the Hub fails.
         held: Files whose content is held back as long as they stand here.
+        moved: Files whose content lies at another address, which requests are sent on to.
     """
 
     url: str
@@ -69,6 +70,7 @@ class Hub:
     cut: dict[str, int] = field(default_factory=dict)
     refuse_commits_after: int = 1_000_000
     held: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
 
     def commit(self, repo: str) -> str:
         """The commit that a repository is at: a hash of its content."""
@@ -221,6 +223,8 @@ def serve_hub() -> Iterator[Hub]:
                 time.sleep(0.02)
             data = file.read_bytes()
             headers = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha1(data).hexdigest()}"', "Accept-Ranges": "bytes"}
+            if file.name in hub.moved:
+                return self.send(302, b"", "text/plain", {**headers, "Location": hub.moved[file.name]})
             if not (span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))):
                 return self.send(200, data, "application/octet-stream", headers)
             first, last = int(span[1]), min(int(span[2] or len(data)), len(data) - 1)

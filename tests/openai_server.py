@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -128,6 +129,7 @@ class OpenAIServer:
     def __init__(self, *, key: str | None = KEY) -> None:
         self.key = key
         self.models = ["gpt-test", "another", "gpt-test"]
+        self.models_error = ""  # what whoever asks for them is told instead
         self.requests: list[Request] = []
         self.faults: list[str] = []
         self._queue: deque[tuple[str, str | None]] = deque()
@@ -162,6 +164,10 @@ class OpenAIServer:
             self.requests.append(request)
             return self._queue.popleft() if self._queue else ("good", None)
 
+    def hold(self, connection: socket.socket, request: Request) -> bool:
+        """For a server that takes its time: whether the client is still there at the end of it."""
+        return True
+
     def wait(self, seconds: float) -> bool:
         """Wait; True as soon as the server is being stopped."""
         return self._stop.wait(seconds)
@@ -186,6 +192,8 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             key = self.headers.get("Authorization", "").partition(" ")[2]
             if self.path != "/v1/models":
                 return self.error(404, f"Invalid URL (GET {self.path})", None)
+            if server.models_error:
+                return self.error(400, server.models_error, None)
             if server.key is not None and key != server.key:
                 return self.error(401, ERRORS["bad_key"][1].format(key=_half_hidden(key)), "invalid_api_key")
             listed = [{"id": name, "object": "model", "created": 0, "owned_by": "us"} for name in server.models]
@@ -206,7 +214,8 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
                 server.faults.append(f"the request breaks the protocol: {fault!r}")
                 return self.error(400, str(fault), None)
             behaviour, text = server.next_behaviour(request)
-            self.behave(behaviour, text, request)
+            if server.hold(self.connection, request):
+                self.behave(behaviour, text, request)
 
         def behave(self, behaviour: str, text: str | None, request: Request) -> None:
             model = request.body["model"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
@@ -10,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, Tool
 
 from tests.app_process import ROOT, AppProcess
+from tests.conftest import in_own_loop
 
 TEXT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 HERE = "http://127.0.0.1:7860"
@@ -103,10 +102,7 @@ def test_an_agent_finds_the_tools_and_uses_them(address):
         ("locate", {"photo": photo, "backend": "openai"}),
         ("locate", {"photo": f"{address}config"}),
     ]
-    with ThreadPoolExecutor(
-        1
-    ) as pool:  # the browser tests, where this worker had them before, leave a loop in this one
-        tools, (found, info, refused, inside) = pool.submit(lambda: asyncio.run(_as_agent(address, calls))).result()
+    tools, (found, info, refused, inside) = in_own_loop(_as_agent(address, calls))
     assert {tool.name for tool in tools} == ENDPOINTS
     for tool in tools:
         assert tool.description and tool.description.split(".")[0].split()[0] in ("Say", "Find", "List")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
 import httpx
 import pytest
+from gradio import processing_utils, route_utils
 from gradio_client import Client, handle_file
 
 import app as entry
+from img2loc import ui
+from img2loc.errors import ConfigError, EncoderError, Img2LocError
+from img2loc.host import Host
 from img2loc.lmm import BACKENDS, llava, open_lmm
 from img2loc.prompt import DEFAULT_TEMPLATE
 from img2loc.query import Query
@@ -57,6 +62,30 @@ def test_a_wrong_setting_gets_one_sentence(settings: dict[str, str], status: int
     )
     assert done.returncode == status and words in done.stderr
     assert len(done.stderr.splitlines()) == 1 and done.stdout == ""
+
+
+@pytest.mark.parametrize(("failure", "status"), [(EncoderError("no encoder"), 1), (ConfigError("no setting"), 2)])
+def test_where_nobody_can_answer_the_page_ends_with_one_sentence(
+    failure: Img2LocError, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    done = []
+
+    class Page:
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            return lambda **_: done.append(name)
+
+    def fail(host: Host) -> None:
+        done.append("open")
+        raise failure
+
+    monkeypatch.setattr(Host, "open", fail)
+    monkeypatch.setattr(ui, "FIRST_PAGE_S", 0)
+    monkeypatch.setattr(entry, "build", lambda host, settings: Page())
+    for module, name in ((processing_utils, "async_transport"), (route_utils, "GradioMultiPartParser")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # the launch puts its own there
+    assert entry.main() == status
+    assert done == ["launch", "open", "close"]  # closed, or its threads would keep the process
+    assert capsys.readouterr().err == f"app.py: {failure}\n"
 
 
 def test_the_model_of_this_machine_is_loaded_before_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -157,7 +158,7 @@ def test_a_failing_model_leaves_the_vote_and_says_so(events: Events, provider: O
 def test_wrong_input_gets_one_sentence(events: Events, changes: dict[str, object], word: str):
     with pytest.raises(gr.Error) as caught:
         locate(events, **changes)
-    assert word in caught.value.message and caught.value.print_exception is False
+    assert word in html.unescape(caught.value.message) and caught.value.print_exception is False
     assert str(changes.get("key", "two words")) not in caught.value.message
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>|#~$])")
+_MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>|#~$&])")
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1f2933; --paper: #fff; --line: #cbd2d9; --faint: #f3f5f7; --quiet: #52606d; }
 @media (prefers-color-scheme: dark) {

@@ -54,6 +54,7 @@ class BackendOptions:
         api_key: The provider's key; never logged, stored or shown.
         model: The model's name; empty for the backend's default.
         base_url: Another server that speaks the same protocol; empty for the provider's own.
+        public_only: A stranger gave the base_url: no server but one on the public internet is asked.
         timeout_s: Seconds to wait for one reply, retries included.
         temperature: How freely the model words its reply, 0 to 2; None for the provider's own default.
         pace: Called before each request to a server, retries too; waits for its turn and returns how many seconds that
@@ -67,6 +68,7 @@ class BackendOptions:
     api_key: str = field(default="", repr=False)
     model: str = ""
     base_url: str = ""
+    public_only: bool = False
     timeout_s: float = 60.0
     temperature: float | None = None
     pace: Callable[[], float] = field(default=at_once, repr=False, compare=False)

@@ -10,9 +10,9 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeGuard, cast
 from urllib.parse import urlsplit
 
 from img2loc.errors import (
@@ -33,6 +33,8 @@ from img2loc.types import Reply
 # Source: https://platform.openai.com/docs/guides/error-codes
 _QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _MAX_EXCERPT_CHARS = 200
+_MAX_NAME_CHARS = 200
+_TELLING_CHARS = 8  # of a key; fewer give nothing away
 _LIKE_A_KEY = re.compile(r"\S*\*{3}\S*|\b(?:sk|pk|hf|gsk|xai|key|bearer)[-_]\S+|[\w\-]{24,}", re.I)
 
 
@@ -41,17 +43,18 @@ class Failure:
     """Why a request brought no completion.
 
     Args:
-        kind: The server answered with an error status; or not in time; or not at all; or with something else.
+        kind: The server answered with an error status; or not in time; or not at all; or with something else; or its
+            address is none that may be asked, for the reason in `text`.
         status: The HTTP status, for kind "status".
         code: The provider's own code for the error, where it gives one.
         text: The provider's own words; they may quote the key, so they are shown masked only.
         retry_after_s: How long the provider asks to wait.
     """
 
-    kind: Literal["status", "timeout", "connection", "garbage"]
+    kind: Literal["status", "timeout", "connection", "garbage", "address"]
     status: int = 0
-    code: str = ""
-    text: str = ""
+    code: str = field(default="", repr=False)
+    text: str = field(default="", repr=False)
     retry_after_s: float | None = None
 
 
@@ -136,17 +139,15 @@ class ChatLMM(ABC):
         choices = getattr(completion, "choices", None)
         message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
         if message is None:
-            raise LMMError(
-                f"{self._host} sent no chat completion; check that its address is that of an "
-                "OpenAI-compatible server (it usually ends in /v1)."
-            )
+            raise self._explain(Failure("garbage"))
         refusal, content = getattr(message, "refusal", None), getattr(message, "content", None)
         finish_reason = getattr(cast("list[object]", choices)[0], "finish_reason", None)
         text = next((part for part in (refusal, content) if isinstance(part, str) and part), "")
         model, usage = getattr(completion, "model", None), getattr(completion, "usage", None)
         return Reply(
-            text=text,
-            model=model if isinstance(model, str) and model else self.model,
+            # Half of a character (a lone surrogate) can't be shown.
+            text=self._without_key(text.encode("utf-8", "replace").decode()),
+            model=self._without_key(model) if is_name(model) else self.model,
             latency_s=latency_s,
             input_tokens=_count(usage, "prompt_tokens"),
             output_tokens=_count(usage, "completion_tokens"),
@@ -167,10 +168,17 @@ class ChatLMM(ABC):
                 return LMMUnreachableError(
                     f"{host} can't be reached or cut the connection; check the network and the server's address."
                 )
+            case "address":
+                return LMMError(failure.text)
             case "garbage":
-                return LMMError(f"{host} sent something that is no chat completion; check the server's address.")
+                return LMMError(
+                    f"{host} sent something that is no chat completion; check that its address is that of an "
+                    "OpenAI-compatible server (it usually ends in /v1)."
+                )
         if status == 402 or failure.code in _QUOTA_CODES:
             return LMMQuotaError(f"The account behind the key has no credit left at {host}; top it up or use another.")
+        if 300 <= status < 400:
+            return LMMError(f"{host} sends requests on to another address (HTTP {status}); give that address instead.")
         if status == 401:
             return LMMAuthError(f"{host} refuses the key; check that it is complete and still valid.")
         if status == 403:
@@ -190,8 +198,15 @@ class ChatLMM(ABC):
 
     def _masked(self, text: str) -> str:
         """A provider's or visitor's text on one line, bounded, with what looks like a key masked."""
-        text = text[:2000].replace(self._key, "***") if self._key else text[:2000]
-        return " ".join(_LIKE_A_KEY.sub("***", text).split())[:_MAX_EXCERPT_CHARS]
+        text = "".join(char for char in text[:2000] if char.isprintable() or char.isspace())
+        return " ".join(_LIKE_A_KEY.sub("***", self._without_key(text)).split())[:_MAX_EXCERPT_CHARS]
+
+    def _without_key(self, text: str) -> str:
+        """A server's words without the key, which it may quote, escape or cut: they may be kept for others."""
+        parts = [self._key[at : at + _TELLING_CHARS] for at in range(len(self._key) - _TELLING_CHARS + 1)]
+        for part in (self._key, *parts) if parts else ():
+            text = text.replace(part, "***")
+        return text
 
 
 def checked_key(key: str) -> str:
@@ -204,6 +219,11 @@ def checked_key(key: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError("The key holds spaces or characters that no key has; copy it again.")
     return key
+
+
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether something that a server sent can be a model's name."""
+    return isinstance(value, str) and 0 < len(value) <= _MAX_NAME_CHARS and value.isprintable()
 
 
 def host_of(url: str) -> str:

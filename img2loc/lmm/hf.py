@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx2
-from huggingface_hub import InferenceClient
+from huggingface_hub import InferenceClient, constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from img2loc.errors import ConfigError, MissingKeyError
@@ -13,6 +14,8 @@ from img2loc.lmm.base import BackendOptions
 from img2loc.lmm.chat import ChatLMM, Failure, host_of, retry_after_s
 from img2loc.lmm.request import Parameters, response_format
 from img2loc.lmm.retry import in_thread
+
+_MODEL = re.compile(r"\w[\w.-]*/\w[\w.-]*(?::[\w-]+)?", re.ASCII)
 
 
 class HuggingFaceLMM(ChatLMM):
@@ -25,7 +28,7 @@ class HuggingFaceLMM(ChatLMM):
 
     Raises:
         MissingKeyError: There is no token.
-        ConfigError: The address is no http(s) address, or the token is none of Hugging Face's.
+        ConfigError: The address is no http(s) address, or a stranger's; or the model's name or the token can't be one.
     """
 
     name = "hf"
@@ -42,6 +45,11 @@ class HuggingFaceLMM(ChatLMM):
             )
         if not url and not self._key.startswith("hf_"):  # the package would say so at the first request only
             raise ConfigError("That is no token of Hugging Face's, which begin with hf_; copy it again.")
+        if not url and not _MODEL.fullmatch(self.model):  # an address here, the package would ask in the router's place
+            raise ConfigError("That is no model's name at Hugging Face; write owner/name, or owner/name:provider.")
+        if url and options.public_only:
+            raise ConfigError("For a server of your own choose the backend openai; hf asks Hugging Face alone.")
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # or it asks the Hub for a list of agents, and tells it who runs it
         self._url = url or None  # None for the router, which chooses among those who run the model
 
     def send(self, messages: list[dict[str, Any]], parameters: Parameters, timeout_s: float) -> object | Failure:

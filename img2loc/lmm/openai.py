@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+import httpx2
 import openai
 
-from img2loc.errors import LMMError, MissingKeyError
+from img2loc.addresses import public_address
+from img2loc.errors import AddressError, ConfigError, LMMError, MissingKeyError
 from img2loc.lmm.base import BackendOptions
-from img2loc.lmm.chat import ChatLMM, Failure, host_of, retry_after_s
+from img2loc.lmm.chat import ChatLMM, Failure, host_of, is_name, retry_after_s
+from img2loc.lmm.line import Line
 from img2loc.lmm.request import Parameters, response_format
 from img2loc.lmm.retry import in_thread, persist
 from img2loc.lmm.servers import server_named
@@ -19,6 +22,16 @@ OPENAI_URL: Final = "https://api.openai.com/v1"
 _NO_KEY = "no-key"  # sent to servers that need none: the protocol wants some
 
 T = TypeVar("T")
+
+
+class _PublicTransport(httpx2.HTTPTransport):
+    """Connects to public addresses alone."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        host = request.url.raw_host.decode("ascii")
+        request.extensions = {**request.extensions, "sni_hostname": host}  # whom the certificate has to name
+        request.url = request.url.copy_with(host=public_address(host))
+        return super().handle_request(request)
 
 
 class OpenAILMM(ChatLMM):
@@ -48,6 +61,11 @@ class OpenAILMM(ChatLMM):
                 f"or set {server.key_variable} where the program runs."
             )
         self._url = server.base_url or OPENAI_URL
+        try:
+            httpx2.URL(self._url)
+        except httpx2.InvalidURL:
+            raise ConfigError(f"No request can go to {host}; write the server's address another way.") from None
+        self._public_only = options.public_only and not server.public
 
     def send(self, messages: list[dict[str, Any]], parameters: Parameters, timeout_s: float) -> object | Failure:
         """Send one request, without retries."""
@@ -60,7 +78,8 @@ class OpenAILMM(ChatLMM):
             body["response_format"] = response_format()
         if parameters.temperature is not None:
             body["temperature"] = parameters.temperature
-        return self._call(lambda client: client.chat.completions.create(**body), timeout_s)
+        found = self._call(lambda client: client.chat.completions.create(**body), timeout_s)
+        return Failure("garbage") if isinstance(found, str) else found  # a page, which the package hands on as it is
 
     def models(self) -> tuple[str, ...]:
         """Ask the server which models it has.
@@ -76,7 +95,7 @@ class OpenAILMM(ChatLMM):
             found = self._call(lambda client: list(client.models.list()), left_s)
             if isinstance(found, Failure):
                 raise self._explain(found)
-            names = {name for item in found if isinstance(name := getattr(item, "id", None), str) and name}
+            names = {self._without_key(name) for item in found if is_name(name := getattr(item, "id", None))}
             if not names:
                 raise LMMError(f"{self._host} lists no models; type the model's name.")
             return tuple(sorted(names))
@@ -85,13 +104,28 @@ class OpenAILMM(ChatLMM):
 
     def _call(self, ask: Callable[[openai.OpenAI], T], timeout_s: float) -> T | Failure:
         # Built with the address and the key, so that neither comes from the environment; the retries are ours.
-        client = openai.OpenAI(api_key=self._key or _NO_KEY, base_url=self._url, timeout=timeout_s, max_retries=0)
+        # No redirect is followed: the photo is for this server, and the next might be one of this machine's network.
+        line = Line()
+        http = httpx2.Client(
+            follow_redirects=False,
+            transport=_PublicTransport() if self._public_only else None,
+            event_hooks={"request": [line.watch]},
+        )
+        client = openai.OpenAI(
+            api_key=self._key or _NO_KEY, base_url=self._url, timeout=timeout_s, max_retries=0, http_client=http
+        )
         client.organization = client.project = None  # read from the environment: not for another's key or server
+
+        def close() -> None:
+            line.cut()
+            client.close()
+
         try:
-            # A request still under way when the client is closed ends with its next byte.
-            return in_thread(lambda: ask(client), timeout_s=timeout_s, cancel=self._cancel, close=client.close)
+            return in_thread(lambda: ask(client), timeout_s=timeout_s, cancel=self._cancel, close=close)
         except (openai.APITimeoutError, TimeoutError):
             return Failure("timeout")
+        except AddressError as error:
+            return Failure("address", text=str(error))
         except openai.APIConnectionError:
             return Failure("connection")
         except openai.APIStatusError as error:

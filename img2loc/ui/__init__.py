@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from importlib import resources
 
 import gradio as gr
+from gradio import processing_utils, route_utils
 from gradio.utils import get_space
+from starlette.middleware import Middleware
 
 from img2loc.endpoints import add_endpoints
 from img2loc.events import Events
@@ -16,13 +19,20 @@ from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.ui.batch import add_batch_tab
 from img2loc.ui.compare import add_compare_tab
+from img2loc.ui.gates import ClosedRoutes, PhotoTransport
 from img2loc.ui.locate import add_locate_tab
 from img2loc.ui.theme import theme
+from img2loc.ui.uploads import REFUSALS, TidyParser
 from img2loc.words import for_gradio, word
 
 UPLOADS_KEPT_S = 3600
 SWEEP_EVERY_S = 600
 BANNER_EVERY_S = 2  # while the gallery is on its way
+FIRST_PAGE_S = 2  # it loads a second sooner if nothing is opened beside it; a request in this time opens all the same
+# All that can wait for a model at once, and some more. Gradio's own number would share the threads that serve the page
+# and take uploads, and a slow provider would bring those to a stand.
+MAX_THREADS = 64
+MAX_SESSIONS = 1000  # a visit to the page takes 0.8 MB, and a request to the API makes a session of its own
 
 # Before anything is drawn, so that a compact page never flashes at its full size.
 _HEAD = """<script>
@@ -60,9 +70,17 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
         gr.HTML(word("html_foot"), elem_id="foot")
         if host.pending:
             clock = gr.Timer(BANNER_EVERY_S)
+
+            def follow_gallery() -> tuple[str, gr.Timer]:
+                now, follow_on = events.follow_gallery()
+                if now != banner.value and not host.pending:  # who comes later sees no other first
+                    banner.value = now
+                    demo.config = demo.get_config_file()
+                return now, follow_on
+
             gr.on(
                 [demo.load, clock.tick],
-                events.follow_gallery,
+                follow_gallery,
                 None,
                 [banner, clock],
                 api_visibility="private",
@@ -80,22 +98,29 @@ def login_works() -> bool:
     return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID"))
 
 
-def launch(demo: gr.Blocks, *, block: bool = True) -> str:
-    """Serve the page, with everything set that keeps visitors' photos and keys to themselves.
+def launch(demo: gr.Blocks, host: Host) -> None:
+    """Serve the page, with everything set that keeps visitors' photos and keys to themselves, until the process ends.
 
     Args:
         demo: What `build` made.
-        block: Serve until the process ends; otherwise return at once.
+        host: Who answers; opened once the page is served.
 
-    Returns:
-        The page's address.
+    Raises:
+        Img2LocError: Nobody can answer.
+        OSError: The port is taken.
     """
     data = resources.files("img2loc") / "data"
-    _, address, _ = demo.launch(
-        prevent_thread_lock=not block,
+    processing_utils.async_transport = PhotoTransport()  # type: ignore[assignment]  # Gradio's place for one's own
+    route_utils.GradioMultiPartParser = TidyParser  # type: ignore[misc]
+    demo.launch(
+        prevent_thread_lock=True,
+        app_kwargs={"middleware": [Middleware(ClosedRoutes)], "exception_handlers": REFUSALS},
         run_history=False,  # on by default: it writes inputs, keys included, to the browser's storage
+        enable_monitoring=False,  # on by default: anybody is told how much the site is used
         show_error=False,  # our own errors pass; nothing else's text does
         max_file_size=MAX_BYTES,
+        max_threads=MAX_THREADS,
+        state_session_capacity=MAX_SESSIONS,
         ssr_mode=False,
         footer_links=["api", "gradio", "settings"],
         theme=theme(),
@@ -104,4 +129,9 @@ def launch(demo: gr.Blocks, *, block: bool = True) -> str:
         head=_HEAD,
         i18n=for_gradio(),
     )
-    return str(address)
+    try:
+        time.sleep(FIRST_PAGE_S)
+        host.open()
+        demo.block_thread()
+    finally:
+        demo.close(verbose=False)

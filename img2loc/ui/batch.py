@@ -61,7 +61,7 @@ class BatchEvents:
         Yields:
             The table and the map.
         """
-        with shown_errors(), self._sessions.asked_by(request) as cancel:
+        with shown_errors(text), self._sessions.asked_by(request) as cancel:
             if not files:
                 raise ConfigError("There are no photos yet; choose some first.")
             if len(files) > MAX_BATCH:

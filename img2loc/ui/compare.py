@@ -39,7 +39,7 @@ class CompareEvents:
         Returns:
             The keys, the emptied box, and whose keys there are.
         """
-        with shown_errors():
+        with shown_errors(text):
             given = check_key((key or "").strip())
         keys = {**keys, provider: given} if given else keys
         known = contest.providers(self._settings)
@@ -59,7 +59,7 @@ class CompareEvents:
         Yields:
             The cards, the map, and the files to take away.
         """
-        with shown_errors(), self._sessions.asked_by(request) as cancel:
+        with shown_errors(text), self._sessions.asked_by(request) as cancel:
             contestants = contest.read_contestants(names, self._settings)
             opened = Query(photo).photo()
             truth, name = known_position(opened, self._settings), namer(self._settings)

@@ -1,0 +1,47 @@
+"""Which servers a stranger may have this machine talk to: those on the public internet, whatever they are called."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Final
+
+from img2loc.errors import AddressError
+
+# Source: IANA's IPv6 address space; the rest of it is reserved, local, or IPv4 in disguise.
+_UNICAST: Final = ipaddress.ip_network("2000::/3")
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+# Public by their numbers, and yet the machine's own cloud: Azure's and Oracle's services for their guests.
+_CLOUDS_OWN: Final = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is a server's on the internet, and of no network that only this machine can see."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        if found not in _NAT64:
+            return found in _UNICAST and found.is_global and found.sixtofour is None
+        found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+    return found.is_global and not found.is_multicast and not any(found in network for network in _CLOUDS_OWN)
+
+
+def public_address(host: str) -> str:
+    """Look up a host that a stranger has named.
+
+    Args:
+        host: A name, or an IP address in any notation.
+
+    Returns:
+        A public address of it, to be connected to as it is: looked up again, the name might lead elsewhere.
+
+    Raises:
+        AddressError: It has none.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # no such name; or none that could be one
+        found = []
+    for *_, sockaddr in found:
+        if is_public(str(sockaddr[0])):
+            return str(sockaddr[0])
+    raise AddressError(f"{host[:100]} is no server on the public internet; give another address.")

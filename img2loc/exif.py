@@ -1,0 +1,104 @@
+"""The two things that EXIF is read for, the orientation and the position, from a block that was perhaps made to hurt.
+
+Pillow's reader copies every value that a directory claims to have: one of a megabyte can claim gigabytes. This one
+looks at six tags and takes time linear in the block's length.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+
+from img2loc.types import LatLon
+
+_ORIENTATION, _GPS = 0x0112, 0x8825
+_LAT_REF, _LAT, _LON_REF, _LON = 1, 2, 3, 4
+# A field's type to how its values are packed. Source: TIFF 6.0, section 2
+_PACKED = {1: "B", 2: "s", 3: "H", 4: "L", 5: "LL", 6: "b", 8: "h", 9: "l", 10: "ll", 11: "f", 12: "d"}
+_MAX_VALUES = 8  # of a field that is read: a hemisphere's letter, or degrees, minutes and seconds
+
+_Fields = dict[int, tuple[int, int, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exif:
+    """What a file says of itself.
+
+    Args:
+        orientation: How the picture must be turned, 1 (not at all) to 8.
+        position: Where it was taken; None where nothing is said, or what makes no sense.
+    """
+
+    orientation: int = 1
+    position: LatLon | None = None
+
+
+def read_exif(block: bytes) -> Exif:
+    """Read a block of EXIF, or the TIFF file that is one.
+
+    Args:
+        block: Anything; with or without the leading word Exif.
+
+    Returns:
+        What could be read; never an exception.
+    """
+    block = block.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    if order is None:
+        return Exif()
+    try:
+        fields = _directory(block, order, *struct.unpack_from(f"{order}L", block, 4))
+        turned = (_values(block, order, fields, _ORIENTATION) or (1,))[0]
+    except struct.error:
+        return Exif()
+    return Exif(int(turned) if turned in range(1, 9) else 1, _position(block, order, fields))
+
+
+def _directory(block: bytes, order: str, at: int) -> _Fields:
+    (count,) = struct.unpack_from(f"{order}H", block, at)
+    raw = block[at + 2 : at + 2 + 12 * count]
+    entries = struct.iter_unpack(f"{order}HHL4s", raw[: len(raw) // 12 * 12])
+    return {tag: (kind, number, value) for tag, kind, number, value in entries}
+
+
+def _values(block: bytes, order: str, fields: _Fields, tag: int) -> tuple[float, ...]:
+    """A field's numbers, or its letters' codes; empty where there are none."""
+    kind, number, value = fields.get(tag, (0, 0, b""))
+    packed = _PACKED.get(kind)
+    if packed is None or not 0 < number <= _MAX_VALUES:
+        return ()
+    form = f"{order}{number}s" if packed == "s" else order + packed * number
+    if struct.calcsize(form) <= 4:
+        found = struct.unpack_from(form, value)
+    else:
+        found = struct.unpack_from(form, block, *struct.unpack(f"{order}L", value))
+    if packed == "s":
+        return tuple(found[0])
+    return tuple(map(_ratio, found[::2], found[1::2])) if len(packed) == 2 else found
+
+
+def _ratio(numerator: int, denominator: int) -> float:
+    return numerator / denominator if denominator else math.nan
+
+
+def _position(block: bytes, order: str, fields: _Fields) -> LatLon | None:
+    try:
+        gps = _directory(block, order, *map(int, _values(block, order, fields, _GPS)))
+        lat = _degrees(_values(block, order, gps, _LAT)) * _sign(_values(block, order, gps, _LAT_REF), "S")
+        lon = _degrees(_values(block, order, gps, _LON)) * _sign(_values(block, order, gps, _LON_REF), "W")
+        # Cameras without a fix write zeros.
+        return None if (lat, lon) == (0, 0) else LatLon(lat, lon)
+    except (struct.error, ValueError, TypeError, ArithmeticError):
+        return None
+
+
+def _degrees(values: tuple[float, ...]) -> float:
+    """Degrees, minutes and seconds to degrees; NaN, which LatLon refuses, where they are none."""
+    degrees, minutes, seconds = values
+    return degrees + minutes / 60 + seconds / 3600 if minutes >= 0 and seconds >= 0 else math.nan
+
+
+def _sign(letters: tuple[float, ...], negative: str) -> int:
+    (letter, *_) = letters
+    return -1 if chr(int(letter)).upper() == negative else 1
