@@ -36,15 +36,16 @@ def curves(
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + 22 * len(lines)}" '
         'font-family="system-ui, sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="{LEFT}" y="22" font-weight="600">{html.escape(title)}</text>',
+        f'<text x="{LEFT}" y="18" font-weight="600">{html.escape(title)}</text>',
         f'<text x="{WIDTH - 20}" y="{HEIGHT - 8}" text-anchor="end">{html.escape(x)} →</text>',
-        f'<text x="{LEFT}" y="{TOP - 4}" text-anchor="end">{html.escape(y)}</text>',
+        f'<text x="4" y="{TOP - 8}">{html.escape(y)}</text>',
     ]
     for decade in range(math.floor(box[0]), math.ceil(box[1]) + 1):
-        if box[0] <= decade <= box[1]:
-            across, _ = place(10**decade, points[0][1])
-            parts.append(f'<path d="M{across} {TOP}V{HEIGHT - BOTTOM}" stroke="#ccc"/>')
-            parts.append(f'<text x="{across}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{10.0**decade:,g}</text>')
+        for value in (10.0**decade, 2 * 10.0**decade, 5 * 10.0**decade):
+            if box[0] <= math.log10(value) <= box[1]:
+                across, _ = place(value, points[0][1])
+                parts.append(f'<path d="M{across} {TOP}V{HEIGHT - BOTTOM}" stroke="#ccc"/>')
+                parts.append(f'<text x="{across}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{value:,.12g}</text>')
     for step in range(5):
         value = box[2] + (box[3] - box[2]) * step / 4
         shown = 10**value if log_y else value

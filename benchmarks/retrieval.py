@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -64,16 +65,21 @@ def main() -> None:
             result["sizes"][size] = [each for each in measured if each]
             _print(size, result["sizes"][size])
             arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    for size, measured in result["sizes"].items():
+    _draw(result["sizes"], arguments.out)
+
+
+def _draw(sizes: Mapping[str, Sequence[dict[str, Any]]], out: Path) -> None:
+    """Draw recall against latency for each size, and latency against size."""
+    for size, measured in sizes.items():
         lines = {each["name"]: _points(each["curve"]) for each in measured if _points(each["curve"])}
         drawing = curves(lines, title=f"{size}: recall@16 against latency", x="milliseconds", y="recall")
-        arguments.out.with_name(f"{arguments.out.stem}-{size}.svg").write_text(drawing, encoding="utf-8")
+        out.with_name(f"{out.stem}-{size}.svg").write_text(drawing, encoding="utf-8")
     by_name: dict[str, list[tuple[float, float]]] = {}
-    for size, measured in result["sizes"].items():
+    for size, measured in sizes.items():
         for each in measured if size.endswith("x768") else []:
-            by_name.setdefault(each["name"], []).append((int(size.split("x")[0]), each["p50_ms"]))
+            by_name.setdefault(CANDIDATES[each["key"]].name, []).append((int(size.split("x")[0]), each["p50_ms"]))
     drawing = curves(by_name, title="Latency against size", x="rows of 768 dimensions", y="milliseconds", log_y=True)
-    arguments.out.with_name(f"{arguments.out.stem}-by-size.svg").write_text(drawing, encoding="utf-8")
+    out.with_name(f"{out.stem}-by-size.svg").write_text(drawing, encoding="utf-8")
 
 
 def _points(curve: list[dict[str, Any]]) -> list[tuple[float, float]]:

@@ -48,8 +48,8 @@ def clustered(rows: int, dim: int, seed: int = 0) -> np.ndarray:
     ("count", "dim", "factory", "search"),
     [
         (260, 768, "SQfp16", {}),
-        (199_999, 768, "SQfp16", {}),
-        (200_000, 768, "OPQ128_512,PQ128x4fs,Refine(SQfp16)", {}),
+        (49_999, 768, "SQfp16", {}),
+        (50_000, 768, "OPQ128_512,PQ128x4fs,Refine(SQfp16)", {}),
         (4_720_000, 512, "OPQ84_336,PQ84x4fs,Refine(SQfp16)", {}),
         (4_720_000, 1280, "OPQ212_848,PQ212x4fs,Refine(SQfp16)", {}),
         (4_720_000, 577, "OPQ96_384,PQ96x4fs,Refine(SQfp16)", {}),
