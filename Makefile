@@ -8,7 +8,7 @@ PHOTOS ?= ../shared/photos
 # What is imported is compiled once and kept; all that is installed would be ten times as much.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-ray lint format starter geoclip clean
+.PHONY: run test test-ray soak dependencies audit lint format starter geoclip clean
 
 run: $(VENV)/run.stamp  ## the page, on http://127.0.0.1:7860
 	$(BIN)/python app.py
@@ -18,6 +18,21 @@ test: $(VENV)/dev.stamp $(VENV)/browser.stamp  ## every test, the browser's too;
 
 test-ray: $(VENV)/ray.stamp  ## the embed stage on a cluster of two nodes on this machine, one of which is lost
 	$(BIN)/python -m pytest tests/test_ray_embed.py
+
+soak: $(VENV)/dev.stamp  ## the long versions of what the tests do with files, replies and crowds made to hurt: docs/reliability.md
+	$(BIN)/python -m tests.soak.photos --inputs 100000
+	$(BIN)/python -m tests.soak.replies --inputs 100000
+	$(BIN)/python -m tests.soak.faults
+	$(BIN)/python benchmarks/load.py --minutes 10 --out load.json
+
+dependencies: $(VENV)/dev.stamp  ## every package with its licence, in docs/dependencies.md
+	$(BIN)/python -m tests.soak.dependencies
+
+audit: $(VENV)/dev.stamp  ## known weaknesses of what is installed, asked of PyPI
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/python -m tests.soak.dependencies --versions > $(VENV)/audit.txt
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r $(VENV)/audit.txt
 
 lint: $(VENV)/dev.stamp  ## style and types
 	$(BIN)/ruff format --check .
