@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from img2loc.errors import ConfigError, Img2LocError, LMMError
 from img2loc.host import Host
+from img2loc.hub import tell_nobody
 from img2loc.lmm import BACKENDS
 from img2loc.settings import Settings
 from img2loc.ui import build, launch
-from img2loc.ui.remains import leave_nothing
+from img2loc.ui.remains import leave_nothing, sweep_often
 
 
 def main() -> int:
@@ -22,9 +23,12 @@ def main() -> int:
     """
     try:
         leave_nothing()
+        tell_nobody()
         settings = load_model(Settings.from_env())
         host = Host(settings)
-        launch(build(host, settings), host)
+        page = build(host, settings)
+        sweep_often()
+        launch(page, host)
     except (Img2LocError, OSError) as error:  # OSError: the port is taken
         print(f"app.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

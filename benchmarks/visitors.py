@@ -63,6 +63,7 @@ class Visitor:
         session: What Gradio knows this visitor by; a session's requests go one after another.
         key: The visitor's own key; empty for who leaves paying to the operator.
         event: The last request to the client API.
+        calls: How many there were: each has a session of its own, as those of programs have.
     """
 
     http: httpx.AsyncClient
@@ -71,12 +72,17 @@ class Visitor:
     session: str
     key: str = ""
     event: str = ""
+    calls: int = 0
 
     @property
     def headers(self) -> dict[str, str]:
         """What comes with each request: the address as a proxy gives it, and the key."""
         own = {"x-openai-api-key": self.key} if self.key else {}
         return {"x-forwarded-for": f"198.51.{self.number // 250}.{self.number % 250 + 1}", **own}
+
+    @property
+    def _call_session(self) -> str:
+        return f"{self.session}.{self.calls}"
 
     async def upload(self, *photos: MarkedPhoto) -> list[dict[str, Any]]:
         """Send photos.
@@ -95,7 +101,8 @@ class Visitor:
         Raises:
             Refused: The queue is full.
         """
-        body = {"data": list(data), "session_hash": self.session}
+        self.calls += 1
+        body = {"data": list(data), "session_hash": self._call_session}
         answer = await self.http.post(f"gradio_api/call/{name}", json=body, headers=self.headers)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             raise Refused(answer.json()["detail"])
@@ -139,7 +146,7 @@ class Visitor:
     async def cancel(self, name: str) -> None:
         """Tell the app that an answer is no longer wanted."""
         number = self.page.events[f"/{name}"]
-        body = {"session_hash": self.session, "fn_index": number, "event_id": self.event}
+        body = {"session_hash": self._call_session, "fn_index": number, "event_id": self.event}
         (await self.http.post("gradio_api/cancel", json=body, headers=self.headers)).raise_for_status()
 
     async def act(self, event: str, data: Sequence[Any]) -> list[Any]:

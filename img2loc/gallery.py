@@ -85,6 +85,14 @@ class Manifest:
         texts = (read.name, read.about, read.source, read.licence, read.factory, *read.encoder.as_dict().values())
         if not all(isinstance(text, str) for text in texts):  # what shows them might take {"path": ...} for a file
             raise TypeError("one of its texts is none")
+        if set(read.recall) != {"nearest", "farthest"} or any(
+            set(f) != {"bytes", "sha256"} for f in read.files.values()
+        ):
+            raise ValueError("its recall or a file's description has other parts than it should")
+        if not set(read.search) <= {"k_factor", "nprobe"} or (
+            "Refine" in read.factory and "k_factor" not in read.search
+        ):
+            raise ValueError("it doesn't say how the index is searched")
         return read
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,18 @@ def ignore_bytes(received_bytes: int) -> None:
     """What fetch does with its progress unless it is told otherwise."""
 
 
+def tell_nobody() -> None:
+    """Keep the Hub's client, which Gradio and transformers use too, from reporting to the Hub who uses it and what for.
+
+    Environment variables would do the first, but are read before ours can be set; for the second there is none.
+    """
+    from huggingface_hub import constants  # noqa: PLC0415 - not needed for the starter
+    from huggingface_hub.utils import _detect_agent  # noqa: PLC0415
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    _detect_agent._registry = _detect_agent._EMPTY_REGISTRY  # or it fetches a list of programs to look for
+
+
 def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes: OnBytes = ignore_bytes) -> Path:
     """Bring files of a Hub model repo to this machine.
 
@@ -49,14 +62,14 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes:
     Raises:
         HubError: There is no such repo or revision, or the Hub can't be reached and nothing is cached.
     """
-    from huggingface_hub import HfApi, constants, snapshot_download  # noqa: PLC0415 - not needed for the starter
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - not needed for the starter
     from huggingface_hub.errors import (  # noqa: PLC0415
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # Gradio's own way to do so comes too late
+    tell_nobody()
     try:
         commit = HfApi().model_info(repo, revision=revision, timeout=REACH_TIMEOUT_S).sha
         return Path(
@@ -81,6 +94,8 @@ def _reporting(on_bytes: OnBytes) -> Any:  # noqa: ANN401 - tqdm has no types
     """The client's own progress bar, which also tells us what has arrived."""
     from huggingface_hub.utils.tqdm import tqdm  # noqa: PLC0415
 
+    counting = threading.Lock()  # files come side by side, and share the bar
+
     class Reporting(tqdm):
         def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - tqdm's own
             # Kept here, since a bar that is not drawn, as in a log, keeps nothing itself.
@@ -89,8 +104,9 @@ def _reporting(on_bytes: OnBytes) -> Any:  # noqa: ANN401 - tqdm has no types
 
         def update(self, n: float | None = 1) -> None:
             if self.counts_bytes:  # others count files
-                self.received_bytes += int(n or 0)
-                on_bytes(self.received_bytes)
+                with counting:
+                    self.received_bytes += int(n or 0)
+                    on_bytes(self.received_bytes)
             super().update(n)
 
     return Reporting

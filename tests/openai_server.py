@@ -201,6 +201,8 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
 
         def answer(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
+            if len(raw) < int(self.headers["Content-Length"]):
+                raise BrokenPipeError("the client hung up while it was sending")
             if self.path != "/v1/chat/completions":
                 return self.error(404, f"Invalid URL (POST {self.path})", None)
             scheme, _, key = self.headers.get("Authorization", "").partition(" ")

@@ -10,11 +10,10 @@ from tests.app_process import ROOT, AppProcess
 
 # Imported by the app's Python at its start. Every logger talks as much as it can, but for those that repeat what was
 # answered, to us or by us; every address that is looked up or connected to is written down, and every program that is
-# started; a prompt that says FORCED meets an error that nobody expects; Gradio looks after old files all the time, by a
+# started; a prompt that says FORCED meets an error that nobody expects; old files are looked for all the time, by a
 # clock that can be moved; Hugging Face's router is on loopback.
 _SITE = """
-import logging, os, sys
-from datetime import datetime, timedelta
+import logging, os, sys, time
 from pathlib import Path
 
 folder = Path(os.environ["WATCHED"])
@@ -33,18 +32,19 @@ logging.basicConfig(filename=folder / "log", level=logging.DEBUG)
 for name in ("httpcore2", "openai", "sse_starlette"):
     logging.getLogger(name).setLevel(logging.INFO)
 
-import gradio.route_utils
 from huggingface_hub.inference._providers._common import AutoRouterConversationalTask
-import img2loc.lmm.chat, img2loc.ui
+import img2loc.lmm.chat, img2loc.ui.remains
 
-class MovedClock(datetime):
-    @classmethod
-    def now(cls, tz=None):
+class MovedClock:
+    sleep = time.sleep
+
+    @staticmethod
+    def time():
         moved = folder / "seconds-later"
-        return datetime.now(tz) + timedelta(seconds=float(moved.read_text()) if moved.exists() else 0)
+        return time.time() + float(moved.read_text() if moved.exists() else 0)
 
-gradio.route_utils.datetime = MovedClock
-img2loc.ui.SWEEP_EVERY_S = 0.1
+img2loc.ui.remains.time = MovedClock
+img2loc.ui.remains.SWEEP_EVERY_S = 0.1
 AutoRouterConversationalTask._prepare_base_url = lambda task, api_key: os.environ["ROUTER"]
 worded = img2loc.lmm.chat.worded
 

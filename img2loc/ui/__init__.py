@@ -25,8 +25,6 @@ from img2loc.ui.theme import theme
 from img2loc.ui.uploads import REFUSALS, TidyParser
 from img2loc.words import for_gradio, word
 
-UPLOADS_KEPT_S = 3600
-SWEEP_EVERY_S = 600
 BANNER_EVERY_S = 2  # while the gallery is on its way
 FIRST_PAGE_S = 2  # it loads a second sooner if nothing is opened beside it; a request in this time opens all the same
 # All that can wait for a model at once, and some more. Gradio's own number would share the threads that serve the page
@@ -52,7 +50,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
     """
     sessions = Sessions()
     events = Events(host, settings, sessions)
-    demo = gr.Blocks(title="Img2Loc", analytics_enabled=False, delete_cache=(SWEEP_EVERY_S, UPLOADS_KEPT_S))
+    demo = gr.Blocks(title="Img2Loc", analytics_enabled=False)
     with demo:
         add_endpoints(host, settings)  # first, for their names: an event of the page would take /locate
         with gr.Row(elem_id="top", equal_height=True):

@@ -1,25 +1,31 @@
-"""What a server leaves behind when it ends, however it ends: nothing that visitors sent."""
+"""What stays of what visitors sent: nothing, an hour later or once the server has ended, however it ends."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from gradio import mcp
 
+KEPT_S = 3600.0
+SWEEP_EVERY_S = 600.0
 _PREFIX: Final = "img2loc-"
 
 
 def leave_nothing() -> None:
     """Give Gradio a folder for visitors' files that is this server's alone; call it once, before the page is built.
 
-    Gradio deletes the files on schedule and at its end, but not where it is killed, and shares its own folder with
-    other programs. So folders of servers that live no more are deleted here.
+    Gradio shares its own folder with other programs, and leaves it where it is killed. So folders of servers that live
+    no more are deleted here.
     """
     parent = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
@@ -30,10 +36,30 @@ def leave_nothing() -> None:
     _lock(folder)
     os.environ["GRADIO_TEMP_DIR"] = mcp.DEFAULT_TEMP_DIR = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # How a Space, Docker or systemd ends a server; Python itself would end at once and delete nothing.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if sys.platform != "win32":
         import resource  # noqa: PLC0415 - Windows has none
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the picture of a crash holds keys and photos
+
+
+def sweep_often() -> None:
+    """Delete, from now on, what was sent an hour ago; call it once the page is built, whose own pictures stay.
+
+    Gradio's sweep knows what the page's visitors sent, and not what agents did.
+    """
+    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    threading.Thread(target=_sweep, args=(folder, set(folder.rglob("*"))), name="sweep", daemon=True).start()
+
+
+def _sweep(folder: Path, ours: set[Path]) -> None:
+    while True:
+        time.sleep(SWEEP_EVERY_S)
+        for path in set(folder.rglob("*")) - ours:
+            with suppress(OSError):  # it is gone already, or a folder
+                if time.time() - path.stat().st_mtime > KEPT_S:
+                    path.unlink()
 
 
 def _lock(folder: Path) -> bool:
