@@ -19,6 +19,7 @@ from img2loc.photo import Photo
 from img2loc.query import Query
 from img2loc.settings import Settings
 from img2loc.types import LatLon, Prediction
+from img2loc.words import ENGLISH, Say
 
 MAX_CONTESTANTS = 6
 COLOURS = (VERMILION, BLUE, GREEN, PURPLE, "#8a6d00", "#5b6472")
@@ -176,35 +177,35 @@ def marks(contestants: Sequence[Contestant], answers: Answers) -> list[Mark]:
     ]
 
 
-def cards(contestants: Sequence[Contestant], answers: Answers, truth: LatLon | None) -> str:
+def cards(contestants: Sequence[Contestant], answers: Answers, truth: LatLon | None, say: Say = ENGLISH) -> str:
     """A card for each contestant: its answer, its failure in words, or that it is still being asked."""
     shown = "".join(
-        f'<li class="i2l-card">{_card(letter, colour, contestant, answers.get(contestant), truth)}</li>'
+        f'<li class="i2l-card">{_card(letter, colour, contestant, answers.get(contestant), truth, say)}</li>'
         for letter, colour, contestant in _lettered(contestants)
     )
     return f'<ul class="i2l-cards" aria-live="polite">{shown}</ul>'
 
 
 def _card(
-    letter: str, colour: str, contestant: Contestant, answer: Prediction | str | None, truth: LatLon | None
+    letter: str, colour: str, contestant: Contestant, answer: Prediction | str | None, truth: LatLon | None, say: Say
 ) -> str:
     who = f'<p class="i2l-who">{text(contestant.label)}</p>'
     position = own_position(answer)
     if answer is None:
-        return f'<span class="i2l-letter">{letter}</span>{who}<p class="i2l-pending">Asking…</p>'
+        return f'<span class="i2l-letter">{letter}</span>{who}<p class="i2l-pending">{say("asking")}</p>'
     if not isinstance(answer, Prediction) or position is None:
         message = answer if isinstance(answer, str) else answer.outcome.message if answer.outcome else "No position."
         return f'<span class="i2l-letter">{letter}</span>{who}<p class="i2l-warning">{text(message)}</p>'
     place = text(str(answer.place))
     facts = [f"<code>{position}</code>"]
     if truth:
-        facts.append(f"<b>{km(geodesic_km(position, truth))}</b> from the true position")
+        facts.append(say("from_truth", distance=f"<b>{km(geodesic_km(position, truth))}</b>"))
     if answer.vote and contestant.model:
-        facts.append(f"{km(geodesic_km(position, answer.vote.position))} from the vote")
+        facts.append(say("from_vote", distance=km(geodesic_km(position, answer.vote.position))))
     facts.append(f"{sum(seconds for _, seconds in answer.timings):.1f} s")
     reason = shorten(answer.outcome.reasoning, 200) if answer.outcome else ""
     return (
-        f"{row_button(letter, [f'compare-map|mark {letter}|0'], place, colour)}{who}<h3>{place}</h3>"
+        f"{row_button(letter, [f'compare-map|mark {letter}|0'], place, say, colour)}{who}<h3>{place}</h3>"
         f"<p>{' · '.join(facts)}</p>" + (f'<p class="i2l-why">“{text(reason)}”</p>' if reason else "")
     )
 

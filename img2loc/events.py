@@ -25,7 +25,7 @@ from img2loc.prompt import template_named
 from img2loc.query import Query, check_key, known_position, parse_position
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
-from img2loc.words import told, untold
+from img2loc.words import Say, say_in, told, untold
 
 Update = dict[str, Any]
 
@@ -82,13 +82,16 @@ class Events:
         pending = self._host.pending  # before the banner, which then can only be newer
         return self.banner(), gr.Timer(active=pending)
 
-    def choose_backend(self, backend: str, server: str = "", model: str | None = None) -> Chosen:
+    def choose_backend(
+        self, backend: str, server: str = "", model: str | None = None, request: gr.Request | None = None
+    ) -> Chosen:
         """Show the server, the model and the key where a backend needs them; a key is for one provider only.
 
         Args:
             backend: Its exact name.
             server: A provider's name; empty for the operator's choice.
             model: A model's name; None for the first suggested.
+            request: From whom, for the language.
         """
         chosen, own = backend_named(backend), self._settings.options(backend)
         provider = server_named(server or own.base_url) if chosen.name == "openai" else None
@@ -101,7 +104,7 @@ class Events:
             model_settings=gr.update(visible=chosen.needs_key),
             server=gr.update(visible=backend == "openai", value=server),
             model=gr.update(choices=list(dict.fromkeys(models)), value=next(iter(models), "")),
-            provided=gr.update(visible=provided),
+            provided=gr.update(visible=provided, value=self._provided(say_to(request))),
             # The box itself is given values only, never an update of its looks: Gradio would then keep what is typed
             # into it under a name of its own, and serve it with a deep link.
             key="",
@@ -119,12 +122,26 @@ class Events:
         if preset.problems:
             gr.Warning(text(" ".join(preset.problems)))
         if preset == Preset(problems=preset.problems):
-            return (gr.skip(),) * (5 + len(Chosen._fields))
+            provided = gr.update(value=self._provided(say_to(request)))
+            return *[gr.skip()] * 5, *Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=provided)
         backend = preset.backend or ("openai" if preset.server else self._settings.backend)
         server = preset.server or "" if backend == "openai" else ""
         prompt = preset.prompt or self._settings.prompt
         counts = [gr.skip() if count is None else count for count in (preset.nearest, preset.farthest)]
-        return backend, *counts, prompt, template_named(prompt), *self.choose_backend(backend, server, preset.model)
+        return (
+            backend,
+            *counts,
+            prompt,
+            template_named(prompt),
+            *self.choose_backend(backend, server, preset.model, request),
+        )
+
+    def _provided(self, say: Say) -> str:
+        """What the operator pays for, and how much of it."""
+        own = self._settings
+        bounds = {"provided_visitor": own.hourly_per_visitor, "provided_total": own.hourly_total}
+        told_of = [say("provided"), *(say(name, count=count) for name, count in bounds.items() if count)]
+        return f'<p class="i2l-note">{" ".join(told_of)}</p>'
 
     def use_key(self, key: str) -> tuple[Any, str, Any]:
         """Move a key from the box, whose content others could read back, to the session's state."""
@@ -202,13 +219,13 @@ class Events:
             query = Query(
                 photo, backend, model or "", key or "", nearest, farthest, *words, cancel, visitor_of(request)
             )
-            stages = list(report.STAGES)
+            say, stages = say_to(request), list(report.STAGES)
             opened = query.photo()
             prediction = query.locate(
                 opened,
                 self._host.locator,
                 self._settings,
-                on_stage=lambda stage: progress((stages.index(stage), len(stages)), desc=report.STAGES[stage]),
+                on_stage=lambda stage: progress((stages.index(stage), len(stages)), desc=say(report.STAGES[stage])),
             )
         if cancel.is_set():  # the page says so already
             return Shown(*[gr.skip()] * len(Shown._fields))
@@ -216,22 +233,27 @@ class Events:
         name = namer(self._settings)
         outcome, retrieval, position = prediction.outcome, prediction.retrieval, prediction.position
         return Shown(
-            answer=report.answer(prediction, truth=known, truth_from_exif=given is None, name=name),
+            answer=report.answer(prediction, truth=known, truth_from_exif=given is None, name=name, say=say),
             evidence=gr.update(visible=True),
             prediction_plot=plot(maps.prediction_map(prediction, known, name)),
-            beside=evidence.legend(prediction, known)
-            + evidence.files(exports.rows(Path(photo or "").name, prediction, known, name))
-            + (evidence.street(position, prediction.radius_km) if self._settings.precision == EXACT else ""),
+            beside=evidence.legend(prediction, known, say)
+            + evidence.files(exports.rows(Path(photo or "").name, prediction, known, name), say)
+            + (evidence.street(position, prediction.radius_km, say) if self._settings.precision == EXACT else ""),
             nearest_plot=plot(maps.nearest_map(retrieval, name)),
-            nearest_table=evidence.neighbours("nearest", retrieval.nearest, position, name),
+            nearest_table=evidence.neighbours("nearest", retrieval.nearest, position, name, say),
             farthest_plot=plot(maps.farthest_map(retrieval, name)),
-            farthest_table=evidence.neighbours("farthest", retrieval.farthest, position, name),
+            farthest_table=evidence.neighbours("farthest", retrieval.farthest, position, name, say),
             conversation=gr.update(visible=bool(prediction.prompt)),  # withheld where answers are coarse
             reasoning=untold(outcome.reasoning if outcome else ""),
             reply=untold(report.raw_replies(outcome)),
             prompt=untold(prediction.prompt),
-            timings=evidence.timings(prediction),
+            timings=evidence.timings(prediction, say),
         )
+
+
+def say_to(request: gr.Request | None) -> Say:
+    """Write texts in the language of who asks."""
+    return say_in(request.headers.get("accept-language", "") if request else "")
 
 
 def namer(settings: Settings) -> maps.Name:

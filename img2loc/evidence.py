@@ -11,29 +11,36 @@ from img2loc.maps import NUMBERED, Name
 from img2loc.markup import km, origin, row_button, text
 from img2loc.report import STAGES
 from img2loc.types import LatLon, Neighbour, Prediction
+from img2loc.words import ENGLISH, Say
 
 STREET_KM = (0.7, 5.0)  # half of the street map's height: streets, and at most a town
 
 
-def legend(prediction: Prediction, truth: LatLon | None) -> str:
+def legend(prediction: Prediction, truth: LatLon | None, say: Say = ENGLISH) -> str:
     """Explain the prediction map's signs; those that are on it."""
     by_model = prediction.method == "lmm"
     signs = [
-        (prediction.position, "i2l-red", "★", "the model's answer" if by_model else "the neighbours' answer"),
-        (prediction.vote and by_model, "i2l-blue", "◆", "the neighbours' vote"),
-        (prediction.vote, "i2l-blue" if by_model else "i2l-red", "○", "half of the vote"),
-        (truth, "i2l-green", "✖", "true position"),
-        (prediction.retrieval.nearest, "i2l-blue i2l-faint", "●", "nearest neighbours"),
+        (prediction.position, "i2l-red", "★", "sign_model" if by_model else "sign_neighbours"),
+        (prediction.vote and by_model, "i2l-blue", "◆", "sign_vote"),
+        (prediction.vote, "i2l-blue" if by_model else "i2l-red", "○", "sign_half"),
+        (truth, "i2l-green", "✖", "sign_truth"),
+        (prediction.retrieval.nearest, "i2l-blue i2l-faint", "●", "sign_nearest"),
     ]
     shown = "".join(
-        f'<li><span class="{colour}" aria-hidden="true">{sign}</span> {label}</li>'
+        f'<li><span class="{colour}" aria-hidden="true">{sign}</span> {say(label)}</li>'
         for present, colour, sign, label in signs
         if present
     )
     return f'<ul class="i2l-legend">{shown}</ul>'
 
 
-def neighbours(kind: str, listed: Sequence[Neighbour], answer: LatLon | None, name: Name = nearest_place) -> str:
+def neighbours(
+    kind: str,
+    listed: Sequence[Neighbour],
+    answer: LatLon | None,
+    name: Name = nearest_place,
+    say: Say = ENGLISH,
+) -> str:
     """List neighbours; a row that is pointed at, or whose number has the focus, is lit on the maps (page.js).
 
     Args:
@@ -41,32 +48,35 @@ def neighbours(kind: str, listed: Sequence[Neighbour], answer: LatLon | None, na
         listed: The neighbours, the first of them first.
         answer: From where distances are taken; None where there is no answer.
         name: How positions are called.
+        say: In whose language.
     """
+    near = kind == "nearest"
     if not listed:
-        return f'<p class="i2l-none">No {kind} neighbours were asked for.</p>'
+        return f'<p class="i2l-none">{say("none_nearest" if near else "none_farthest")}</p>'
     rows = "".join(
-        _neighbour_row(kind, rank, neighbour, answer, name) for rank, neighbour in enumerate(listed, start=1)
+        _neighbour_row(kind, rank, neighbour, answer, name, say) for rank, neighbour in enumerate(listed, start=1)
     )
     columns = (
-        '<th scope="col">Rank</th><th scope="col">Place<small>photo</small></th>'
-        '<th scope="col" class="i2l-number">Distance<small>similarity</small></th>'
+        f'<th scope="col">{say("rank")}</th><th scope="col">{say("place")}<small>{say("of_photo")}</small></th>'
+        f'<th scope="col" class="i2l-number">{say("distance")}<small>{say("similarity")}</small></th>'
     )
+    label = say("table_nearest" if near else "table_farthest")
     return (
-        f'<div class="i2l-table" tabindex="0" role="region" aria-label="The {kind} neighbours">'
+        f'<div class="i2l-table" tabindex="0" role="region" aria-label="{label}">'
         f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
-def files(rows: Sequence[Row]) -> str:
+def files(rows: Sequence[Row], say: Say = ENGLISH) -> str:
     """Links that save the result; the files are in the page itself, so that the server keeps none."""
     links = "".join(
         f'<a class="i2l-button" download="img2loc.{suffix}" href="{data_url(write(rows), suffix)}">{label}</a>'
         for (suffix, write), label in zip(WRITERS.items(), ("GeoJSON", "KML", "CSV"), strict=True)
     )
-    return f'<p class="i2l-files"><span>Save the result as</span> {links}</p>'
+    return f'<p class="i2l-files"><span>{say("save_as")}</span> {links}</p>'
 
 
-def street(position: LatLon | None, radius_km: float | None) -> str:
+def street(position: LatLon | None, radius_km: float | None, say: Say = ENGLISH) -> str:
     """Offer a street map of the answer; nothing is fetched before it is asked for (page.js)."""
     if position is None:
         return ""
@@ -79,30 +89,30 @@ def street(position: LatLon | None, radius_km: float | None) -> str:
         f"https://www.openstreetmap.org/export/embed.html?bbox={box}&amp;layer=mapnik&amp;marker={lat:.5f},{lon:.5f}"
     )
     return (
-        f'<div class="i2l-street"><button type="button" class="i2l-button" data-street="{address}">Show the streets'
-        "</button> <small>The map comes from openstreetmap.org, which then learns your network address and the area."
-        "</small></div>"
+        f'<div class="i2l-street"><button type="button" class="i2l-button" data-street="{address}">'
+        f"{say('streets')}</button> <small>{say('streets_note')}</small></div>"
     )
 
 
-def timings(prediction: Prediction) -> str:
+def timings(prediction: Prediction, say: Say = ENGLISH) -> str:
     """List what each stage took."""
-    rows = "".join(f"<tr><td>{STAGES[name]}</td><td>{s:.3f} s</td></tr>" for name, s in prediction.timings)
+    rows = "".join(f"<tr><td>{say(STAGES[name])}</td><td>{s:.3f} s</td></tr>" for name, s in prediction.timings)
     total = sum(seconds for _, seconds in prediction.timings)
     return (
-        '<div class="i2l-table"><table><thead><tr><th scope="col">Stage</th><th scope="col">Time</th></tr></thead>'
-        f"<tbody>{rows}<tr><td><b>Together</b></td><td>{total:.3f} s</td></tr></tbody></table></div>"
+        f'<div class="i2l-table"><table><thead><tr><th scope="col">{say("stage")}</th>'
+        f'<th scope="col">{say("time")}</th></tr></thead>'
+        f"<tbody>{rows}<tr><td><b>{say('together')}</b></td><td>{total:.3f} s</td></tr></tbody></table></div>"
     )
 
 
-def _neighbour_row(kind: str, rank: int, neighbour: Neighbour, answer: LatLon | None, name: Name) -> str:
+def _neighbour_row(kind: str, rank: int, neighbour: Neighbour, answer: LatLon | None, name: Name, say: Say) -> str:
     spots = [f"{kind}-map|rank {rank}|0" if rank <= NUMBERED else f"{kind}-map|others|{rank - NUMBERED - 1}"]
     if kind == "nearest":
         spots.append(f"prediction-map|neighbours|{rank - 1}")
     place = text(str(name(neighbour.position)))
     away = km(geodesic_km(answer, neighbour.position)) if answer else ""
-    whose = f"<small>{found}</small>" if (found := origin(neighbour.photo)) else ""
+    whose = f"<small>{found}</small>" if (found := origin(neighbour.photo, say)) else ""
     return (
-        f'<tr><td>{row_button(str(rank), spots, place)}</td><td>{place}{whose}</td><td class="i2l-number">{away}'
+        f'<tr><td>{row_button(str(rank), spots, place, say)}</td><td>{place}{whose}</td><td class="i2l-number">{away}'
         f"<small>{neighbour.similarity:.3f}</small></td></tr>"
     )

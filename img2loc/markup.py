@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from img2loc.types import LatLon, PhotoRecord
+from img2loc.words import Say
 
 # Signs that turn the direction of all that follows them on the line, our own words included.
 _DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
@@ -34,39 +35,41 @@ def km(distance_km: float) -> str:
     return f"{distance_km:.1f} km" if distance_km < 10 else f"{distance_km:,.0f} km"
 
 
-def coordinates(position: LatLon) -> str:
+def coordinates(position: LatLon, say: Say) -> str:
     """A position to read, to copy and to open."""
     at = str(position)
     lat, lon = at.split(", ")
     osm = f"https://www.openstreetmap.org/?mlat={lat}&amp;mlon={lon}#map=13/{lat}/{lon}"
     return (
         f'<code>{at}</code> <button type="button" class="i2l-button" data-copy="{at}" '
-        f'aria-label="Copy the coordinates">Copy</button> {_link(osm, "OpenStreetMap")}'
+        f'data-copied="{say("copied")}" data-failed="{say("press_copy")}" '
+        f'aria-label="{say("copy_label")}">{say("copy")}</button> {_link(osm, "OpenStreetMap")}'
     )
 
 
-def origin(photo: PhotoRecord | None) -> str:
+def origin(photo: PhotoRecord | None, say: Say) -> str:
     """Whose a gallery's photo is, with a link to it where it is on the web."""
     photo = photo or PhotoRecord(id="")
     author, licence = (text(shorten(words, 32)) for words in (photo.author, photo.licence))
     if _is_web_address(photo.url):
-        author = _link(text(photo.url), author or "its page")
+        author = _link(text(photo.url), author or say("its_page"))
     return " · ".join(part for part in (author, licence) if part)
 
 
-def row_button(label: str, spots: Sequence[str], place: str, colour: str = "") -> str:
+def row_button(label: str, spots: Sequence[str], place: str, say: Say, colour: str = "") -> str:
     """The number that begins a table's row; page.js lights the row's spots on the maps.
 
     Args:
         label: The number, or a letter.
         spots: "map's id|trace's name|index of the point in it".
         place: Where the spot is, as markup.
+        say: In whose language.
         colour: Of the number; empty for the table's own.
     """
     style = f' style="background:{colour};color:white"' if colour else ""
     return (
         f'<button type="button" class="i2l-row" data-spots="{";".join(spots)}"{style} '
-        f'aria-label="Show {label}, {place}, on the map">{label}</button>'
+        f'aria-label="{say("show_row", label=label, place=place)}">{label}</button>'
     )
 
 

@@ -8,14 +8,15 @@ from img2loc.maps import Name
 from img2loc.markup import coordinates, km, shorten, text
 from img2loc.precision import EXACT, Precision
 from img2loc.types import LatLon, Outcome, Prediction, Vote
+from img2loc.words import ENGLISH, Say
 
 NEAR_KM = 25.0  # city level
-STAGES = {  # of Locator.locate, in order, and what a visitor is told
-    "embed": "Reading the photo",
-    "search": "Looking for similar photos",
-    "vote": "Letting the neighbours vote",
-    "ask": "Asking the model",
-    "place": "Naming the place",
+STAGES = {  # of Locator.locate, in order, and the name of what a visitor is told
+    "embed": "stage_embed",
+    "search": "stage_search",
+    "vote": "stage_vote",
+    "ask": "stage_ask",
+    "place": "stage_place",
 }
 
 
@@ -37,7 +38,14 @@ def banner(manifest: Manifest, notice: str = "", *, operator: str = "", precisio
     )
 
 
-def answer(prediction: Prediction, *, truth: LatLon | None, truth_from_exif: bool, name: Name = nearest_place) -> str:
+def answer(
+    prediction: Prediction,
+    *,
+    truth: LatLon | None,
+    truth_from_exif: bool,
+    name: Name = nearest_place,
+    say: Say = ENGLISH,
+) -> str:
     """Lay out the result at a glance; a model's answer and the vote side by side.
 
     Args:
@@ -45,26 +53,26 @@ def answer(prediction: Prediction, *, truth: LatLon | None, truth_from_exif: boo
         truth: Where the photo was really taken, if that is known.
         truth_from_exif: The file itself said so, not the visitor.
         name: How positions are called.
+        say: In whose language.
     """
     position, outcome = prediction.position, prediction.outcome
-    failure = _failure(outcome, prediction) if outcome and not outcome.position else ""
+    failure = _failure(outcome, prediction, say) if outcome and not outcome.position else ""
     if position is None:
-        body = "<h2>No position</h2><p>Nothing could be said: the gallery gave no neighbours and no model answered.</p>"
-        return _card(f"{failure}{body}")
-    facts = [("Position", coordinates(position))]
+        return _card(f"{failure}<h2>{say('nowhere_title')}</h2><p>{say('nowhere_text')}</p>")
+    facts = [(say("position"), coordinates(position, say))]
     if prediction.radius_km is not None:
         by_vote = prediction.method == "vote"
-        facts.append(("Radius", _radius(prediction.radius_km) if by_vote else km(prediction.radius_km)))
+        facts.append((say("radius"), _radius(prediction.radius_km, say) if by_vote else km(prediction.radius_km)))
     if truth:
-        source = "in the file's EXIF" if truth_from_exif else "you gave"
-        facts.append(("Error", f"{km(geodesic_km(position, truth))} <small>from the position {source}</small>"))
+        source = say("error_exif" if truth_from_exif else "error_given")
+        facts.append((say("error"), f"{km(geodesic_km(position, truth))} <small>{source}</small>"))
     main = (
-        f'<p class="i2l-who"><span class="i2l-red" aria-hidden="true">★</span> {_who(prediction)}</p>'
-        f"<h2>{text(str(prediction.place or 'An unnamed place'))}</h2>"
-        f'<p class="i2l-why">{_why(prediction, position)}</p>{_list(facts)}'
+        f'<p class="i2l-who"><span class="i2l-red" aria-hidden="true">★</span> {_who(prediction, say)}</p>'
+        f"<h2>{text(str(prediction.place or say('unnamed')))}</h2>"
+        f'<p class="i2l-why">{_why(prediction, position, say)}</p>{_list(facts)}'
     )
     if prediction.method == "lmm" and prediction.vote:
-        main = f'<div class="i2l-both"><div>{main}</div>{_beside(position, prediction.vote, name)}</div>'
+        main = f'<div class="i2l-both"><div>{main}</div>{_beside(position, prediction.vote, name, say)}</div>'
     return _card(f"{failure}{main}")
 
 
@@ -76,9 +84,9 @@ def raw_replies(outcome: Outcome | None) -> str:
     return "\n\n".join(f"--- reply {number} ---\n{reply.text}" for number, reply in enumerate(replies, start=1))
 
 
-def model_name(outcome: Outcome | None) -> str:
+def model_name(outcome: Outcome | None, say: Say) -> str:
     """What the provider calls the model that answered."""
-    return text(outcome.replies[-1].model) if outcome and outcome.replies else "The model"
+    return text(outcome.replies[-1].model) if outcome and outcome.replies else say("the_model")
 
 
 def _card(body: str) -> str:
@@ -89,50 +97,52 @@ def _list(facts: list[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts) + "</dl>"
 
 
-def _radius(radius_km: float) -> str:
-    return f"{km(radius_km)} <small>holds half of the vote: its spread, not its certainty</small>"
+def _radius(radius_km: float, say: Say) -> str:
+    return f"{km(radius_km)} <small>{say('spread')}</small>"
 
 
-def _beside(position: LatLon, vote: Vote, name: Name) -> str:
+def _beside(position: LatLon, vote: Vote, name: Name, say: Say) -> str:
     """The vote, to the right of a model's answer, with the distance between them."""
     apart_km = geodesic_km(position, vote.position)
+    facts = [(say("position"), f"<code>{vote.position}</code>"), (say("radius"), _radius(vote.radius_km, say))]
     close = " i2l-close" if apart_km <= NEAR_KM else ""
     return (
-        f'<p class="i2l-apart{close}"><span><b>{km(apart_km)}</b> apart</span></p>'
-        '<div><p class="i2l-who"><span class="i2l-blue" aria-hidden="true">◆</span> The neighbours\' vote</p>'
+        f'<p class="i2l-apart{close}"><span>{say("apart", distance=f"<b>{km(apart_km)}</b>")}</span></p>'
+        f'<div><p class="i2l-who"><span class="i2l-blue" aria-hidden="true">◆</span> {say("the_vote")}</p>'
         f"<h3>{text(str(name(vote.position)))}</h3>"
-        f"{_list([('Position', f'<code>{vote.position}</code>'), ('Radius', _radius(vote.radius_km))])}</div>"
+        f"{_list(facts)}</div>"
     )
 
 
-def _who(prediction: Prediction) -> str:
+def _who(prediction: Prediction, say: Say) -> str:
     if prediction.method == "lmm":
-        return f"{model_name(prediction.outcome)} answers"
-    return "The nearest neighbours vote"
+        return say("who_model", model=model_name(prediction.outcome, say))
+    return say("who_vote")
 
 
-def _failure(outcome: Outcome, prediction: Prediction) -> str:
-    instead = " The position below is the neighbours' vote." if prediction.position else ""
-    return (
-        f'<p class="i2l-warning" role="alert"><b>The model gave no position.</b> {text(outcome.message)}{instead}</p>'
-    )
+def _failure(outcome: Outcome, prediction: Prediction, say: Say) -> str:
+    instead = f" {say('failed_instead')}" if prediction.position else ""
+    return f'<p class="i2l-warning" role="alert"><b>{say("failed_title")}</b> {text(outcome.message)}{instead}</p>'
 
 
-def _why(prediction: Prediction, position: LatLon) -> str:
+def _why(prediction: Prediction, position: LatLon, say: Say) -> str:
     if prediction.method == "lmm" and prediction.outcome:
         reasoning = prediction.outcome.reasoning.strip()
         if reasoning:
             return f"“{text(shorten(reasoning, 280))}”"
         withheld = not any(reply.text for reply in prediction.outcome.replies)
-        return "" if withheld else "The model gave no reason."
+        return "" if withheld else say("no_reason")
     found = prediction.retrieval.nearest
     if not found:
-        return f"{prediction.vote.neighbours if prediction.vote else 0} photos of the gallery voted."
+        return say("why_voted", count=prediction.vote.neighbours if prediction.vote else 0)
     best = found[0]
     away_km = geodesic_km(position, best.position)
     close = sum(geodesic_km(position, neighbour.position) <= NEAR_KM for neighbour in found)
-    where = "here" if away_km < 1 else f"{km(away_km)} from here"
-    return (
-        f"The most similar photo of the gallery (similarity {best.similarity:.2f}) was taken {where}; "
-        f"{close} of the {len(found)} nearest lie within {NEAR_KM:.0f} km."
+    return say(
+        "why_here" if away_km < 1 else "why_away",
+        similarity=f"{best.similarity:.2f}",
+        away=km(away_km),
+        close=close,
+        count=len(found),
+        radius=f"{NEAR_KM:.0f} km",
     )

@@ -1,13 +1,15 @@
-"""The page's own words in six languages: labels, buttons, and what stands there before and beside an answer.
+"""The page's own words in six languages.
 
-The browser chooses the language; what an answer says is English. A text is marked by its key, and Gradio's part in the
-browser puts the words in. That works for a component's label and the like, and for the whole value of a gr.HTML.
+What stands there before anybody asks is marked by its key, and Gradio's part in the browser puts the words in; that
+works for a component's label and the like, and for the whole value of a gr.HTML. What is made for one visitor, such as
+an answer's card, is written here in the language that the browser asks for. What went wrong is told in English.
 """
 
 from __future__ import annotations
 
 import json
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from importlib import resources
 
 import gradio as gr
@@ -35,12 +37,14 @@ _FRAGMENTS = {
     "html_ready": '<section class="i2l-card i2l-empty"><h2>{ready_title}</h2><p>{ready_text}</p></section>',
     "html_cancelled": '<section class="i2l-card i2l-empty" role="status"><h2>{cancelled_title}</h2>'
     "<p>{cancelled_text}</p></section>",
-    "html_provided": '<p class="i2l-note">{provided}</p>',
     "html_compare": '<section class="i2l-card i2l-empty"><h2>{compare_title}</h2><p>{compare_text}</p></section>',
     "html_batch": '<section class="i2l-card i2l-empty"><h2>{batch_title}</h2><p>{batch_text}</p></section>',
     "html_foot": "<p>{foot_use}</p><p>{foot_privacy}</p><details><summary>{embed}</summary>"
     f"<pre>{_IFRAME}</pre><pre>{_ELEMENT.replace('{gradio}', gr.__version__)}</pre></details>",
 }
+# Writes the text of a name, with values put in; text from elsewhere must have been escaped.
+Say = Callable[..., str]
+
 _PREFIX = "i2l_"  # a text of Gradio's own, or a visitor's, that equals a key would be taken for it
 
 
@@ -78,6 +82,24 @@ def word(name: str) -> I18nData:
 def told(name: str) -> str:
     """Mark a text, for an event to return."""
     return str(word(name))
+
+
+def say_in(languages: str) -> Say:
+    """Write texts in a visitor's language, the one that Gradio's part in the browser chooses too.
+
+    Args:
+        languages: What the browser asks for, as in HTTP's Accept-Language.
+    """
+    first = languages.split(",")[0].split(";")[0].strip()
+    known = {language.lower(): language for language in translations()}
+    return partial(_written, known.get(first.lower()) or known.get(first.split("-")[0].lower()) or "en")
+
+
+def _written(language: str, name: str, **values: object) -> str:
+    return translations()[language][name].format(**values)
+
+
+ENGLISH = say_in("en")
 
 
 def untold(words: str) -> str:

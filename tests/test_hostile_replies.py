@@ -46,6 +46,7 @@ from img2loc.types import (
 )
 from img2loc.ui.batch import _table
 from img2loc.ui.compare import CompareEvents
+from img2loc.words import ENGLISH
 from tests.openai_server import KEY, OpenAIServer
 from tests.soak.hostile_replies import KINDS, MARKUP, Said, reply
 from tests.soak.shown import TEMPLATE_SIGNS, addresses, elements, words
@@ -199,7 +200,7 @@ FRAGMENTS: dict[str, Callable[[str], str]] = {
     "cards": lambda said: contest.cards(*_contest(said), SUVA),
     "asking": lambda said: contest.cards(_contest(said)[0], {}, None),
     "batch": lambda said: _table(
-        [(said, "", _predicted(said)), (said, "", _predicted(said, failed=True)), (said, "", said)], 3
+        [(said, "", _predicted(said)), (said, "", _predicted(said, failed=True)), (said, "", said)], 3, ENGLISH
     ),
     "report": lambda said: _report(said)[0],
 }

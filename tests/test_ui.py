@@ -41,7 +41,7 @@ from img2loc.types import (
     Vote,
 )
 from img2loc.ui import login_works
-from img2loc.words import told
+from img2loc.words import ENGLISH, told
 from tests.openai_server import KEY, OpenAIServer
 
 TOWER = gr.get_image("tower.jpg")
@@ -214,7 +214,7 @@ def test_a_key_is_forgotten_when_another_provider_is_chosen(events: Events):
 
 def test_who_closes_the_page_is_not_waited_for(events: Events, provider: OpenAIServer):
     provider.enqueue("hang")
-    visitor = gr.Request(session_hash="visitor", client=None)
+    visitor = gr.Request(session_hash="visitor", client=None, headers={})
     threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
     threading.Timer(0.6, events.cancel, [visitor]).start()
     start = time.perf_counter()
@@ -307,7 +307,7 @@ def test_every_stage_has_words(events: Events, provider: OpenAIServer, starter: 
     starter.locate(tower, on_stage=stages.append)
     assert set(stages) <= set(report.STAGES)
     timings = evidence.timings(predicted())
-    assert all(words in timings for words in report.STAGES.values())
+    assert all(ENGLISH(name) in timings for name in report.STAGES.values())
 
 
 def built(**environment: str) -> dict[str, list[str]]:
@@ -360,6 +360,12 @@ def test_who_pays_is_said(host: Host, provider: OpenAIServer):
     assert chosen.provided["visible"] and chosen.model["choices"] == ["gpt-6.2-sol", "gpt-5.5"]
     assert not paying.choose_backend("openai", "gemini").provided["visible"]  # the operator's key is not for others
     assert not Events(host, Settings(), Sessions()).choose_backend("openai").provided["visible"]
+    assert ENGLISH("provided") in chosen.provided["value"] and "an hour" not in chosen.provided["value"]
+    bounded = Events(host, Settings(openai_api_key=KEY, hourly_per_visitor=7, hourly_total=90), Sessions())
+    german = gr.Request(headers={"accept-language": "de-AT"}, query_params={})
+    told_of = [bounded.choose_backend("openai").provided, Chosen(*bounded.follow_link(german)[5:]).provided]
+    assert "may ask 7 times an hour" in told_of[0]["value"] and "may ask 90 times" in told_of[0]["value"]
+    assert "darf 7-mal pro Stunde fragen" in told_of[1]["value"]
     own = Events(host, Settings(openai_base_url=provider.base_url), Sessions())
     assert own.choose_backend("openai").provided["visible"]  # a server of one's own needs no key
 
@@ -367,10 +373,14 @@ def test_who_pays_is_said(host: Host, provider: OpenAIServer):
 def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
-    untouched = events.follow_link(gr.Request(query_params={"__theme": "dark"}))
-    assert all(part == gr.skip() for part in untouched) and warned == []
+    untouched = events.follow_link(gr.Request(query_params={"__theme": "dark"}, headers={}))
+    but_for_words = [*untouched[:5], *Chosen(*untouched[5:])._replace(provided=gr.skip())]
+    assert all(part == gr.skip() for part in but_for_words) and warned == []
     backend, nearest, farthest, prompt, template, *rest = events.follow_link(
-        gr.Request(query_params={"server": "gemini", "model": "m", "nearest": "3", "prompt": "g3", "farthest": "x"})
+        gr.Request(
+            query_params={"server": "gemini", "model": "m", "nearest": "3", "prompt": "g3", "farthest": "x"},
+            headers={},
+        )
     )
     chosen = Chosen(*rest)
     assert (backend, nearest, prompt) == ("openai", 3, "g3") and farthest == gr.skip() and "$nearest" in template

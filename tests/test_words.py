@@ -30,8 +30,29 @@ def test_a_language_has_every_word(language: str):
 def test_fragments_are_no_templates(language: str):
     """gr.HTML reads its value as a JavaScript and a Handlebars template."""
     for name, text in LANGUAGES[language].items():
-        if name.startswith("html_"):
-            assert not re.search(r"[`\\]|\$\{|\{\{", text), name
+        assert not re.search(r"[`\\]|\$\{|\{\{", text), name
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_text_takes_the_same_values_in_every_language(language: str):
+    taken = re.compile(r"\{(\w*)\}")
+    for name, text in LANGUAGES[language].items():
+        assert sorted(set(taken.findall(text))) == sorted(set(taken.findall(LANGUAGES["en"][name]))), name
+        assert ("{" not in taken.sub("", text) and "&" not in taken.sub("", text)) or name.startswith("html_"), name
+
+
+@pytest.mark.parametrize(
+    ("asked", "position"),
+    [("es", "Posición"), ("es-MX,es;q=0.9,en;q=0.8", "Posición"), ("zh-cn", "位置"), ("DE;q=1", "Position"),
+     ("it-IT,de;q=0.5", "Position"), ("", "Position"), (";;,", "Position"), ("x" * 10_000, "Position")],
+)  # fmt: skip
+def test_the_language_is_the_one_a_browser_asks_for_first(asked: str, position: str):
+    assert words.say_in(asked)("position") == position
+
+
+def test_values_are_put_into_a_text():
+    assert words.ENGLISH("apart", distance="3 km") == "3 km apart"
+    assert words.say_in("de")("apart", distance="3 km") == "3 km auseinander"
 
 
 def test_placeholders_survive_translation():
@@ -41,7 +62,7 @@ def test_placeholders_survive_translation():
 
 def test_every_word_is_used_and_every_used_word_is_there():
     source = "".join(file.read_text("utf-8") for file in [*UI.glob("*.py"), *(UI / "ui").glob("*.py")])
-    named = set(re.findall(r'"(\w+)"', source)) | set(re.findall(r"\{(\w+)\}", source))
+    named = set(re.findall(r"""["'](\w+)["']""", source)) | set(re.findall(r"\{(\w+)\}", source))
     assert LANGUAGES["en"].keys() - named == set()
     with pytest.raises(KeyError):
         words.word("no_such_word")

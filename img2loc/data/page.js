@@ -3,10 +3,10 @@
   const copy = async (words, button) => {
     try {
       await navigator.clipboard.writeText(words);
-      button.textContent = "Copied";
+      button.textContent = button.dataset.copied;
     } catch {
       getSelection().selectAllChildren(button.previousElementSibling);
-      button.textContent = "Press Ctrl+C";
+      button.textContent = button.dataset.failed;
     }
   };
 

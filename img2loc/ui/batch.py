@@ -14,7 +14,7 @@ from gradio.components import Component
 
 from img2loc.endpoints import shown_errors, visitor_of
 from img2loc.errors import ConfigError, Img2LocError
-from img2loc.events import namer, plot
+from img2loc.events import namer, plot, say_to
 from img2loc.exports import answer_row, data_url, to_zip
 from img2loc.host import Host
 from img2loc.maps import Mark, answers_map
@@ -26,7 +26,7 @@ from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.types import Prediction
 from img2loc.ui.locate import QUIET, map_plot
-from img2loc.words import word
+from img2loc.words import Say, word
 
 SHOW_EVERY_S = 1.0
 THUMBNAIL_PX = 56
@@ -68,11 +68,11 @@ class BatchEvents:
                 raise ConfigError(f"These are {len(files)} photos; choose at most {MAX_BATCH} at a time.")
             if backend == "hf" and token and not key:  # who has signed in on a Space pays with their own account
                 key = token.token
-            done: list[Done] = []
+            say, done = say_to(request), list[Done]()
             shown_at = 0.0
             for file in files:
                 if time.monotonic() - shown_at > SHOW_EVERY_S:
-                    yield _table(done, len(files)), gr.skip()
+                    yield _table(done, len(files), say), gr.skip()
                     shown_at = time.monotonic()
                 words, visitor = (template or "", server or ""), visitor_of(request)
                 thumbnail = ""
@@ -87,7 +87,7 @@ class BatchEvents:
                     break
                 done.append((Path(file).name, thumbnail, result))
             drawn = answers_map([Mark(str(n), p, name) for n, name, p in _positions(done)], name=namer(self._settings))
-            yield _table(done, len(done)), gr.update(value=plot(drawn), visible=bool(done))
+            yield _table(done, len(done), say), gr.update(value=plot(drawn), visible=bool(done))
 
 
 def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, asked: Sequence[Component]) -> None:
@@ -126,42 +126,41 @@ def _positions(done: Sequence[Done]) -> Iterator[tuple[int, str, Any]]:
             yield number, name, result.position
 
 
-def _table(done: Sequence[Done], total: int) -> str:
+def _table(done: Sequence[Done], total: int, say: Say) -> str:
     """The photos one by one, how far it is, and once all is done the files."""
-    rows = "".join(_table_row(number, *item) for number, item in enumerate(done, start=1))
-    names = ("No.", "Photo", "Place", "Position", "Radius")
-    columns = "".join(f'<th scope="col">{name}</th>' for name in names)
+    rows = "".join(_table_row(number, *item, say) for number, item in enumerate(done, start=1))
+    names = ("number", "photo", "place", "position", "radius")
+    columns = "".join(f'<th scope="col">{say(name)}</th>' for name in names)
     table = (
-        '<div class="i2l-table i2l-batch" tabindex="0" role="region" aria-label="The photos">'
+        f'<div class="i2l-table i2l-batch" tabindex="0" role="region" aria-label="{say("table_photos")}">'
         f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
     if len(done) < total:
         head = (
-            f'<p class="i2l-pending">{len(done)} of {total}</p><progress value="{len(done)}" max="{total}" '
-            'aria-label="Photos done"></progress>'
+            f'<p class="i2l-pending">{say("done_of", done=len(done), total=total)}</p>'
+            f'<progress value="{len(done)}" max="{total}" aria-label="{say("table_photos")}"></progress>'
         )
     else:
         packed = data_url(to_zip([answer_row(name, result) for name, _, result in done]), "zip")
-        count = f"{len(done)} photo{'s' * (len(done) != 1)}"
         head = (
-            f'<p class="i2l-files"><span>{count}</span> <a class="i2l-button" download="img2loc.zip" '
-            f'href="{packed}">GeoJSON, KML and CSV in a zip</a></p>'
+            f'<p class="i2l-files"><span>{say("photos_done", count=len(done))}</span> '
+            f'<a class="i2l-button" download="img2loc.zip" href="{packed}">{say("save_zip")}</a></p>'
         )
     return f'<section class="i2l-card">{head}{table}</section>'
 
 
-def _table_row(number: int, name: str, thumbnail: str, result: Prediction | str) -> str:
+def _table_row(number: int, name: str, thumbnail: str, result: Prediction | str, say: Say) -> str:
     picture = f'<img src="{thumbnail}" alt="">' if thumbnail else ""
     photo = f"<figure>{picture}{text(shorten(name, 40))}</figure>"
     position = None if isinstance(result, str) else result.position
     if isinstance(result, str) or position is None:
-        words = result if isinstance(result, str) else "No position."
+        words = result if isinstance(result, str) else say("nowhere_title")
         return f'<tr><td>{number}</td><td>{photo}</td><td colspan="3" class="i2l-failed">{text(words)}</td></tr>'
     place = text(str(result.place))
     radius = "" if result.radius_km is None else km(result.radius_km)
     failed = result.outcome and not result.outcome.position
     note = f'<br><small class="i2l-failed">{text(result.outcome.message)}</small>' if result.outcome and failed else ""
-    button = row_button(str(number), [f"batch-map|mark {number}|0"], place)
+    button = row_button(str(number), [f"batch-map|mark {number}|0"], place, say)
     cells = (button, photo, f"{place}{note}", f"<code>{position}</code>", radius)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 

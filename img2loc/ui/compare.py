@@ -10,7 +10,7 @@ import gradio as gr
 
 from img2loc import contest, evidence
 from img2loc.endpoints import shown_errors, visitor_of
-from img2loc.events import namer, plot
+from img2loc.events import namer, plot, say_to
 from img2loc.exports import Row, answer_row
 from img2loc.host import Host
 from img2loc.maps import answers_map
@@ -62,10 +62,10 @@ class CompareEvents:
         with shown_errors(text), self._sessions.asked_by(request) as cancel:
             contestants = contest.read_contestants(names, self._settings)
             opened = Query(photo).photo()
-            truth, name = known_position(opened, self._settings), namer(self._settings)
+            truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(request)
             if token:  # who has signed in on a Space pays with their own account
                 keys = {"hf": token.token, **keys}
-            yield contest.cards(contestants, {}, truth), gr.update(visible=False), ""
+            yield contest.cards(contestants, {}, truth, say), gr.update(visible=False), ""
             for answers in contest.ask_all(
                 contestants,
                 opened,
@@ -79,9 +79,9 @@ class CompareEvents:
                 done = len(answers) == len(contestants)
                 rows = [_row(Path(photo or "").name, one, answer) for one, answer in answers.items()]
                 yield (
-                    contest.cards(contestants, answers, truth),
+                    contest.cards(contestants, answers, truth, say),
                     gr.update(value=plot(drawn), visible=True),
-                    evidence.files(rows) if done else "",
+                    evidence.files(rows, say) if done else "",
                 )
 
 

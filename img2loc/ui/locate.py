@@ -85,7 +85,7 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
                 )
                 if login:
                     gr.LoginButton(told("sign_in"), size="sm")
-                provided = gr.HTML(word("html_provided"), visible=first.provided["visible"], elem_id="provided")
+                provided = gr.HTML(visible=first.provided["visible"], elem_id="provided")
                 key_box, use_key = key_field("key")
             with gr.Row(elem_id="go"):
                 locate = gr.Button(word("locate"), variant="primary", scale=3, elem_id="locate")

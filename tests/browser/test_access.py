@@ -41,6 +41,27 @@ def walk(page: Page, steps: int = 120) -> list[str]:
     return reached
 
 
+def walk_through(page: Page, order: list[str]) -> None:
+    """Expect controls one after another, in the order of reading."""
+    reached = walk(page)
+    at = -1
+    for control in order:
+        found = [index for index, name in enumerate(reached) if control in name and index > at]
+        assert found, (control, reached)
+        at = found[0]
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Go to a tab by keyboard alone."""
+    tab = page.get_by_role("tab", name=name)
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if tab.evaluate("tab => tab === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    expect(tab).to_have_attribute("aria-selected", "true")
+
+
 @pytest.mark.parametrize(
     "options",
     [{"viewport": {"width": 1280, "height": 900}, "color_scheme": scheme} for scheme in ("light", "dark")],
@@ -64,36 +85,33 @@ def test_every_control_is_reached_by_keyboard_in_the_order_of_reading(page: Page
     locate_tower(page)
     choose_openai(page)
     open_more(page)
-    reached = walk(page)
-    order = [
-        "Locate",
-        "backend|",
-        "server|",
-        "model|",
-        "key|",
-        "use-key|",
-        "locate|",
-        "more|",
-        "nearest|",
-        "farthest|",
-        "truth|",
-        "named-template|",
-        "template|",
-        "Restore",
-        "link|",
-        "Copy the coordinates",
-        "OpenStreetMap",
-        "GeoJSON",
-        "KML",
-        "CSV",
-        "Show the streets",
-        "Show 1, Paris",
-    ]
-    at = -1
-    for control in order:
-        found = [index for index, name in enumerate(reached) if control in name and index > at]
-        assert found, (control, reached)
-        at = found[0]
+    walk_through(
+        page,
+        [
+            "Locate",
+            "backend|",
+            "server|",
+            "model|",
+            "key|",
+            "use-key|",
+            "locate|",
+            "more|",
+            "nearest|",
+            "farthest|",
+            "truth|",
+            "named-template|",
+            "template|",
+            "Restore",
+            "link|",
+            "Copy the coordinates",
+            "OpenStreetMap",
+            "GeoJSON",
+            "KML",
+            "CSV",
+            "Show the streets",
+            "Show 1, Paris",
+        ],
+    )
 
 
 def test_a_photo_is_located_and_looked_into_without_a_mouse(page: Page):
@@ -111,3 +129,27 @@ def test_a_photo_is_located_and_looked_into_without_a_mouse(page: Page):
     page.locator("#compare").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#compare-answers li").first).to_contain_text("Paris", timeout=LOCATE_MS)
+
+
+def test_every_control_of_compare_is_reached_by_keyboard(page: Page):
+    open_tab(page, "Compare")
+    page.set_input_files("#compare-photo input[type=file]", TOWER)
+    page.locator("#compare").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#compare-answers li").first).to_contain_text("Paris", timeout=LOCATE_MS)
+    expect(page.get_by_role("link", name="CSV")).to_be_visible(timeout=LOCATE_MS)
+    walk_through(
+        page,
+        ["Compare", "compare-photo", "contestants|", "key-for|", "compare-key|", "use-compare-key|", "compare|",
+         "Show A, Paris", "GeoJSON", "KML", "CSV"],
+    )  # fmt: skip
+
+
+def test_every_control_of_batch_is_reached_by_keyboard(page: Page):
+    open_tab(page, "Batch")
+    page.set_input_files("#photos input[type=file]", [TOWER])
+    page.locator("#locate-all").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#batch-answers tbody tr")).to_have_count(1, timeout=LOCATE_MS)
+    expect(page.get_by_role("link", name="in a zip")).to_be_visible(timeout=LOCATE_MS)
+    walk_through(page, ["Batch", "photos", "locate-all|", "in a zip", "The photos", "Show 1, Paris"])

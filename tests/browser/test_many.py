@@ -120,7 +120,7 @@ def test_a_cancelled_batch_keeps_what_is_done(page: Page, provider: OpenAIServer
     expect(page.locator("#batch-answers .i2l-pending")).to_contain_text("0 of 2", timeout=LOCATE_MS)
     wait_until_asked(page, provider, sent + 2)  # the first photo is answered, the second under way
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#batch-answers")).to_contain_text("1 photo ", timeout=LOCATE_MS)
+    expect(page.locator("#batch-answers")).to_contain_text("Photos done: 1", timeout=LOCATE_MS)
     expect(page.locator("#batch-answers tbody tr")).to_have_count(1)
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import gradio
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from img2loc.words import translations
 from tests.app_process import ROOT
 from tests.browser.acts import LOCATE_MS, choose_openai, locate_tower, open_more, upload, use_key, width_and_overflow
 from tests.openai_server import KEY
+
+FRONTEND = Path(gradio.__file__).parent / "templates" / "frontend"
 
 
 def test_a_link_restores_the_settings_but_neither_key_nor_photo(page: Page, address: str):
@@ -74,6 +83,39 @@ def test_compact_inside_a_page_of_ones_own(page: Page, address: str):
     assert width_and_overflow(page) == (390, 390)
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Another site: a folder under an address of its own."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_the_element_for_pages_of_ones_own(page: Page, address: str, tmp_path: Path):
+    """The snippet as the page gives it; Gradio's script, elsewhere on its CDN, is the package's own."""
+    page.locator("#foot summary").click()
+    script, snippet = page.locator("#foot pre").last.inner_text().splitlines()
+    assert f'src="{address}' in snippet
+    at = re.search(r'src="(https://[^"]+/)gradio.js"', script)
+    assert at and gradio.__version__ in at[1]
+    cdn = urlsplit(at[1])
+
+    def from_package(route: Route) -> None:
+        file = urlsplit(route.request.url).path.removeprefix(cdn.path).lstrip("/")
+        route.fulfill(path=FRONTEND / file, headers={"access-control-allow-origin": "*"})
+
+    page.context.route(f"https://{cdn.hostname}/**", from_package)
+    (tmp_path / "index.html").write_text(f"<!doctype html><html><head>{script}</head><body>{snippet}</body></html>")
+    with served(tmp_path) as host:
+        page.goto(host)
+        element = page.locator("gradio-app")
+        element.locator("#examples button").first.click(timeout=LOCATE_MS)
+        expect(element.locator("#answer h2")).to_have_text("Paris, France", timeout=LOCATE_MS)
+        expect(element.locator("#prediction-map path.point").first).to_be_visible(timeout=LOCATE_MS)
+
+
 @pytest.mark.parametrize("options", [{"viewport": {"width": 800, "height": 900}, "color_scheme": "dark"}])
 def test_a_dark_page_has_a_dark_frame(page: Page, address: str):
     page.goto(f"file://{ROOT}/docs/embed.html?space={address}")
@@ -94,6 +136,12 @@ def test_the_page_speaks_the_visitors_language(page: Page, language: str):
     expect(page.locator("#answer h2")).to_have_text(words["empty_title"])
     expect(page.get_by_role("tab", name=words["tab_batch"])).to_be_visible()
     expect(page.get_by_label(words["backend"])).to_be_visible()
+    page.locator("#examples button").first.click()
+    expect(page.locator("#answer .i2l-who")).to_contain_text(words["who_vote"], timeout=LOCATE_MS)
+    expect(page.locator(".i2l-neighbours th").first).to_have_text(words["rank"])
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name=words["copy_label"]).click()
+    expect(page.get_by_role("button", name=words["copy_label"])).to_have_text(words["copied"])
 
 
 @pytest.mark.parametrize("options", [{"locale": "it-IT"}])
