@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from img2loc.api import Result, prediction_json, to_csv, to_geojson
 from img2loc.errors import ConfigError, Img2LocError, PhotoError
+from img2loc.evaluation.arguments import add_judge
 from img2loc.evaluation.arguments import add_verb as add_evaluate
 from img2loc.evaluation.cli import evaluate
 from img2loc.evaluation.cost import Pace
@@ -64,6 +65,7 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
                 farthest=arguments.farthest,
                 template=template,
                 samples=arguments.samples,
+                judge=arguments.judge,
             )
         except PhotoError as error:
             result = str(error)
@@ -205,6 +207,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         metavar="N",
         help="ask the model N times and take the answer in their midst (default: %(default)s)",
     )
+    add_judge(verb, settings)
     shape = verb.add_mutually_exclusive_group()
     for name in ("json", "geojson", "csv"):
         shape.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")

@@ -14,7 +14,19 @@ from typing_extensions import TypedDict  # pydantic takes no other before Python
 
 from img2loc.gallery import Manifest
 from img2loc.precision import Precision
-from img2loc.types import LatLon, Neighbour, OutcomeKind, PhotoRecord, Place, Prediction, Reply, Retrieval, Vote
+from img2loc.types import (
+    Candidate,
+    LatLon,
+    Method,
+    Neighbour,
+    OutcomeKind,
+    PhotoRecord,
+    Place,
+    Prediction,
+    Reply,
+    Retrieval,
+    Vote,
+)
 
 SCHEMA_VERSION: Literal[1] = 1
 # Where a spreadsheet would begin a formula; some take the wide signs for the plain ones.
@@ -57,12 +69,13 @@ class PredictionJson(RetrievalJson):
 
     position: LatLon | None
     radius_km: float | None
-    method: Literal["lmm", "vote", "none"]
+    method: Method
     place: Place | None
     vote: Vote | None
     outcome: OutcomeJson | None
     prompt: str
     timings: dict[str, float]
+    candidates: list[Candidate]
 
 
 class GalleryJson(TypedDict):
@@ -190,6 +203,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "farthest": _neighbours(prediction.retrieval.farthest),
         "prompt": prediction.prompt,
         "timings": dict(prediction.timings),
+        "candidates": list(prediction.candidates),
     }
     return dict(_adapter(PredictionJson).dump_python(shaped, mode="json"))
 

@@ -34,7 +34,8 @@ from img2loc.host import Host
 from img2loc.limits import LimitError, client_address
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
 from img2loc.offer import MAX_BATCH, backends_json, info_json
-from img2loc.query import MAX_NEIGHBOURS, Query
+from img2loc.query import Query
+from img2loc.sampling import MAX_NEIGHBOURS
 from img2loc.sessions import Abandoned
 from img2loc.settings import Settings
 
@@ -129,6 +130,7 @@ class Endpoints:
         farthest: int = DEFAULT_NEIGHBOURS,
         prompt: str = "",
         base_url: str = "",
+        judge: str = "",
         x_openai_api_key: gr.Header | None = None,
         x_hf_token: gr.Header | None = None,
         request: gr.Request | None = None,
@@ -147,14 +149,17 @@ class Endpoints:
             farthest: How many of the most dissimilar photos, 0 to 50.
             prompt: A template's name, see backends, or a text with $nearest and $farthest; empty for the default.
             base_url: Another provider for the backend openai, see servers in backends; empty for the default.
+            judge: Numbers of neighbours, such as 0,5,10,15: the model is asked once with each, and all answers and the
+                neighbours' modes are judged as candidates; empty for the default, off for one prompt.
 
         Returns:
-            position (degrees), radius_km, place, method (lmm, vote or none), vote, outcome, nearest, farthest, prompt.
+            position (degrees), radius_km, place, method (lmm, vote, judge or none), vote, outcome, nearest, farthest,
+            prompt, candidates (score, and its parts).
         """
         with shown_errors():
             key, visitor = _key(backend, x_openai_api_key, x_hf_token), visitor_of(request)
             counts, cancel = (nearest, farthest), Abandoned()
-            query = Query(photo, backend, model, key, *counts, prompt, base_url, cancel, visitor)
+            query = Query(photo, backend, model, key, *counts, prompt, base_url, cancel, visitor, judge)
             locator = self._host.locator
             prediction = query.locate(query.photo(), locator, self._settings)
             return _answer({**prediction_json(prediction), **self._sourced(locator)}, request)
@@ -168,6 +173,7 @@ class Endpoints:
         farthest: int = DEFAULT_NEIGHBOURS,
         prompt: str = "",
         base_url: str = "",
+        judge: str = "",
         x_openai_api_key: gr.Header | None = None,
         x_hf_token: gr.Header | None = None,
         request: gr.Request | None = None,
@@ -182,6 +188,7 @@ class Endpoints:
             farthest: How many of the most dissimilar photos for each, 0 to 50.
             prompt: A template's name or text; as for locate.
             base_url: Another provider; as for locate.
+            judge: As for locate; each photo then costs as many requests.
 
         Returns:
             results, in the photos' order: photo (its name), prediction (as of locate, or null) and error (a sentence).
@@ -199,7 +206,7 @@ class Endpoints:
                 if cancel.is_set():
                     break
                 item: dict[str, Any] = {"photo": Path(path).name, "prediction": None, "error": ""}
-                query = Query(path, backend, model, key, *counts, prompt, base_url, cancel, visitor)
+                query = Query(path, backend, model, key, *counts, prompt, base_url, cancel, visitor, judge)
                 try:
                     item["prediction"] = prediction_json(query.locate(query.photo(), locator, self._settings))
                 except (PhotoError, LimitError) as error:  # any other is the same for all photos
@@ -277,6 +284,7 @@ def add_endpoints(host: Host, settings: Settings) -> None:
             farthest,
             Api("", text, "prompt"),
             Api("", text, "base_url"),
+            Api("", text, "judge"),
         ]
         for name, inputs, shape in (
             ("locate", [photo, *asked], LocateJson),

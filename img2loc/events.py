@@ -116,14 +116,15 @@ class Events:
         """Set what the page's address asks for.
 
         Returns:
-            The backend, the numbers of nearest and farthest, the template's name and its text, and all of Chosen.
+            The backend, the numbers of nearest and farthest, the template's name and its text, how often the model is
+            asked, and all of Chosen.
         """
         preset = read_preset(dict(request.query_params), self._settings.offered)
         if preset.problems:
             gr.Warning(text(" ".join(preset.problems)))
         if preset == Preset(problems=preset.problems):
             provided = gr.update(value=self._provided(say_to(request)))
-            return *[gr.skip()] * 5, *Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=provided)
+            return *[gr.skip()] * 6, *Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=provided)
         backend = preset.backend or ("openai" if preset.server else self._settings.backend)
         server = preset.server or "" if backend == "openai" else ""
         prompt = preset.prompt or self._settings.prompt
@@ -133,6 +134,7 @@ class Events:
             *counts,
             prompt,
             template_named(prompt),
+            gr.skip() if preset.judge is None else preset.judge,
             *self.choose_backend(backend, server, preset.model, request),
         )
 
@@ -184,6 +186,7 @@ class Events:
         template: str,
         truth: str,
         server: str = "",
+        judge: str = "",
         request: gr.Request | None = None,
         token: gr.OAuthToken | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
@@ -192,7 +195,7 @@ class Events:
         if not photo or backend_named(backend).needs_key:
             return Shown(*[gr.skip()] * len(Shown._fields))
         return self.locate(
-            photo, backend, model, key, nearest, farthest, template, truth, server, request, token, progress
+            photo, backend, model, key, nearest, farthest, template, truth, server, judge, request, token, progress
         )
 
     def locate(
@@ -206,6 +209,7 @@ class Events:
         template: str,
         truth: str,
         server: str = "",
+        judge: str = "",
         request: gr.Request | None = None,
         token: gr.OAuthToken | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
@@ -215,10 +219,9 @@ class Events:
             given = parse_position(truth or "")
             if backend == "hf" and token and not key:  # who has signed in on a Space pays with their own account
                 key = token.token
-            words = (template or "", server or "")
-            query = Query(
-                photo, backend, model or "", key or "", nearest, farthest, *words, cancel, visitor_of(request)
-            )
+            words, visitor = (template or "", server or ""), visitor_of(request)
+            counts = (nearest, farthest)
+            query = Query(photo, backend, model or "", key or "", *counts, *words, cancel, visitor, judge or "")
             say, stages = say_to(request), list(report.STAGES)
             opened = query.photo()
             prediction = query.locate(
@@ -237,6 +240,7 @@ class Events:
             evidence=gr.update(visible=True),
             prediction_plot=plot(maps.prediction_map(prediction, known, name)),
             beside=evidence.legend(prediction, known, say)
+            + evidence.candidates(prediction, name, say)
             + evidence.files(exports.rows(Path(photo or "").name, prediction, known, name), say)
             + (evidence.street(position, prediction.radius_km, say) if self._settings.precision == EXACT else ""),
             nearest_plot=plot(maps.nearest_map(retrieval, name)),

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from img2loc.exports import WRITERS, Row, data_url
 from img2loc.geo import EARTH_RADIUS_KM, geodesic_km, nearest_place
 from img2loc.maps import NUMBERED, Name
-from img2loc.markup import km, origin, row_button, text
+from img2loc.markup import km, origin, percent, row_button, text
 from img2loc.report import STAGES
-from img2loc.types import LatLon, Neighbour, Prediction
+from img2loc.types import Candidate, LatLon, Neighbour, Prediction
 from img2loc.words import ENGLISH, Say
 
 STREET_KM = (0.7, 5.0)  # half of the street map's height: streets, and at most a town
@@ -18,9 +18,10 @@ STREET_KM = (0.7, 5.0)  # half of the street map's height: streets, and at most 
 
 def legend(prediction: Prediction, truth: LatLon | None, say: Say = ENGLISH) -> str:
     """Explain the prediction map's signs; those that are on it."""
-    by_model = prediction.method == "lmm"
+    by_model = prediction.method in ("lmm", "judge")
     signs = [
-        (prediction.position, "i2l-red", "★", "sign_model" if by_model else "sign_neighbours"),
+        (prediction.position, "i2l-red", "★", _sign_of(prediction)),
+        (prediction.candidates, "i2l-red", "●", "candidate"),
         (prediction.vote and by_model, "i2l-blue", "◆", "sign_vote"),
         (prediction.vote, "i2l-blue" if by_model else "i2l-red", "○", "sign_half"),
         (truth, "i2l-green", "✖", "sign_truth"),
@@ -32,6 +33,10 @@ def legend(prediction: Prediction, truth: LatLon | None, say: Say = ENGLISH) -> 
         if present
     )
     return f'<ul class="i2l-legend">{shown}</ul>'
+
+
+def _sign_of(prediction: Prediction) -> str:
+    return {"lmm": "sign_model", "judge": "sign_judge"}.get(prediction.method, "sign_neighbours")
 
 
 def neighbours(
@@ -65,6 +70,34 @@ def neighbours(
         f'<div class="i2l-table" tabindex="0" role="region" aria-label="{label}">'
         f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
+
+
+def candidates(prediction: Prediction, name: Name = nearest_place, say: Say = ENGLISH) -> str:
+    """List the candidates that were judged, with the parts of their scores; nothing where none were.
+
+    Args:
+        prediction: What was found.
+        name: How positions are called.
+        say: In whose language.
+    """
+    if not prediction.candidates:
+        return ""
+    rows = "".join(_candidate_row(rank, one, name, say) for rank, one in enumerate(prediction.candidates, start=1))
+    parts = " · ".join(say(part) for part in ("of_answers", "of_votes", "of_fit"))
+    return (
+        f'<div class="i2l-table" tabindex="0" role="region" aria-label="{say("table_candidates")}"><table><thead><tr>'
+        f'<th scope="col">{say("rank")}</th><th scope="col">{say("place")}</th>'
+        f'<th scope="col" class="i2l-number">{say("score")}<small>{parts}</small></th>'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _candidate_row(rank: int, one: Candidate, name: Name, say: Say) -> str:
+    place = text(str(name(one.position)))
+    button = row_button(str(rank), [f"prediction-map|candidate {rank}|0"], place, say)
+    parts = text(" · ".join(percent(part) for part in (one.agreement, one.density, one.likelihood)))
+    score = text(percent(one.score))
+    return f'<tr><td>{button}</td><td>{place}</td><td class="i2l-number">{score}<small>{parts}</small></td></tr>'
 
 
 def files(rows: Sequence[Row], say: Say = ENGLISH) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +18,20 @@ from img2loc.hub import OnBytes, fetch, ignore_bytes, split_revision
 from img2loc.search import Searcher, open_index
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Retrieval
 
+if TYPE_CHECKING:
+    from img2loc.location import LocationEncoder
+
 SCHEMA_VERSION = 1
-MANIFEST, INDEX, POSITIONS, RECORDS, HEAD = (
+MANIFEST, INDEX, POSITIONS, RECORDS, HEAD, LOCATION = (
     "manifest.json",
     "index.faiss",
     "positions.npy",
     "records.parquet",
     "head.safetensors",
+    "location_encoder.safetensors",
 )
 REQUIRED_FILES = (INDEX, POSITIONS)
-OPTIONAL_FILES = (RECORDS, HEAD)
+OPTIONAL_FILES = (RECORDS, HEAD, LOCATION)
 STARTER = Path(__file__).parent / "starter"
 MEASURED_K = 16  # recall is measured for so many
 UNIT_TOLERANCE = 1e-3  # an embedding computed in bfloat16 and normalised in float32 is far within it
@@ -187,6 +192,15 @@ class Gallery:
     def head(self) -> Path | None:
         """The projection to put after the encoder, where the gallery brings one."""
         return self.folder / HEAD if HEAD in self.manifest.files else None
+
+    @cached_property
+    def location(self) -> LocationEncoder | None:
+        """What tells how well a photo fits any place, where the gallery brings it; opened when first asked for."""
+        if LOCATION not in self.manifest.files:
+            return None
+        from img2loc.location import open_location  # noqa: PLC0415 - torch
+
+        return open_location(self.folder / LOCATION)
 
 
 def _latlon(row: npt.NDArray[np.float32]) -> LatLon:

@@ -57,11 +57,12 @@ class Limits:
         self._lock = threading.Lock()
         self._sweeping = False
 
-    def count(self, address: str) -> None:
+    def count(self, address: str, times: int = 1) -> None:
         """Count a request, unless it is one too many.
 
         Args:
             address: Whom it comes from, as `client_address` has it.
+            times: For how many it counts.
 
         Raises:
             LimitError: It is; the message says when to come again.
@@ -74,11 +75,14 @@ class Limits:
             now = self._clock()
             self._forget(now)
             own = [when for when, whose in self._counted if whose == visitor]
-            if per_visitor is not None and len(own) >= per_visitor:
-                raise self._refusal(f"You have sent {len(own)} photos to a model", own[0] - now)
-            if total is not None and len(self._counted) >= total:
-                raise self._refusal("This site's visitors have sent all the photos", self._counted[0][0] - now)
-            self._counted.append((now, visitor))
+            if per_visitor is not None and len(own) + times > per_visitor:
+                sent = f"You have sent {len(own)} photos to a model"
+                several = f", and this one counts as {times}: more than all" if times > 1 else ""
+                raise self._refusal(sent + several, own[0] - now if own else 0.0)
+            if total is not None and len(self._counted) + times > total:
+                since_s = self._counted[0][0] - now if self._counted else 0.0
+                raise self._refusal("This site's visitors have sent all the photos", since_s)
+            self._counted.extend([(now, visitor)] * times)
             if not self._sweeping:
                 self._sweep_in(self._window_s)
 

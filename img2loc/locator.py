@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Literal
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from img2loc import prompt
+from img2loc.candidates import Fit, candidates
 from img2loc.encoder import Encoder, cpu_has_bfloat16, open_encoder
 from img2loc.errors import ConfigError
 from img2loc.gallery import Gallery, Manifest, open_gallery
@@ -19,10 +20,10 @@ from img2loc.geo import nearest_place
 from img2loc.hub import OnBytes, ignore_bytes
 from img2loc.lmm import LMM
 from img2loc.photo import Photo
-from img2loc.sampling import ask_often
+from img2loc.sampling import ask_all, ask_often, nearest_outcome
 from img2loc.search import processors
 from img2loc.settings import Settings
-from img2loc.types import LatLon, Neighbour, Prediction, Retrieval
+from img2loc.types import Candidate, LatLon, Method, Neighbour, Outcome, Prediction, Retrieval
 from img2loc.vote import vote
 
 DEFAULT_NEIGHBOURS = 16  # each way, as in the authors' own app
@@ -31,6 +32,8 @@ VOTE_NEIGHBOURS = 16  # the vote never uses fewer, so that it is there when a pr
 # more on a GPU.
 SPARE_NEIGHBOURS = 48
 MAX_SEARCHED = 2048
+
+PROMPTS_APART = "\n\n--- another prompt ---\n\n"
 
 OnStage = Callable[[str], None]
 Exclude = Callable[[Neighbour], bool]
@@ -88,6 +91,7 @@ class Locator:
         farthest: int = DEFAULT_NEIGHBOURS,
         template: str = prompt.DEFAULT_TEMPLATE,
         samples: int = 1,
+        judge: Sequence[int] | None = None,
         exclude: Exclude | None = None,
         on_stage: OnStage = lambda stage: None,
     ) -> Prediction:
@@ -100,6 +104,8 @@ class Locator:
             farthest: How many of the most dissimilar.
             template: The prompt's text, with prompt.py's placeholders.
             samples: How often the model is asked; the answer is the one that the others lie closest to.
+            judge: Numbers of neighbours each way, a prompt each, that the model is asked with instead; all its answers
+                and the neighbours' modes are candidates, and candidates.py's rule chooses. None for no judging.
             exclude: Says which neighbours are left out, before any are counted; for evaluation.
             on_stage: Called with each stage's name as it begins.
 
@@ -122,19 +128,34 @@ class Locator:
         with stage("embed"):
             embedding = self._embed(photo)
         with stage("search"):
-            found = self._search(embedding, max(nearest, VOTE_NEIGHBOURS), farthest, exclude)
-            retrieval = Retrieval(found.nearest[:nearest], found.farthest)
+            most = max(judge or (0,))
+            found = self._search(embedding, max(nearest, most, VOTE_NEIGHBOURS), max(farthest, most), exclude)
+            retrieval = Retrieval(found.nearest[:nearest], found.farthest[:farthest])
         with stage("vote"):
-            voted = vote(found.nearest)
-        text, outcome = "", None
+            voted = vote(found.nearest[: max(nearest, VOTE_NEIGHBOURS)])
+        text, outcome, outcomes = "", None, list[Outcome]()
         if lmm is not None:
             with stage("ask"):
-                text = prompt.render(template, retrieval)
-                outcome = ask_often(lmm, text, photo.to_jpeg(), samples=samples)
+                if judge is None:
+                    text = prompt.render(template, retrieval)
+                    outcome = ask_often(lmm, text, photo.to_jpeg(), samples=samples)
+                else:
+                    texts = _prompts(template, found, judge)
+                    text = PROMPTS_APART.join(texts)
+                    outcomes = ask_all(lmm, texts, photo.to_jpeg(), samples=samples)
+        judged: tuple[Candidate, ...] = ()
+        if judge is not None:
+            with stage("judge"):
+                answers = [one.position for one in outcomes if one.position]
+                judged = candidates(answers, found.nearest[:VOTE_NEIGHBOURS], self._fit(embedding))
+                if outcomes:
+                    outcome = nearest_outcome(outcomes, judged[0].position if judged else None)
         with stage("place"):
             position: LatLon | None = None
-            method: Literal["lmm", "vote", "none"] = "none"
-            if outcome is not None and outcome.position is not None:
+            method: Method = "none"
+            if judged:
+                position, method = judged[0].position, "judge"
+            elif outcome is not None and outcome.position is not None:
                 position, method = outcome.position, "lmm"
             elif voted is not None:
                 position, method = voted.position, "vote"
@@ -149,7 +170,13 @@ class Locator:
             prompt=text,
             outcome=outcome,
             timings=tuple(timings),
+            candidates=judged,
         )
+
+    def _fit(self, embedding: npt.NDArray[np.float32]) -> Fit | None:
+        """How well a photo fits places; None where the gallery can't tell."""
+        location = self.gallery.location
+        return None if location is None else partial(location.fit, embedding)
 
     def _embed(self, photo: Photo) -> npt.NDArray[np.float32]:
         embedding: npt.NDArray[np.float32] = self._embedders.submit(self.encoder.embed, [photo.image]).result()[0]
@@ -170,6 +197,14 @@ class Locator:
             if wide == end or (len(near) >= nearest and len(far) >= farthest):
                 return Retrieval(tuple(near[:nearest]), tuple(far[:farthest]))
             wide = min(4 * wide, end)
+
+
+def _prompts(template: str, found: Retrieval, counts: Sequence[int]) -> list[str]:
+    """The prompts with so many neighbours each way."""
+    return [
+        prompt.render(template, Retrieval(found.nearest[:count], found.farthest[:count]))
+        for count in dict.fromkeys(counts)
+    ]
 
 
 def _encoder_source(manifest: Manifest) -> str:

@@ -10,13 +10,16 @@ import plotly.graph_objects as go
 
 from img2loc.atlas import figure
 from img2loc.geo import destination, nearest_place
-from img2loc.types import LatLon, Neighbour, Place, Prediction, Retrieval
+from img2loc.types import Candidate, LatLon, Neighbour, Place, Prediction, Retrieval
 
 # After Okabe and Ito, told apart by the colour-blind; blue and purple are shifted, so that each has a contrast of 3:1
 # or more to the page's white and to its dark slate, and carries white numbers. Source: https://jfly.uni-koeln.de/color/
 BLUE, VERMILION, GREEN, PURPLE = "#1b7fc2", "#d55e00", "#009e73", "#b85690"
 
 OUTLINE = {"color": "white", "width": 1}
+CANDIDATES = 12  # so many are drawn
+FRAMED_SCORE = 0.05  # a candidate with less doesn't widen the map
+MASS_KM = (60.0, 180.0, 400.0)
 NUMBERED = 5  # so many first neighbours carry their rank on the map; numbers on all would cover each other
 
 
@@ -52,7 +55,7 @@ def farthest_map(retrieval: Retrieval, name: Name = nearest_place) -> go.Figure:
 
 
 def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Name = nearest_place) -> go.Figure:
-    """Draw the answer, the vote with its radius, and the true position.
+    """Draw the answer, the candidates and where their mass lies, the vote with its radius, and the true position.
 
     Args:
         prediction: What to draw; its nearest neighbours stay in the background and don't count for the frame.
@@ -64,6 +67,9 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
     if faint := prediction.retrieval.nearest:
         marker: dict[str, object] = {"size": 7, "color": BLUE, "opacity": 0.7}
         traces.append(_markers("neighbours", [n.position for n in faint], _neighbour_texts(faint, name), marker))
+    judged = prediction.candidates[:CANDIDATES]
+    traces += [_mass(one) for one in judged]
+    framed += [one.position for one in judged if one.score >= FRAMED_SCORE]
     if vote := prediction.vote:
         circle = [destination(vote.position, bearing, vote.radius_km) for bearing in range(0, 361, 5)]
         framed += [vote.position, *circle]
@@ -74,9 +80,38 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
         if prediction.position:
             traces.append(_line("error", [prediction.position, truth], GREEN, "dot"))
         traces.append(_point("truth", "True position", truth, name, GREEN, "x", 14))
+    for rank, one in reversed(list(enumerate(judged, start=1))):
+        traces.append(_candidate(rank, one, name))
     if prediction.position:
         traces.append(_point("answer", "Answer", prediction.position, name, VERMILION, "star", 19))
     return figure(traces, framed)
+
+
+def _mass(one: Candidate) -> go.Scattergeo:
+    """Discs that get denser to the middle and with the score; where several overlap their masses add up."""
+    lats: list[float | None] = []
+    lons: list[float | None] = []
+    for radius_km in MASS_KM:
+        # Clockwise as seen from above: the other way round it would be all the Earth but the disc.
+        edge = [destination(one.position, bearing, radius_km) for bearing in range(0, 361, 15)]
+        lats += [*(round(at.lat, 4) for at in edge), None]
+        lons += [*(round(at.lon, 4) for at in edge), None]
+    return go.Scattergeo(
+        name="mass",
+        mode="lines",
+        lat=lats,
+        lon=lons,
+        fill="toself",
+        fillcolor=f"rgba(213,94,0,{0.08 + 0.3 * one.score:.3f})",
+        line={"width": 0},
+        hoverinfo="skip",
+    )
+
+
+def _candidate(rank: int, one: Candidate, name: Name) -> go.Scattergeo:
+    text = f"<b>{rank}. {_safe(str(name(one.position)))}</b><br>{one.score:.0%}<br>{one.position}"
+    marker = {"size": 8 + 16 * one.score**0.5, "color": VERMILION, "opacity": 0.8, "line": OUTLINE}
+    return _markers(f"candidate {rank}", [one.position], [text], marker)
 
 
 def answers_map(marks: Sequence[Mark], truth: LatLon | None = None, name: Name = nearest_place) -> go.Figure:

@@ -35,6 +35,11 @@ def km(distance_km: float) -> str:
     return f"{distance_km:.1f} km" if distance_km < 10 else f"{distance_km:,.0f} km"
 
 
+def percent(share: float) -> str:
+    """Write a share as a person would; what is there is never 0."""
+    return f"{share:.0%}" if share >= 0.01 or not share else "<1%"
+
+
 def coordinates(position: LatLon, say: Say) -> str:
     """A position to read, to copy and to open."""
     at = str(position)

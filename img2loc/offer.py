@@ -9,7 +9,7 @@ from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS, server_named
 from img2loc.photo import MAX_BYTES
 from img2loc.prompt import TEMPLATES
-from img2loc.query import MAX_NEIGHBOURS
+from img2loc.sampling import MAX_NEIGHBOURS
 from img2loc.settings import Settings
 
 MAX_BATCH = 50

@@ -9,9 +9,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from img2loc.errors import ConfigError
 from img2loc.lmm.servers import SERVERS
 from img2loc.prompt import TEMPLATES
-from img2loc.query import MAX_NEIGHBOURS
+from img2loc.sampling import MAX_NEIGHBOURS, OFF, read_judge
 
 MAX_MODEL_LENGTH = 200
 
@@ -27,6 +28,7 @@ class Preset:
         nearest: How many of the most similar photos.
         farthest: How many of the most dissimilar.
         prompt: A template's name.
+        judge: As sampling.read_judge has it.
         problems: What the link asks for and can't have, in words for a person.
     """
 
@@ -36,6 +38,7 @@ class Preset:
     nearest: int | None = None
     farthest: int | None = None
     prompt: str | None = None
+    judge: str | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -65,6 +68,12 @@ def read_preset(query: Mapping[str, str], backends: Collection[str]) -> Preset:
                 found[name] = int(value)
             else:
                 problems.append(f"{name} in this page's address must be a number from 0 to {MAX_NEIGHBOURS}.")
+    if value := query.get("judge", ""):
+        try:
+            counts = read_judge(value)
+            found["judge"] = OFF if counts is None else ",".join(map(str, counts))
+        except ConfigError as error:
+            problems.append(str(error))
     if model := query.get("model", "").strip():
         if len(model) <= MAX_MODEL_LENGTH and model.isprintable():
             found["model"] = model

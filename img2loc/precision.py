@@ -30,10 +30,10 @@ _MESSAGES = {
 def coarsen(prediction: Prediction, level: Precision) -> Prediction:
     """Give away no more than a level allows.
 
-    Each position, the neighbours' too, becomes that of the city it lies in or is nearest to, or of the city in the
-    midst of its region or country; each radius becomes a round one that holds the whole of the circle before and of
-    the area. What could tell more is withheld: prompt, replies, reasons, the model's own name for the place, and which
-    photos of the gallery the neighbours are.
+    Each position, the neighbours' and the candidates' too, becomes that of the city it lies in or is nearest to, or of
+    the city in the midst of its region or country; each radius becomes a round one that holds the whole of the circle
+    before and of the area. What could tell more is withheld: prompt, replies, reasons, the model's own name for the
+    place, and which photos of the gallery the neighbours are.
 
     Args:
         prediction: What was found.
@@ -58,6 +58,7 @@ def coarsen(prediction: Prediction, level: Precision) -> Prediction:
         retrieval=coarsen_retrieval(prediction.retrieval, level),
         prompt="",
         outcome=prediction.outcome and _coarse_outcome(prediction.outcome, level),
+        candidates=tuple(replace(one, position=_area(one.position, level).position) for one in prediction.candidates),
     )
 
 

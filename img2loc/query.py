@@ -16,10 +16,10 @@ from img2loc.locator import Locator, OnStage
 from img2loc.photo import MAX_BYTES, Photo, open_photo
 from img2loc.precision import EXACT, coarsen, coarsen_retrieval
 from img2loc.prompt import chosen_template
+from img2loc.sampling import MAX_NEIGHBOURS, read_judge
 from img2loc.settings import Settings
 from img2loc.types import LatLon, Prediction, Retrieval
 
-MAX_NEIGHBOURS = 50
 MAX_POSITION_CHARS = 100
 _NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 _POSITION = re.compile(rf"\(?\s*{_NUMBER}\s*°?\s*(?:[,;]\s*|\s+){_NUMBER}\s*°?\s*\)?", re.ASCII)
@@ -41,9 +41,10 @@ class Query:
             allows it, an address.
         cancel: Set when nobody waits for the answer any more.
         visitor: Whom it comes from, as limits.client_address has it; all those of whom nothing is known count as one.
+        judge: As sampling.read_judge has it; empty for the operator's choice.
 
     Raises:
-        ConfigError: A count or the key can't be one.
+        ConfigError: A count, the key or judge can't be one.
     """
 
     photo_path: str | None
@@ -56,16 +57,18 @@ class Query:
     base_url: str = ""
     cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     visitor: str = field(default="", repr=False)
+    judge: str = ""
 
     def __post_init__(self) -> None:
         for name in ("nearest", "farthest"):
             count = getattr(self, name)
             if not isinstance(count, int) or not 0 <= count <= MAX_NEIGHBOURS:
                 raise ConfigError(f"{name} is {count!r}; it must be a whole number from 0 to {MAX_NEIGHBOURS}.")
-        for name in ("backend", "model", "prompt", "base_url"):
+        for name in ("backend", "model", "prompt", "base_url", "judge"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} must be a text.")
         check_key(self.api_key)
+        read_judge(self.judge)
 
     def photo(self) -> Photo:
         """Open the photo.
@@ -92,8 +95,9 @@ class Query:
         """
         template = chosen_template(self.prompt or settings.prompt)
         lmm = open_lmm(self.backend, self.options(settings))
+        judge = read_judge(self.judge) if self.judge.strip() else settings.judge
         if lmm is not None and not self.api_key:
-            settings.limits.count(self.visitor)
+            settings.limits.count(self.visitor, len(judge or (0,)))
         prediction = locator.locate(
             photo,
             lmm=lmm,
@@ -101,6 +105,7 @@ class Query:
             farthest=self.farthest,
             template=template,
             samples=settings.samples,
+            judge=judge,
             on_stage=on_stage,
         )
         return coarsen(prediction, settings.precision)

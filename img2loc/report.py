@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from img2loc.gallery import Manifest
 from img2loc.geo import geodesic_km, nearest_place
 from img2loc.maps import Name
-from img2loc.markup import coordinates, km, shorten, text
+from img2loc.markup import coordinates, km, percent, shorten, text
 from img2loc.precision import EXACT, Precision
-from img2loc.types import LatLon, Outcome, Prediction, Vote
+from img2loc.types import Candidate, LatLon, Outcome, Prediction, Vote
 from img2loc.words import ENGLISH, Say
 
 NEAR_KM = 25.0  # city level
@@ -16,6 +18,7 @@ STAGES = {  # of Locator.locate, in order, and the name of what a visitor is tol
     "search": "stage_search",
     "vote": "stage_vote",
     "ask": "stage_ask",
+    "judge": "stage_judge",
     "place": "stage_place",
 }
 
@@ -71,7 +74,7 @@ def answer(
         f"<h2>{text(str(prediction.place or say('unnamed')))}</h2>"
         f'<p class="i2l-why">{_why(prediction, position, say)}</p>{_list(facts)}'
     )
-    if prediction.method == "lmm" and prediction.vote:
+    if prediction.method in ("lmm", "judge") and prediction.vote:
         main = f'<div class="i2l-both"><div>{main}</div>{_beside(position, prediction.vote, name, say)}</div>'
     return _card(f"{failure}{main}")
 
@@ -115,17 +118,21 @@ def _beside(position: LatLon, vote: Vote, name: Name, say: Say) -> str:
 
 
 def _who(prediction: Prediction, say: Say) -> str:
+    if prediction.method == "judge":
+        return say("who_judge", count=len(prediction.candidates))
     if prediction.method == "lmm":
         return say("who_model", model=model_name(prediction.outcome, say))
     return say("who_vote")
 
 
 def _failure(outcome: Outcome, prediction: Prediction, say: Say) -> str:
-    instead = f" {say('failed_instead')}" if prediction.position else ""
+    instead = f" {say('failed_instead')}" if prediction.method == "vote" else ""
     return f'<p class="i2l-warning" role="alert"><b>{say("failed_title")}</b> {text(outcome.message)}{instead}</p>'
 
 
 def _why(prediction: Prediction, position: LatLon, say: Say) -> str:
+    if prediction.method == "judge":
+        return _judgement(prediction.candidates, say)
     if prediction.method == "lmm" and prediction.outcome:
         reasoning = prediction.outcome.reasoning.strip()
         if reasoning:
@@ -146,3 +153,13 @@ def _why(prediction: Prediction, position: LatLon, say: Say) -> str:
         count=len(found),
         radius=f"{NEAR_KM:.0f} km",
     )
+
+
+def _judgement(judged: Sequence[Candidate], say: Say) -> str:
+    """What decided for the first candidate."""
+    best, asked = judged[0], sum(one.answers for one in judged)
+    parts = [say("why_score", share=percent(best.score))]
+    parts += [say("why_answers", answers=best.answers, asked=asked)] if asked else []
+    for name, share in (("why_density", best.density), ("why_fit", best.likelihood)):
+        parts += [say(name, share=percent(share))] if share else []
+    return text(" ".join([*parts, say("no_probability")]))

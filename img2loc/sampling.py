@@ -1,7 +1,9 @@
-"""Several answers of one model to one question, and the one that the others lie closest to."""
+"""Several answers of one model to one question, or to several, and the one that the others lie closest to."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from img2loc.answer import ask
@@ -11,6 +13,9 @@ from img2loc.lmm import LMM
 from img2loc.types import LatLon, Outcome, OutcomeKind
 
 MAX_SAMPLES = 20
+MAX_PROMPTS = 8
+MAX_NEIGHBOURS = 50
+OFF = "off"
 
 
 def check_samples(samples: int) -> None:
@@ -21,6 +26,29 @@ def check_samples(samples: int) -> None:
     """
     if not 1 <= samples <= MAX_SAMPLES:
         raise ConfigError(f"samples is {samples}; it must be a whole number from 1 to {MAX_SAMPLES}.")
+
+
+def read_judge(text: str) -> tuple[int, ...] | None:
+    """Read with how many neighbours each way a model is asked, a prompt each, for its answers to be judged.
+
+    Args:
+        text: Whole numbers with commas between; empty, or off, for one prompt and no judging.
+
+    Raises:
+        ConfigError: They are none, too many or too large.
+    """
+    if text.strip().lower() in ("", OFF):
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[0-9]{1,2}", part) and int(part) <= MAX_NEIGHBOURS for part in parts[:99]):
+        parts = []
+    counts = tuple(dict.fromkeys(map(int, parts)))
+    if not 1 <= len(counts) <= MAX_PROMPTS:
+        raise ConfigError(
+            f"judge is {text[:40]!r}; it must be one to {MAX_PROMPTS} numbers of neighbours from 0 to {MAX_NEIGHBOURS} "
+            f"with commas between, such as 0,5,10,15, or {OFF}."
+        )
+    return counts
 
 
 def ask_often(lmm: LMM, text: str, jpeg: bytes, *, samples: int = 1) -> Outcome:
@@ -37,12 +65,7 @@ def ask_often(lmm: LMM, text: str, jpeg: bytes, *, samples: int = 1) -> Outcome:
         such), with the replies of all; where none has a position, the last. A mean would lie in the sea between two
         good guesses.
     """
-    check_samples(samples)
-    outcomes: list[Outcome] = []
-    for _ in range(samples):
-        outcomes.append(ask(lmm, text, jpeg))
-        if outcomes[-1].kind is OutcomeKind.PROVIDER_ERROR:
-            break
+    outcomes = ask_all(lmm, [text], jpeg, samples=samples)
     replies = tuple(reply for outcome in outcomes for reply in outcome.replies)
     positions = [outcome.position for outcome in outcomes if outcome.position]
     if not positions:
@@ -53,3 +76,42 @@ def ask_often(lmm: LMM, text: str, jpeg: bytes, *, samples: int = 1) -> Outcome:
 
     best = min(positions, key=strangeness)
     return replace(next(outcome for outcome in outcomes if outcome.position == best), replies=replies)
+
+
+def ask_all(lmm: LMM, texts: Sequence[str], jpeg: bytes, *, samples: int = 1) -> list[Outcome]:
+    """Ask a model each of several prompts, several times over.
+
+    Args:
+        lmm: The model.
+        texts: The prompts.
+        jpeg: The photo, without metadata.
+        samples: How often to ask each, 1 to MAX_SAMPLES. No answer is asked for after a provider's error.
+
+    Returns:
+        The outcomes in order, one or more.
+    """
+    check_samples(samples)
+    outcomes: list[Outcome] = []
+    for text in texts:
+        for _ in range(samples):
+            outcomes.append(ask(lmm, text, jpeg))
+            if outcomes[-1].kind is OutcomeKind.PROVIDER_ERROR:
+                return outcomes
+    return outcomes
+
+
+def nearest_outcome(outcomes: Sequence[Outcome], position: LatLon | None) -> Outcome:
+    """Choose the outcome that speaks for a position.
+
+    Args:
+        outcomes: One or more.
+        position: Where the photo was taken, as somebody has it; None where nobody has.
+
+    Returns:
+        The one whose position lies nearest to it, with the replies of all; where none has a position, the last.
+    """
+    replies = tuple(reply for outcome in outcomes for reply in outcome.replies)
+    placed = [(outcome.position, outcome) for outcome in outcomes if outcome.position]
+    if position is None or not placed:
+        return replace(outcomes[-1], replies=replies)
+    return replace(min(placed, key=lambda pair: haversine_km(pair[0], position))[1], replies=replies)

@@ -91,6 +91,27 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A place where the photo may have been taken.
+
+    Args:
+        position: Where it is.
+        score: What the parts below come to, by the rule of candidates.py; all candidates' scores sum to 1.
+        answers: How many of the model's answers lie here.
+        agreement: Its share of the model's answers, as they lie close to each other.
+        density: Its share of the neighbours' density.
+        likelihood: Its share of how well the photo fits the places; 0 for all where the gallery can't tell.
+    """
+
+    position: LatLon
+    score: float
+    answers: int
+    agreement: float
+    density: float
+    likelihood: float
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """The populated place nearest to a position.
 
@@ -169,6 +190,9 @@ class Outcome:
             raise ValueError(f"an outcome of kind {self.kind} with position {self.position}")
 
 
+Method = Literal["lmm", "vote", "judge", "none"]
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Where a photo was taken, with the evidence.
@@ -178,21 +202,23 @@ class Prediction:
             no neighbours to vote and no model's answer.
         radius_km: The vote's radius when the vote answers; None for a model's answer, which comes with no radius;
             of a coarse answer a round one, whoever answers.
-        method: Who answered.
+        method: Who answered: the model, the vote, or the judge among candidates.
         place: The populated place nearest to the position.
         vote: The vote, always taken; None only for an empty list of neighbours.
         retrieval: The neighbours that were asked for.
         prompt: The exact text sent to the model; empty when none was asked.
         outcome: How asking the model ended; None when none was asked.
         timings: Seconds of each stage, in order.
+        candidates: Where it may have been taken, the best first; empty where nothing was judged.
     """
 
     position: LatLon | None
     radius_km: float | None
-    method: Literal["lmm", "vote", "none"]
+    method: Method
     place: Place | None
     vote: Vote | None
     retrieval: Retrieval
     prompt: str
     outcome: Outcome | None
     timings: tuple[tuple[str, float], ...]
+    candidates: tuple[Candidate, ...] = ()

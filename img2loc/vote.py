@@ -36,10 +36,7 @@ def vote_weights(similarities: FloatArray) -> FloatArray:
 
 
 def vote(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM) -> Vote | None:
-    """Find where the neighbours' density peaks, and how far half of it spreads.
-
-    A Gaussian of great-circle distance stands on each neighbour; its mode is found by mean shift on the sphere from
-    every neighbour at once.
+    """Find where the neighbours' density peaks most, and how far half of it spreads.
 
     Args:
         neighbours: The nearest neighbours of a query.
@@ -50,22 +47,48 @@ def vote(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM) -> Vote
 
     Source: [L]kNN of Vo, Jacobs, Hays 2017, https://arxiv.org/abs/1705.04838, with sigma = 4.
     """
-    if not neighbours:
+    found = modes(neighbours, sigma_km=sigma_km)
+    if not found:
         return None
-    points = unit_vectors([n.position for n in neighbours])
-    weights = vote_weights(np.array([n.similarity for n in neighbours], dtype=np.float64))
-    modes = points
+    points, weights = _voters(neighbours)
+    mode, _ = found[0]
+    return Vote(to_latlon(mode), _half_mass_km(mode, points, weights, sigma_km), len(neighbours))
+
+
+def modes(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM) -> list[tuple[FloatArray, float]]:
+    """Find all places where the neighbours' density peaks.
+
+    A Gaussian of great-circle distance stands on each neighbour; the modes are found by mean shift on the sphere from
+    every neighbour at once.
+
+    Args:
+        neighbours: The nearest neighbours of a query.
+        sigma_km: Width of the Gaussian.
+
+    Returns:
+        Unit vectors with their densities, the densest first; where several neighbours lead to one mode it is there
+        several times, but for a hair's breadth.
+    """
+    if not neighbours:
+        return []
+    points, weights = _voters(neighbours)
+    shifted = points
     for _ in range(MEAN_SHIFT_STEPS):
-        pull = _kernel(modes, points, sigma_km) * weights
+        pull = _kernel(shifted, points, sigma_km) * weights
         moved = pull @ points
         moved /= np.linalg.norm(moved, axis=1, keepdims=True)
-        shift = np.square(moved - modes).sum(axis=1).max()
-        modes = moved
+        shift = np.square(moved - shifted).sum(axis=1).max()
+        shifted = moved
         if shift < MEAN_SHIFT_TOLERANCE:
             break
-    density = _kernel(modes, points, sigma_km) @ weights
-    mode = modes[int(density.argmax())]
-    return Vote(to_latlon(mode), _half_mass_km(mode, points, weights, sigma_km), len(neighbours))
+    density = _kernel(shifted, points, sigma_km) @ weights
+    order = np.argsort(-density, kind="stable")
+    return [(shifted[at], float(density[at])) for at in order]
+
+
+def _voters(neighbours: Sequence[Neighbour]) -> tuple[FloatArray, FloatArray]:
+    similarities = np.array([neighbour.similarity for neighbour in neighbours], dtype=np.float64)
+    return unit_vectors([neighbour.position for neighbour in neighbours]), vote_weights(similarities)
 
 
 def _kernel(a: FloatArray, b: FloatArray, sigma_km: float) -> FloatArray:

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
 import pickle
 import subprocess
 import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -31,6 +31,7 @@ from tqdm import tqdm
 from img2loc.encoder import DEFAULT_ENCODER, PINNED_REVISIONS, Embeddings, EncoderSpec, _describe
 from img2loc.errors import ConfigError
 from img2loc.gallery import Manifest
+from img2loc.location import LOGIT_SCALE, LocationEncoder
 from img2loc.types import LatLon
 from index_builder.index import write_gallery
 
@@ -40,6 +41,7 @@ LICENCE = "MIT, copyright 2024 Vicente Vivanco; the full notice stands in head.s
 # Where things lie in the wheel.
 COORDINATES_FILE = "geoclip/model/gps_gallery/coordinates_100K.csv"
 LOCATION_FILE = "geoclip/model/weights/location_encoder_weights.pth"
+LOGIT_FILE = "geoclip/model/weights/logit_scale_weights.pth"
 IMAGE_FILE = "geoclip/model/weights/image_encoder_mlp_weights.pth"
 LICENCE_FILE = "geoclip-1.3.0.dist-info/licenses/LICENSE"
 IMAGE_LAYERS = {"0.weight", "0.bias", "2.weight", "2.bias"}
@@ -55,13 +57,6 @@ _UNREADABLE = (
     ValueError,
 )
 
-# Coefficients of the projection's polynomial.
-# Source: Savric, Patterson and Jenny, The Equal Earth map projection, Int. J. Geographical Information Science 33
-# (2018), equation 9, https://doi.org/10.1080/13658816.2018.1504949
-A1, A2, A3, A4 = 1.340264, -0.081106, 0.000893, 0.003796
-# Brings the projection's x to [-1, 1]: at the antimeridian on the equator it is 2.70663. Source: GeoCLIP's own code.
-PLANE_SCALE = 66.50336 / 180
-
 BATCH = 512  # the fastest of 256 to 8192 on two cores: the layers' inputs stay in the cache
 
 
@@ -73,106 +68,13 @@ class Release:
         positions: GeoCLIP's coordinates.
         location: The network that embeds coordinates.
         head: A safetensors file with the layers that GeoCLIP puts behind CLIP, and the licence of all this.
+        location_file: Likewise with the location encoder's weights.
     """
 
     positions: tuple[LatLon, ...]
     location: LocationEncoder
     head: bytes
-
-
-class LocationEncoder(torch.nn.Module):
-    """GeoCLIP's location encoder: coordinates to embeddings that match its pictures'.
-
-    Projected coordinates go through one network a scale, from continents to streets, and the results are summed.
-
-    Args:
-        weights: By the names they have in GeoCLIP's file, for each scale i: "LocEnc<i>.capsule.0.b", (frequencies, 2);
-            "LocEnc<i>.capsule.<1, 3, 5>.<weight, bias>" and "LocEnc<i>.head.0.<weight, bias>", four linear layers.
-
-    Raises:
-        KeyError, RuntimeError: A weight is missing or has a shape that does not fit.
-
-    Source: GeoCLIP, section 3.
-    """
-
-    def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
-        super().__init__()
-        names = sorted({name.split(".")[0] for name in weights})
-        self.scales = torch.nn.ModuleList(FourierPerceptron(weights, name) for name in names)
-
-    def forward(self, coordinates: torch.Tensor) -> torch.Tensor:
-        """Embed coordinates.
-
-        Args:
-            coordinates: (n, 2) float64, degrees, lat first.
-
-        Returns:
-            (n, dim) float32 of unit norm.
-        """
-        points = equal_earth(coordinates) * PLANE_SCALE
-        summed = torch.stack([scale(points) for scale in self.scales]).sum(dim=0)
-        return torch.nn.functional.normalize(summed, dim=1)
-
-
-class FourierPerceptron(torch.nn.Module):
-    """One scale of the location encoder: random Fourier features, then linear layers with ReLU between.
-
-    The frequencies were drawn once, from a normal distribution whose deviation is the scale's (1, 16 or 256), and
-    belong to the weights since.
-
-    Args:
-        weights: See LocationEncoder.
-        name: What this scale's weights begin with.
-
-    Source: Tancik et al., Fourier Features Let Networks Learn High Frequency Functions, NeurIPS 2020,
-    https://arxiv.org/abs/2006.10739; GeoCLIP, section 3.
-    """
-
-    frequencies: torch.Tensor
-
-    def __init__(self, weights: Mapping[str, torch.Tensor], name: str) -> None:
-        super().__init__()
-        # In float64: a phase of thousands of radians would lose the digits that its cosine is made of.
-        self.register_buffer("frequencies", weights[f"{name}.capsule.0.b"].double())
-        layers: list[torch.nn.Module] = []
-        for part in ("capsule.1", "capsule.3", "capsule.5", "head.0"):
-            weight, bias = weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]
-            linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
-            linear.load_state_dict({"weight": weight, "bias": bias})
-            layers += [linear, torch.nn.ReLU()]
-        self.layers = torch.nn.Sequential(*layers[:-1])
-
-    def forward(self, points: torch.Tensor) -> torch.Tensor:
-        """Apply the scale to points of the plane.
-
-        Args:
-            points: (n, 2) float64.
-
-        Returns:
-            (n, dim) float32, of any length.
-        """
-        phases = 2 * math.pi * points @ self.frequencies.T
-        features = torch.cat((phases.cos(), phases.sin()), dim=1)
-        return torch.as_tensor(self.layers(features.float()))
-
-
-def equal_earth(coordinates: torch.Tensor) -> torch.Tensor:
-    """Project coordinates on the plane, areas kept.
-
-    Args:
-        coordinates: (n, 2) degrees, lat first.
-
-    Returns:
-        (n, 2) x and y on a sphere of radius 1.
-
-    Source: Savric, Patterson and Jenny (2018), equation 9, https://doi.org/10.1080/13658816.2018.1504949
-    """
-    lat, lon = torch.deg2rad(coordinates).unbind(dim=1)
-    theta = torch.asin(math.sqrt(3) / 2 * torch.sin(lat))
-    slope = A1 + 3 * A2 * theta**2 + 7 * A3 * theta**6 + 9 * A4 * theta**8
-    x = 2 * math.sqrt(3) * lon * torch.cos(theta) / (3 * slope)
-    y = A1 * theta + A2 * theta**3 + A3 * theta**7 + A4 * theta**9
-    return torch.stack((x, y), dim=1)
+    location_file: bytes
 
 
 def build_geoclip(folder: Path, *, wheel: Path | None = None, sha256: str = WHEEL_SHA256) -> Manifest:
@@ -212,6 +114,7 @@ def build_geoclip(folder: Path, *, wheel: Path | None = None, sha256: str = WHEE
         ),
         licence=LICENCE,
         head=release.head,
+        location=release.location_file,
     )
 
 
@@ -266,10 +169,14 @@ def read_wheel(path: Path, sha256: str = WHEEL_SHA256) -> Release:
             image = _weights(wheel, IMAGE_FILE)
             if set(image) != IMAGE_LAYERS:
                 raise ValueError(f"its image layers are {', '.join(sorted(image))}")
+            location = _weights(wheel, LOCATION_FILE)
+            logit_scale = torch.as_tensor(_tensors(wheel, LOGIT_FILE)).reshape(1)
+            licence = {"licence": wheel.read(LICENCE_FILE).decode()}
             return Release(
                 positions=_positions(wheel),
-                location=LocationEncoder(_weights(wheel, LOCATION_FILE)).eval(),
-                head=safetensors.torch.save(image, metadata={"licence": wheel.read(LICENCE_FILE).decode()}),
+                location=LocationEncoder(location, float(logit_scale)).eval(),
+                head=safetensors.torch.save(image, metadata=licence),
+                location_file=safetensors.torch.save({**location, LOGIT_SCALE: logit_scale}, metadata=licence),
             )
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:160]  # torch's reasons run over many lines
@@ -280,9 +187,12 @@ def read_wheel(path: Path, sha256: str = WHEEL_SHA256) -> Release:
 
 
 def _weights(wheel: zipfile.ZipFile, name: str) -> dict[str, torch.Tensor]:
+    return {str(key): torch.as_tensor(value) for key, value in dict(_tensors(wheel, name)).items()}
+
+
+def _tensors(wheel: zipfile.ZipFile, name: str) -> Any:  # noqa: ANN401 - whatever was stored
     # weights_only: a pickle that holds anything but tensors is refused, not run.
-    loaded = torch.load(io.BytesIO(wheel.read(name)), map_location="cpu", weights_only=True)
-    return {str(key): torch.as_tensor(value) for key, value in dict(loaded).items()}
+    return torch.load(io.BytesIO(wheel.read(name)), map_location="cpu", weights_only=True)
 
 
 def _positions(wheel: zipfile.ZipFile) -> tuple[LatLon, ...]:

@@ -19,6 +19,7 @@ from img2loc.errors import ConfigError
 from img2loc.gallery import (
     HEAD,
     INDEX,
+    LOCATION,
     MANIFEST,
     OPTIONAL_FILES,
     POSITIONS,
@@ -67,6 +68,7 @@ def write_gallery(
     source: str,
     licence: str,
     head: bytes = b"",
+    location: bytes = b"",
     bfloat16_keeps_neighbours: bool = False,
 ) -> Manifest:
     """Write a gallery from what is in memory; see write_rows.
@@ -82,6 +84,7 @@ def write_gallery(
         source: See Label.
         licence: See Label.
         head: The file of the projection put after the encoder; empty where there is none.
+        location: The file of the location encoder; likewise.
         bfloat16_keeps_neighbours: See Manifest.
 
     Returns:
@@ -93,6 +96,7 @@ def write_gallery(
         encoder=encoder,
         label=Label(name, about, source, licence),
         head=head,
+        location=location,
         bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
     )
 
@@ -105,6 +109,7 @@ def write_rows(
     label: Label,
     layout: Layout | None = None,
     head: bytes = b"",
+    location: bytes = b"",
     bfloat16_keeps_neighbours: bool = False,
 ) -> Manifest:
     """Write a gallery; what stood there before stays until the new one is whole.
@@ -116,6 +121,7 @@ def write_rows(
         label: What it says of itself.
         layout: The index's kind; None for the one that suits the size.
         head: The file of the projection put after the encoder; empty where there is none.
+        location: The file of the location encoder; likewise.
         bfloat16_keeps_neighbours: See Manifest.
 
     Returns:
@@ -133,7 +139,7 @@ def write_rows(
         layout = layout or Layout.choose(rows.count, rows.dim)
         index = make_index(rows, layout)
         layout, recall = tune(index, rows, layout)
-        _write_parts(partial, index, rows, head)
+        _write_parts(partial, index, rows, {HEAD: head, LOCATION: location})
         manifest = Manifest(
             name=label.name,
             about=label.about,
@@ -181,7 +187,7 @@ def bfloat16_keeps_neighbours(rows: Rows, sample: Embeddings) -> bool:
     return bool((exact == rough).all())
 
 
-def _write_parts(folder: Path, index: Any, rows: Rows, head: bytes) -> None:  # noqa: ANN401
+def _write_parts(folder: Path, index: Any, rows: Rows, networks: dict[str, bytes]) -> None:  # noqa: ANN401
     import faiss  # noqa: PLC0415
 
     try:
@@ -199,8 +205,9 @@ def _write_parts(folder: Path, index: Any, rows: Rows, head: bytes) -> None:  # 
         writer.write_table(group)
     if writer is not None:
         writer.close()
-    if head:
-        (folder / HEAD).write_bytes(head)
+    for name, content in networks.items():
+        if content:
+            (folder / name).write_bytes(content)
 
 
 def _move(partial: Path, folder: Path, manifest: Manifest) -> None:

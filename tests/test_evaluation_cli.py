@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from img2loc.__main__ import main
+from img2loc.candidates import rescored
+from img2loc.evaluation.answers import of_record
 from img2loc.evaluation.cost import Meter, Pricing
+from img2loc.evaluation.datasets import Item
 from img2loc.evaluation.document import Grid, Paragraph, to_html, to_markdown
 from img2loc.evaluation.figures import error_map
 from img2loc.evaluation.journal import Journal, read_journal
-from img2loc.evaluation.record import Header
+from img2loc.evaluation.record import Entry, Header, Record
 from img2loc.locator import Locator
-from img2loc.types import Reply
+from img2loc.types import Candidate, LatLon, Reply
 
 from .conftest import PHOTOS
 from .openai_server import OpenAIServer
@@ -106,6 +110,38 @@ def test_wrong_usage_exits_with_2(arguments):
 def open_once(monkeypatch, starter):
     """The starter's locator, opened once for all tests instead of once a command."""
     monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+
+
+@pytest.mark.usefixtures("open_once")
+def test_a_judged_run_says_what_each_part_is_worth(listing, tmp_path, capsys):
+    out = tmp_path / "runs"
+    assert run(listing, out, "--judge", "0,5") == 0
+    said = capsys.readouterr().out
+    for row in ("judged", "judged, without fit", "best candidate", "vote", "top 1", "oracle"):
+        assert f"| vote-n16-f16-judge0+5: {row} | 8 |" in said
+    record = read_journal(out / "vote-n16-f16-judge0+5.jsonl")
+    assert record.header.setup.judge == (0, 5)
+    for entry in record.entries.values():
+        assert entry.position == (entry.candidates[0].position if entry.candidates else None)
+    assert main(["evaluate", "replay", str(out)]) == 0
+    assert capsys.readouterr().out == said
+    assert main(["evaluate", "report", str(out), "--out", str(tmp_path / "report")]) == 0
+    assert "the candidate that the rule chooses" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_each_part_of_the_judge_can_be_left_out_of_a_journal():
+    """Three candidates; which one is chosen depends on who is heard."""
+    a, b, c = LatLon(0, 0), LatLon(0, 50), LatLon(0, 100)
+    parts = ((a, 3, 0.5, 0.3, 0.3), (b, 0, 0.2, 0.7, 0.1), (c, 1, 0.3, 0.0, 0.6))
+    judged = rescored([Candidate(at, 0, answers, *shares) for at, answers, *shares in parts])
+    setup = replace(SETUP, judge=(0, 5), backend="openai", model="m")
+    record = Record(Header(setup, (Item("1", "x", c),), (), "2026-01-01"))
+    record.add(Entry("1", "answered", judged[0].position, candidates=judged))
+    chosen = {row.method: row.cases[0].predicted for row in of_record(record)}
+    assert chosen["judged"] == judged[0].position == c and chosen["best candidate"] == c
+    assert chosen["judged, without answers"] == b and chosen["judged, answers alone"] == a
+    assert chosen["judged, without neighbours"] == c and chosen["judged, without fit"] == b
+    assert "model" not in chosen
 
 
 @pytest.mark.usefixtures("open_once")

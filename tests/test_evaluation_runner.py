@@ -53,7 +53,8 @@ GALLERY = tuple(
 class GridLocator:
     """A locator of which every step is plain: the gallery is the same for all photos, but for what is left out."""
 
-    def locate(self, photo, *, lmm, nearest, farthest, template, samples, exclude):
+    def locate(self, photo, *, lmm, nearest, farthest, template, samples, judge, exclude):
+        assert judge is None
         kept = [neighbour for neighbour in GALLERY if not exclude(neighbour)]
         retrieval = Retrieval(tuple(kept[:nearest]), tuple(kept[::-1][:farthest]))
         voted = vote(kept[:16])

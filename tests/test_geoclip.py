@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 from functools import partial
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import transformers
 from PIL import Image
@@ -17,21 +19,23 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from img2loc.encoder import DEFAULT_ENCODER, PINNED_REVISIONS, open_encoder
-from img2loc.errors import ConfigError, GalleryMismatchError
-from img2loc.gallery import HEAD, INDEX, MANIFEST, POSITIONS, RECORDS, open_gallery
+from img2loc.errors import ConfigError, GalleryError, GalleryMismatchError
+from img2loc.gallery import HEAD, INDEX, LOCATION, MANIFEST, POSITIONS, RECORDS, open_gallery
 from img2loc.geo import arc_km, unit_vectors
+from img2loc.location import PLANE_SCALE, equal_earth, open_location
 from img2loc.locator import Locator
 from img2loc.settings import Settings
 from img2loc.types import LatLon
 from index_builder import geoclip
 from index_builder.__main__ import main
-from index_builder.geoclip import build_geoclip, download_wheel, embed_positions, equal_earth, query_encoder, read_wheel
+from index_builder.geoclip import build_geoclip, download_wheel, embed_positions, query_encoder, read_wheel
 from index_builder.index import write_gallery
 
 from .test_gallery import unit
 
 COUNT = 300
 SIGMAS = (1, 16, 256)
+LOGIT_SCALE_OF_THE_REAL_ONE = 3.6810
 CORNERS = [(90, 0), (-90, 0), (90, -180), (0, 179.99999), (0, -180), (0, 0), (-41.3, 174.8), (48.8584, 2.2945)]
 METADATA = "geoclip-1.3.0.dist-info/METADATA"
 # As openai/clip-vit-large-patch14 publishes it.
@@ -79,6 +83,7 @@ def wheel_files() -> dict[str, bytes]:
     return {
         geoclip.COORDINATES_FILE: csv.encode(),
         geoclip.LOCATION_FILE: saved(location),
+        geoclip.LOGIT_FILE: saved(torch.tensor(LOGIT_SCALE_OF_THE_REAL_ONE)),
         geoclip.IMAGE_FILE: saved(linear(rng, "0", 768, 768) | linear(rng, "2", 512, 768)),
         geoclip.LICENCE_FILE: b"MIT License\n\nCopyright (c) 2024 Vicente Vivanco\n",
         METADATA: b"Metadata-Version: 2.4\nName: geoclip\nVersion: 1.3.0\n",
@@ -148,6 +153,37 @@ def test_embeddings_follow_the_papers_formulas(release):
     assert np.abs(found - expected).max() < 1e-6
 
 
+def test_the_gallery_tells_how_well_a_photo_fits_any_place(made):
+    """By the file that lies with it, against float64; places that no row of the gallery stands for, too."""
+    places = [LatLon(48.8584, 2.2945), LatLon(-90, 0), LatLon(90, 33), LatLon(12.5, 179.99999), LatLon(12.5, -180)]
+    query = np.random.default_rng(5).normal(size=512)
+    query = (query / np.linalg.norm(query)).astype(np.float32)
+    weights = load(wheel_files()[geoclip.LOCATION_FILE])
+    expected = reference(places, weights) @ query * math.exp(LOGIT_SCALE_OF_THE_REAL_ONE)
+    found = made.location.fit(query, places)
+    assert found.shape == (len(places),) and np.abs(found - expected).max() < 1e-4
+    assert made.location is made.location and len(made.location.fit(query, [])) == 0
+    assert open_gallery("starter").location is None
+
+
+def test_a_spoiled_location_encoder_is_refused_with_words(made, tmp_path):
+    weights = safetensors.torch.load_file(made.folder / LOCATION)
+    for spoil, words in (
+        (lambda w: w.pop("logit_scale"), "logit_scale"),
+        (lambda w: w.pop("LocEnc0.capsule.1.bias"), "LocEnc0.capsule.1.bias"),
+        (lambda w: w.update({"LocEnc0.capsule.1.bias": torch.zeros(3)}), "size mismatch"),
+        (lambda w: w.clear(), "logit_scale"),
+    ):
+        spoiled = dict(weights)
+        spoil(spoiled)
+        safetensors.torch.save_file(spoiled, tmp_path / "l.safetensors")
+        with pytest.raises(GalleryError, match=words):
+            open_location(tmp_path / "l.safetensors")
+    (tmp_path / "l.safetensors").write_bytes(b"<html>")
+    with pytest.raises(GalleryError, match="get the gallery again"):
+        open_location(tmp_path / "l.safetensors")
+
+
 @pytest.mark.parametrize("batch", [1, 7, COUNT, 4096])
 def test_the_batch_changes_nothing_but_rounding(release, monkeypatch, batch):
     expected = embed_positions(release.location, release.positions)
@@ -182,14 +218,14 @@ def test_equal_earth_keeps_areas_and_fills_the_unit_plane():
     by_lon = (equal_earth(grid + east) - equal_earth(grid - east)) / np.radians(2 * step)
     area = by_lon[:, 0] * by_lat[:, 1] - by_lon[:, 1] * by_lat[:, 0]
     assert area.numpy() == pytest.approx(np.cos(np.radians(lat.ravel())), abs=1e-5)
-    edge = equal_earth(torch.tensor([[0.0, 180.0]], dtype=torch.float64)) * geoclip.PLANE_SCALE
+    edge = equal_earth(torch.tensor([[0.0, 180.0]], dtype=torch.float64)) * PLANE_SCALE
     assert edge[0, 0].item() == pytest.approx(1, abs=1e-5)
 
 
 def test_the_gallery_says_what_it_is(made):
     manifest = made.manifest
     assert (manifest.count, manifest.dim, manifest.name) == (COUNT, 512, "geoclip-100k")
-    assert set(manifest.files) == {INDEX, POSITIONS, HEAD} and not (made.folder / RECORDS).exists()
+    assert set(manifest.files) == {INDEX, POSITIONS, HEAD, LOCATION} and not (made.folder / RECORDS).exists()
     assert manifest.recall["nearest"] > 0.99 and manifest.recall["farthest"] > 0.99
     assert "no photos" in manifest.about and manifest.licence.startswith("MIT")
     assert manifest.encoder == query_encoder((made.folder / HEAD).read_bytes())
@@ -235,7 +271,7 @@ def test_building_again_gives_the_same_bytes_and_leaves_nothing_of_another_galle
     )
     (tmp_path / RECORDS).write_bytes(b"another gallery's")
     build_geoclip(tmp_path, wheel=wheel[0], sha256=wheel[1])
-    assert {path.name for path in tmp_path.iterdir()} == {MANIFEST, INDEX, POSITIONS, HEAD}
+    assert {path.name for path in tmp_path.iterdir()} == {MANIFEST, INDEX, POSITIONS, HEAD, LOCATION}
     assert all(
         (tmp_path / file).read_bytes() == (made.folder / file).read_bytes() for file in (MANIFEST, *made.manifest.files)
     )
@@ -324,6 +360,8 @@ def spoiled(case) -> dict[str, bytes]:
     elif case == "another shape":
         location["LocEnc1.capsule.3.bias"] = torch.zeros(7)
         files[geoclip.LOCATION_FILE] = saved(location)
+    elif case == "a scale that is none":
+        files[geoclip.LOGIT_FILE] = saved(torch.zeros(3))
     elif case == "another head":
         files[geoclip.IMAGE_FILE] = saved({"0.weight": torch.zeros(2, 2)})
     elif case == "a pickle that runs code":
@@ -345,6 +383,7 @@ def spoiled(case) -> dict[str, bytes]:
         ("a missing file", "location_encoder_weights.pth"),
         ("a missing layer", "LocEnc1.capsule.3.weight"),
         ("another shape", "size mismatch"),
+        ("a scale that is none", "no GeoCLIP"),
         ("another head", "image layers are 0.weight"),
         ("a pickle that runs code", "no GeoCLIP"),
         ("weights cut short", "no GeoCLIP"),
@@ -382,6 +421,7 @@ def test_the_published_wheel(tmp_path):
     assert [f.std().item() for f in frequencies] == pytest.approx(SIGMAS, rel=0.05)
     sample = release.positions[:2000]
     embeddings = embed_positions(release.location, sample)
+    assert release.location.factor == pytest.approx(math.exp(LOGIT_SCALE_OF_THE_REAL_ONE), rel=1e-4)
     with zipfile.ZipFile(path) as wheel:
         expected = reference(sample[:20], load(wheel.read(geoclip.LOCATION_FILE)))
     assert np.abs(embeddings[:20] - expected).max() < 1e-5

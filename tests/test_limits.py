@@ -135,3 +135,18 @@ def test_on_a_space_the_address_is_the_one_that_a_proxy_saw(forwarded, address):
 def test_elsewhere_a_header_changes_nothing(forwarded):
     assert client_address(REAL, forwarded, on_space=False) == REAL
     assert client_address("testclient", forwarded, on_space=False) == "testclient"
+
+
+def test_a_photo_that_is_asked_about_often_counts_often():
+    clock = Clock()
+    limits = Limits(per_visitor=5, total=7, clock=clock)
+    limits.count("192.0.2.1", 4)
+    with pytest.raises(LimitError, match=r"You have sent 4 photos .* this one counts as 2: more than all that"):
+        limits.count("192.0.2.1", 2)
+    limits.count("192.0.2.1")
+    with pytest.raises(LimitError, match="This site's visitors have sent all") as refused:
+        limits.count("192.0.2.2", 3)
+    assert refused.value.retry_after_s == HOUR_S
+    limits.count("192.0.2.2", 2)
+    with pytest.raises(LimitError, match="counts as 6"):
+        Limits(per_visitor=5).count("192.0.2.1", 6)

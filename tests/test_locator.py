@@ -12,7 +12,7 @@ import pytest
 from img2loc.errors import ConfigError, GalleryMismatchError, LMMTimeoutError
 from img2loc.geo import haversine_km
 from img2loc.lmm import Turn
-from img2loc.locator import VOTE_NEIGHBOURS, Locator
+from img2loc.locator import PROMPTS_APART, VOTE_NEIGHBOURS, Locator
 from img2loc.photo import open_photo
 from img2loc.settings import Settings
 from img2loc.types import LatLon, OutcomeKind, Reply
@@ -50,6 +50,38 @@ def test_the_eiffel_tower_is_in_paris(starter, tower):
     assert (len(prediction.retrieval.nearest), len(prediction.retrieval.farthest)) == (16, 16)
     assert prediction.outcome is None and prediction.prompt == ""
     assert stages == [name for name, _ in prediction.timings] == ["embed", "search", "vote", "place"]
+
+
+def test_the_judge_asks_a_prompt_each_and_chooses_among_all(starter, tower):
+    said = [
+        f'{{"latitude": {lat}, "longitude": {lon}}}' for lat, lon in ((36.11, -115.17), (48.86, 2.29), (48.85, 2.3))
+    ]
+    lmm = ScriptedLMM([said[0], said[1], "I can't tell.", said[2]])
+    prediction = starter.locate(tower, lmm=lmm, nearest=3, farthest=2, judge=(0, 5, 10))
+    texts = [turns[0].text for turns, _ in lmm.asked]
+    assert len(texts) == 4 and prediction.prompt == PROMPTS_APART.join([texts[0], texts[1], texts[2]])
+    assert texts[0].count("(") < texts[1].count("(") < texts[2].count("(")
+    assert (len(prediction.retrieval.nearest), len(prediction.retrieval.farthest)) == (3, 2)
+    best, *others = prediction.candidates
+    assert prediction.method == "judge" and prediction.position == best.position and prediction.radius_km is None
+    assert haversine_km(best.position, EIFFEL_TOWER) < 25 and best.answers == 2 and best.likelihood == 0
+    assert LatLon(36.11, -115.17) in {one.position for one in others}
+    assert prediction.outcome.position == LatLon(48.86, 2.29) or prediction.outcome.position == LatLon(48.85, 2.3)
+    assert len(prediction.outcome.replies) == 4 and prediction.vote is not None
+
+
+def test_without_a_model_the_judge_has_the_neighbours(starter, tower):
+    prediction = starter.locate(tower, judge=())
+    assert prediction.method == "judge" and haversine_km(prediction.position, EIFFEL_TOWER) < 1
+    assert prediction.outcome is None and len(prediction.candidates) > 1
+    assert all(one.answers == one.agreement == 0 for one in prediction.candidates)
+
+
+def test_where_nobody_says_anything_nothing_is_judged(starter, tower):
+    lmm = ScriptedLMM([LMMTimeoutError("Late.")])
+    prediction = starter.locate(tower, lmm=lmm, judge=(0, 5), exclude=lambda neighbour: True)
+    assert prediction.method == "none" and prediction.position is None and prediction.candidates == ()
+    assert prediction.outcome.kind is OutcomeKind.PROVIDER_ERROR
 
 
 def test_a_models_answer_comes_first_and_the_vote_stands_beside_it(starter, tower):

@@ -13,6 +13,7 @@ from img2loc.geo import haversine_km
 from img2loc.maps import farthest_map, nearest_map, prediction_map
 from img2loc.precision import EXACT, LEVELS, RADII_KM, coarsen, coarsen_retrieval, place_of
 from img2loc.types import (
+    Candidate,
     LatLon,
     Neighbour,
     Outcome,
@@ -65,6 +66,7 @@ def found(kind: OutcomeKind = OutcomeKind.ANSWERED) -> Prediction:
             (reply, reply),
         ),
         timings=(("embed", 0.1),),
+        candidates=(Candidate(HOUSE, 0.75, 2, 1.0, 0.5, 0.0),),
     )
 
 

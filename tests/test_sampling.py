@@ -7,7 +7,7 @@ import json
 import pytest
 
 from img2loc.errors import ConfigError, LMMRateLimitError
-from img2loc.sampling import ask_often
+from img2loc.sampling import ask_all, ask_often, nearest_outcome, read_judge
 from img2loc.types import LatLon, OutcomeKind, Reply
 
 
@@ -57,3 +57,27 @@ def test_after_a_providers_error_nobody_is_asked_and_what_came_before_counts():
 def test_a_count_out_of_range_is_refused(samples):
     with pytest.raises(ConfigError, match="from 1 to 20"):
         ask_often(Model(), "Where?", b"", samples=samples)
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [("", None), (" off ", None), ("OFF", None), ("0", (0,)), ("0,5,10,15", (0, 5, 10, 15)), (" 3, 3 ,50", (3, 50))],
+)
+def test_judge_is_read(text: str, counts):
+    assert read_judge(text) == counts
+
+
+@pytest.mark.parametrize("text", ["on", "-1", "51", "1,,2", "1;2", "0,1,2,3,4,5,6,7,8", "1.5", "٣", "1" * 5000, "99,9"])
+def test_judge_that_is_none_gets_a_sentence(text: str):
+    with pytest.raises(ConfigError, match=r"^judge is .{1,60}; it must be one to 8 numbers .* or off\.$"):
+        read_judge(text)
+
+
+def test_each_prompt_is_asked_until_the_provider_fails():
+    model = Model((1, 1), (2, 2), LMMRateLimitError("Wait."), (3, 3))
+    outcomes = ask_all(model, ["a", "b", "c"], b"", samples=2)
+    assert [outcome.position for outcome in outcomes] == [LatLon(1, 1), LatLon(2, 2), None]
+    chosen = nearest_outcome(outcomes, LatLon(2.1, 2))
+    assert chosen.position == LatLon(2, 2) and len(chosen.replies) == 2
+    for position in (None, LatLon(0, 0)):
+        assert nearest_outcome(outcomes[2:], position).kind is OutcomeKind.PROVIDER_ERROR

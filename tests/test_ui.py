@@ -24,7 +24,7 @@ from img2loc.errors import ConfigError, PhotoError
 from img2loc.events import Chosen, Events, Shown
 from img2loc.geo import destination
 from img2loc.host import Host
-from img2loc.locator import Locator
+from img2loc.locator import PROMPTS_APART, Locator
 from img2loc.query import Query, parse_position
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
@@ -62,6 +62,7 @@ def events(host: Host, provider: OpenAIServer) -> Events:
 
 def locate(events: Events, photo: str | None = TOWER, **changes: object) -> Shown:
     asked = {"backend": "vote", "model": "", "key": "", "nearest": 16, "farthest": 16, "template": "", "truth": ""}
+    asked |= {"server": "", "judge": ""}
     return events.locate(photo, *{**asked, **changes}.values())
 
 
@@ -77,10 +78,31 @@ def predicted(**changes: object) -> Prediction:
             Retrieval((here,), (here,)),
             "",
             None,
-            (("embed", 0.1), ("search", 0.01), ("vote", 0.01), ("ask", 0.5), ("place", 0.01)),
+            (("embed", 0.1), ("search", 0.01), ("vote", 0.01), ("ask", 0.5), ("judge", 0.01), ("place", 0.01)),
         ),
         **changes,
     )
+
+
+def test_what_the_judge_chose_is_shown_with_what_decided(events: Events, provider: OpenAIServer):
+    sent = len(provider.requests)
+    shown = locate(events, backend="openai", key=KEY, judge="0,10")
+    assert len(provider.requests) == sent + 2
+    assert "Judged among" in shown.answer and "answers lie here" in shown.answer and "not probabilities" in shown.answer
+    assert shown.beside.count("<tr>") > 2 and "prediction-map|candidate 2|0" in shown.beside
+    traces = {trace["name"] for trace in json.loads(shown.prediction_plot.plot)["data"]}
+    assert {"candidate 1", "candidate 2", "mass", "answer"} <= traces
+    texts = [request.body["messages"][0]["content"][0]["text"] for request in provider.requests[-2:]]
+    assert shown.prompt == PROMPTS_APART.join(texts) and len(texts[0]) < len(texts[1])
+    with pytest.raises(gr.Error, match="numbers of neighbours from 0 to 50"):
+        locate(events, judge="0,99")
+
+
+def test_a_failed_model_leaves_candidates_and_the_reason(events: Events, provider: OpenAIServer):
+    provider.enqueue("bad_key")
+    shown = locate(events, backend="openai", key=KEY, judge="0,10")
+    assert "The model gave no position." in shown.answer and "Judged among" in shown.answer
+    assert "answers lie here" not in shown.answer and "Paris" in shown.answer
 
 
 def test_the_vote_places_the_tower_in_paris(events: Events):
@@ -218,7 +240,7 @@ def test_who_closes_the_page_is_not_waited_for(events: Events, provider: OpenAIS
     threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
     threading.Timer(0.6, events.cancel, [visitor]).start()
     start = time.perf_counter()
-    shown = events.locate(TOWER, "openai", "", KEY, 16, 16, "", "", "", visitor)
+    shown = events.locate(TOWER, "openai", "", KEY, 16, 16, "", "", "", "", visitor)
     assert 0.5 < time.perf_counter() - start < 3 and all(part == gr.skip() for part in shown)
     assert events._sessions._asking == {}
 
@@ -228,7 +250,7 @@ def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(
     monkeypatch.setattr("img2loc.query.open_lmm", lambda name, options: asked.append((name, options.api_key)))
     token = gr.OAuthToken(token="hf_oauth_visitors", scope="inference-api", expires_at=0)
     for backend, key in (("hf", ""), ("hf", "hf_typed"), ("openai", ""), ("vote", "")):
-        events.locate(TOWER, backend, "", key, 16, 16, "", "", "", None, token)
+        events.locate(TOWER, backend, "", key, 16, 16, "", "", "", "", None, token)
     assert asked == [("hf", "hf_oauth_visitors"), ("hf", "hf_typed"), ("openai", ""), ("vote", "")]
 
 
@@ -304,8 +326,8 @@ def test_the_legend_explains_what_is_drawn():
 
 def test_every_stage_has_words(events: Events, provider: OpenAIServer, starter: Locator, tower):
     stages = []
-    starter.locate(tower, on_stage=stages.append)
-    assert set(stages) <= set(report.STAGES)
+    starter.locate(tower, on_stage=stages.append, judge=())
+    assert set(stages) == set(report.STAGES) - {"ask"}
     timings = evidence.timings(predicted())
     assert all(ENGLISH(name) in timings for name in report.STAGES.values())
 
@@ -363,7 +385,7 @@ def test_who_pays_is_said(host: Host, provider: OpenAIServer):
     assert ENGLISH("provided") in chosen.provided["value"] and "an hour" not in chosen.provided["value"]
     bounded = Events(host, Settings(openai_api_key=KEY, hourly_per_visitor=7, hourly_total=90), Sessions())
     german = gr.Request(headers={"accept-language": "de-AT"}, query_params={})
-    told_of = [bounded.choose_backend("openai").provided, Chosen(*bounded.follow_link(german)[5:]).provided]
+    told_of = [bounded.choose_backend("openai").provided, Chosen(*bounded.follow_link(german)[6:]).provided]
     assert "may ask 7 times an hour" in told_of[0]["value"] and "may ask 90 times" in told_of[0]["value"]
     assert "darf 7-mal pro Stunde fragen" in told_of[1]["value"]
     own = Events(host, Settings(openai_base_url=provider.base_url), Sessions())
@@ -374,16 +396,21 @@ def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
     untouched = events.follow_link(gr.Request(query_params={"__theme": "dark"}, headers={}))
-    but_for_words = [*untouched[:5], *Chosen(*untouched[5:])._replace(provided=gr.skip())]
+    but_for_words = [*untouched[:6], *Chosen(*untouched[6:])._replace(provided=gr.skip())]
     assert all(part == gr.skip() for part in but_for_words) and warned == []
-    backend, nearest, farthest, prompt, template, *rest = events.follow_link(
+    backend, nearest, farthest, prompt, template, judge, *rest = events.follow_link(
         gr.Request(
-            query_params={"server": "gemini", "model": "m", "nearest": "3", "prompt": "g3", "farthest": "x"},
+            query_params={"server": "gemini", "model": "m", "nearest": "3", "prompt": "g3", "farthest": "x"}
+            | {"judge": "0, 10"},
             headers={},
         )
     )
     chosen = Chosen(*rest)
-    assert (backend, nearest, prompt) == ("openai", 3, "g3") and farthest == gr.skip() and "$nearest" in template
+    assert (
+        (backend, nearest, prompt, judge) == ("openai", 3, "g3", "0,10")
+        and farthest == gr.skip()
+        and "$nearest" in template
+    )
     assert chosen.server["value"] == "gemini" and chosen.model["value"] == "m" and chosen.key == ""
     assert len(warned) == 1 and "farthest" in warned[0]
 

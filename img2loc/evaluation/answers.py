@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from img2loc.candidates import rescored
 from img2loc.errors import LMMError
 from img2loc.evaluation.datasets import Item, Predictions, Truth
 from img2loc.evaluation.metrics import oracle
@@ -20,6 +21,15 @@ SYSTEM: Final = "model, else vote"
 VOTE: Final = "vote"
 TOP_1: Final = "top 1"
 ORACLE: Final = "oracle"
+JUDGED: Final = "judged"
+# The judge with parts of the candidates' scores left out.
+ABLATIONS: Final = {
+    "judged, without fit": ("likelihood",),
+    "judged, without neighbours": ("density",),
+    "judged, without answers": ("agreement",),
+    "judged, answers alone": ("density", "likelihood"),
+}
+CHOICE: Final = "best candidate"
 
 # Kinds of failure of which there is nothing to score, however well the system might have done.
 ABSENT: Final = (MISSING, UNAVAILABLE, UNREADABLE)
@@ -70,13 +80,20 @@ def of_predictions(truth: Truth, predictions: Predictions) -> Answers:
 def of_record(record: Record) -> tuple[Answers, ...]:
     """All that a journal can tell: the model's answers, the system's, the vote's, the first neighbour's, the oracle's.
 
-    A model's failure is a miss in its own row, and the vote's answer in the system's.
+    A model's failure is a miss in its own row, and the vote's answer in the system's. Where candidates were judged, the
+    judge's answers stand in place of both, with those that it would have given with a part of it left out.
 
     Args:
         record: A journal. Photos that it does not hold yet are misses of the kind not_run.
     """
     setup = record.header.setup
-    rows = [] if setup.backend == "vote" else [_row(record, MODEL), _row(record, SYSTEM)]
+    if setup.judge is not None:
+        methods = [JUDGED, *ABLATIONS, CHOICE]
+        if setup.backend == "vote":  # there are no answers to leave out
+            methods = [JUDGED, "judged, without fit", CHOICE]
+        rows = [_row(record, method) for method in methods]
+    else:
+        rows = [] if setup.backend == "vote" else [_row(record, MODEL), _row(record, SYSTEM)]
     rows.append(_row(record, VOTE))
     if setup.nearest:
         rows += [_row(record, TOP_1), _row(record, ORACLE)]
@@ -105,8 +122,11 @@ def replay(record: Record) -> Record:
 
     Returns:
         The same run as today's code would have it. A reply that today's parser can't read and yesterday's could has no
-        second reply to follow it; it becomes a provider_error that says so.
+        second reply to follow it; it becomes a provider_error that says so. Judged entries stay as they are: how well
+        a photo fits a place can't be told without the photo.
     """
+    if record.header.setup.judge is not None:
+        return record
     samples = record.header.setup.samples
     entries = {id_: _replayed(entry, samples) for id_, entry in record.entries.items()}
     return replace(record, entries=entries)
@@ -158,6 +178,12 @@ def _answer(item: Item, entry: Entry, method: str) -> Case:
         return Case(item, entry.outcome.position if entry.outcome else None, entry.kind)
     if method == SYSTEM:
         return Case(item, entry.position, entry.kind)
+    if method == CHOICE:
+        places = (one.position for one in entry.candidates)
+        return _case(item, entry, oracle(places, item.position), CHOICE)
+    if method == JUDGED or method in ABLATIONS:
+        best = rescored(entry.candidates, without=ABLATIONS.get(method, ()))
+        return _case(item, entry, best[0].position if best else None, entry.kind)
     if method == VOTE:
         return _case(item, entry, entry.vote.position if entry.vote else None, VOTED)
     if method == TOP_1:

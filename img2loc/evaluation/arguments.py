@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from img2loc.errors import ConfigError
 from img2loc.evaluation.datasets import DATA_SETS
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS
 from img2loc.prompt import TEMPLATES
+from img2loc.sampling import read_judge
 from img2loc.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
     run.add_argument(
         "--samples", type=_count, default=settings.samples, metavar="N", help="ask N times (default: %(default)s)"
     )
+    add_judge(run, settings)
     for name, kind in (("nearest", "similar"), ("farthest", "dissimilar")):
         run.add_argument(
             f"--{name}",
@@ -106,6 +109,23 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
     run.add_argument("--dry-run", action="store_true", help="only say what there is to do and what it will cost")
     run.add_argument("--retry-failed", action="store_true", help="ask again where the provider failed")
     run.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_judge(verb: argparse.ArgumentParser, settings: Settings) -> None:
+    """Add the argument --judge, which locate has too.
+
+    Args:
+        verb: What to add it to.
+        settings: The operator's, for the default.
+    """
+    verb.add_argument(
+        "--judge",
+        type=_judge,
+        default=settings.judge,
+        metavar="N[,N...]",
+        help="ask with so many neighbours each way, a prompt each, and choose among all answers and the neighbours' "
+        "modes (default: one prompt, whose answer stands; 0,5,10,15 is a good set)",
+    )
 
 
 def _add_score(verbs: Verbs) -> None:
@@ -149,6 +169,13 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
+
+
+def _judge(text: str) -> tuple[int, ...] | None:
+    try:
+        return read_judge(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _counts(text: str) -> list[int]:

@@ -177,6 +177,7 @@ def _setup(
         exclude_itself=not arguments.keep_itself,
         exclude_author=not arguments.keep_author,
         near_duplicate=arguments.near_duplicate,
+        judge=arguments.judge,
     )
 
 
@@ -202,4 +203,5 @@ def _pricing(arguments: argparse.Namespace, setup: Setup) -> Pricing | None:
 
 def _name(setup: Setup) -> str:
     model = re.sub(r"[^\w.]+", "-", setup.model)
-    return "-".join(part for part in (setup.backend, model, f"n{setup.nearest}", f"f{setup.farthest}") if part)
+    judged = "" if setup.judge is None else "judge" + "+".join(map(str, setup.judge))
+    return "-".join(part for part in (setup.backend, model, f"n{setup.nearest}", f"f{setup.farthest}", judged) if part)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from img2loc.evaluation.datasets import Item
-from img2loc.types import LatLon, Neighbour, Outcome, OutcomeKind, Reply, Vote
+from img2loc.types import Candidate, LatLon, Neighbour, Outcome, OutcomeKind, Reply, Vote
 
 VERSION: Final = 1
 
@@ -40,6 +40,7 @@ class Setup:
         exclude_itself: Neighbours with the query's id are left out.
         exclude_author: Neighbours by the query's author are left out.
         near_duplicate: Neighbours at least this similar are left out.
+        judge: With how many neighbours each way the model is asked, a prompt each; None where nothing is judged.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class Setup:
     exclude_itself: bool
     exclude_author: bool
     near_duplicate: float
+    judge: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Entry:
         outcome: How asking the model ended, with every reply as it came.
         message: Why there is nothing else, for a photo that could not be used.
         timings: Seconds of each stage.
+        candidates: What was judged, the best first.
     """
 
     id: str
@@ -106,6 +109,7 @@ class Entry:
     outcome: Outcome | None = None
     message: str = ""
     timings: tuple[tuple[str, float], ...] = ()
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def replies(self) -> tuple[Reply, ...]:

@@ -12,7 +12,10 @@ from typing import Final
 from img2loc.errors import DataError
 from img2loc.evaluation import figures
 from img2loc.evaluation.answers import (
+    ABLATIONS,
     ABSENT,
+    CHOICE,
+    JUDGED,
     MODEL,
     ORACLE,
     SYSTEM,
@@ -44,6 +47,9 @@ WORST: Final = 15
 _METHODS: Final = {
     MODEL: "what the model answered, where its failures are misses",
     SYSTEM: "what a visitor sees: the model's answer, or the vote's where the model failed",
+    JUDGED: "what a visitor sees where answers are judged: the candidate that the rule chooses",
+    **{name: f"the candidate that the rule would choose {name.removeprefix('judged, ')}" for name in ABLATIONS},
+    CHOICE: "the best candidate, chosen by looking at the truth; the most that a judge could reach",
     VOTE: "the mode of the neighbours' density, [L]kNN with sigma = 4 km; no model",
     TOP_1: "the first neighbour's position; with a gallery of GeoCLIP's places, this is GeoCLIP",
     ORACLE: "the best of the retrieved neighbours, chosen by looking at the truth; the most that a choice could reach",
@@ -68,8 +74,8 @@ class Run:
 
     @property
     def main(self) -> Score:
-        """The score that the run was made for: the model's, else the vote's."""
-        return next(score for score in self.scores if score.answers.method in (MODEL, VOTE))
+        """The score that the run was made for: the judge's, else the model's, else the vote's."""
+        return next(score for score in self.scores if score.answers.method in (JUDGED, MODEL, VOTE))
 
 
 def open_run(name: str, record: Record, *, drop_absent: bool = False, seed: int = 0) -> Run:
@@ -128,6 +134,8 @@ def _setups(runs: Sequence[Run], drop_absent: bool) -> list[Block]:
         asked = f"{setup.model} ({setup.server})" if setup.server else setup.model or "none"
         asked += f", temperature {setup.temperature:g}" if setup.temperature is not None and setup.model else ""
         asked += f", {setup.samples} samples" if setup.samples > 1 and setup.model else ""
+        if setup.judge is not None:
+            asked += f", judged, prompts with {', '.join(map(str, setup.judge))} neighbours each way"
         prompt = hashlib.sha256(setup.template.encode()).hexdigest()[:12] if setup.template else "none"
         rows.append(
             (
@@ -206,7 +214,7 @@ def _paper(runs: Sequence[Run]) -> list[Block]:
 
 
 def _pairs(runs: Sequence[Run]) -> list[Block]:
-    scores = [score for run in runs for score in run.scores if score.answers.method != ORACLE]
+    scores = [score for run in runs for score in run.scores if score.answers.method not in (ORACLE, CHOICE)]
     first = runs[0].main
     items = [case.item for case in first.answers.cases]
     others = [score for score in scores if score is not first and [case.item for case in score.answers.cases] == items]

@@ -15,7 +15,7 @@ from img2loc.evaluation.journal import Journal
 from img2loc.evaluation.photos import Folder
 from img2loc.evaluation.record import MISSING, NO_POSITION, UNAVAILABLE, UNREADABLE, VOTED, Entry, Setup
 from img2loc.lmm import LMM, Turn
-from img2loc.locator import Exclude, Locator
+from img2loc.locator import PROMPTS_APART, Exclude, Locator
 from img2loc.photo import Photo, open_photo
 from img2loc.prompt import DEFAULT_TEMPLATE
 from img2loc.types import Neighbour, Prediction, Reply
@@ -144,7 +144,8 @@ class Runner:
         if self._lmm is None:
             return None
         asked = len(self.todo) - len(self.given_up)
-        found = preview(asked, self._sample_prompt(), self._meter, samples=self._setup.samples)
+        prompt = max(self._sample_prompt().split(PROMPTS_APART), key=len)
+        found = preview(asked, prompt, self._meter, samples=self._setup.samples * len(self._setup.judge or (0,)))
         if found.cost_usd is not None:
             self._each_usd = found.cost_usd / max(1, found.photos)
         return found
@@ -214,6 +215,7 @@ class Runner:
             farthest=setup.farthest,
             template=setup.template or DEFAULT_TEMPLATE,
             samples=setup.samples,
+            judge=setup.judge,
             exclude=exclusion(item, setup),
         )
 
@@ -268,4 +270,5 @@ def _entry(item: Item, prediction: Prediction) -> Entry:
         prompt_sha256=hashlib.sha256(prediction.prompt.encode()).hexdigest() if prediction.prompt else "",
         outcome=outcome,
         timings=prediction.timings,
+        candidates=prediction.candidates,
     )

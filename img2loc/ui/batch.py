@@ -53,6 +53,7 @@ class BatchEvents:
         farthest: int,
         template: str,
         server: str,
+        judge: str,
         request: gr.Request | None = None,
         token: gr.OAuthToken | None = None,
     ) -> Iterator[tuple[str, Any]]:
@@ -77,7 +78,9 @@ class BatchEvents:
                 words, visitor = (template or "", server or ""), visitor_of(request)
                 thumbnail = ""
                 try:
-                    query = Query(file, backend, model or "", key or "", nearest, farthest, *words, cancel, visitor)
+                    query = Query(
+                        file, backend, model or "", key or "", nearest, farthest, *words, cancel, visitor, judge or ""
+                    )
                     photo = query.photo()
                     thumbnail = _thumbnail(photo)
                     result: Prediction | str = query.locate(photo, self._host.locator, self._settings)

@@ -15,7 +15,7 @@ from img2loc.lmm import BACKENDS, backend_named
 from img2loc.lmm.servers import SERVERS, server_named
 from img2loc.locator import DEFAULT_NEIGHBOURS
 from img2loc.prompt import TEMPLATES, template_named
-from img2loc.query import MAX_NEIGHBOURS
+from img2loc.sampling import MAX_NEIGHBOURS, OFF
 from img2loc.settings import Settings
 from img2loc.words import told, word
 
@@ -24,8 +24,8 @@ KEY_KEPT_S = 3600
 _SCROLL_JS = """() => {
   if (innerWidth < 800) document.getElementById("answer").scrollIntoView({behavior: "smooth"});
 }"""
-_LINK_JS = f"""(backend, server, model, nearest, farthest, prompt) =>
-  i2lLink({json.dumps(told("link_copied"))}, {{backend, server, model, nearest, farthest, prompt}})"""
+_LINK_JS = f"""(backend, server, model, nearest, farthest, prompt, judge) =>
+  i2lLink({json.dumps(told("link_copied"))}, {{backend, server, model, nearest, farthest, prompt, judge}})"""
 # Nothing of the page is part of the API: its events carry the visitor's key, and its inputs are for people.
 QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 # Only in the queue may an event give a warning, and does Gradio notice that a state has changed.
@@ -42,7 +42,7 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
         login: Whether visitors can sign in with Hugging Face.
 
     Returns:
-        What an answer depends on besides the photo: backend, model, key, nearest, farthest, template, server.
+        What an answer depends on besides the photo: backend, model, key, nearest, farthest, template, server, judge.
     """
     first = events.choose_backend(settings.backend)
     key = gr.State("", time_to_live=KEY_KEPT_S)
@@ -97,6 +97,14 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
                     )
                     for name in ("nearest", "farthest")
                 )
+                judge = gr.Dropdown(
+                    judge_choices(settings),
+                    value=judge_name(settings.judge),
+                    label=word("judge"),
+                    info=word("judge_info"),
+                    filterable=False,
+                    elem_id="judge",
+                )
                 truth = gr.Textbox(label=word("truth"), placeholder=word("truth_hint"), max_length=100, elem_id="truth")
                 named = gr.Dropdown(
                     [(words, name) for name, words in TEMPLATES.items()],
@@ -120,16 +128,18 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
         with gr.Column(scale=8, min_width=320, elem_id="result"):
             shown = _result()
 
-    asked = [photo, backend, model, key, nearest, farthest, template, truth, server]
+    asked = [photo, backend, model, key, nearest, farthest, template, truth, server, judge]
     chosen = Chosen(model_settings, server, model, provided, key, key_box, use_key)
-    demo.load(events.follow_link, None, [backend, nearest, farthest, named, template, *chosen], **QUEUED)
+    demo.load(events.follow_link, None, [backend, nearest, farthest, named, template, judge, *chosen], **QUEUED)
     backend.select(events.choose_backend, backend, list(chosen), **QUIET)
     server.select(events.choose_backend, [backend, server], list(chosen), **QUIET)
     gr.on([named.select, reset.click], template_named, named, template, **QUIET)
     key_taken = [key, key_box, use_key]
     gr.on([use_key.click, key_box.submit, key_box.blur], events.use_key, key_box, key_taken, **QUEUED)
     key.change(events.list_models, [backend, server, model, key], model, **QUEUED)
-    link.click(None, [backend, server, model, nearest, farthest, named], link, js=_LINK_JS, api_visibility="private")
+    link.click(
+        None, [backend, server, model, nearest, farthest, named, judge], link, js=_LINK_JS, api_visibility="private"
+    )
     looking: dict[str, Any] = {"api_visibility": "private", "show_progress_on": shown.answer}
     at_once = photo.change(events.change_photo, [photo, backend], [shown.answer, shown.evidence], **QUIET).then(
         events.locate_unless_paid, asked, list(shown), **looking
@@ -141,7 +151,21 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
     for run in (at_once, pressed):
         run.success(None, js=_SCROLL_JS, api_visibility="private")
     cancel.click(events.cancel, None, [shown.answer, shown.evidence], cancels=[at_once, pressed], **QUIET)
-    return [backend, model, key, nearest, farthest, template, server]
+    return [backend, model, key, nearest, farthest, template, server, judge]
+
+
+def judge_choices(settings: Settings) -> list[tuple[str, str]]:
+    """How a model may be asked: once, or with several numbers of neighbours each way, a prompt each."""
+    sets = dict.fromkeys([None, (0, 10), (0, 5, 10, 15), settings.judge])
+    return [
+        ("1" if counts is None else f"{len(counts)}: {', '.join(map(str, counts))}", judge_name(counts))
+        for counts in sets
+    ]
+
+
+def judge_name(counts: Sequence[int] | None) -> str:
+    """How sampling.read_judge reads it."""
+    return OFF if counts is None else ",".join(map(str, counts))
 
 
 def photo_input(elem_id: str) -> PhotoInput:

@@ -1,0 +1,122 @@
+"""Where a photo may have been taken: the candidates, and the rule that chooses among them, without training.
+
+Each answer of a model, and each mode of the neighbours' density, is a candidate. Each answer has one voice, and the
+neighbours together have NEIGHBOURS_VOICES; what lies close together speaks for the same place. Where the gallery can
+tell how well the photo fits a place, that counts as much as all voices do. Voices and fit are shares, and a candidate's
+score is their mean: a linear opinion pool, in which nobody alone can rule a place out.
+
+Source: Stone, The Opinion Pool, Annals of Mathematical Statistics 32 (1961), https://doi.org/10.1214/aoms/1177704873;
+candidates from several prompts and a check by an image-to-position model are G3's, https://arxiv.org/abs/2405.14702.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from img2loc.geo import FloatArray, arc_km, to_latlon, unit_vectors
+from img2loc.types import Candidate, LatLon, Neighbour
+from img2loc.vote import modes, vote_weights
+
+MERGE_KM: Final = 25.0  # city level: what lies closer to a better candidate is the same one
+MAX_CANDIDATES: Final = 64
+# Chosen on simulated models, where 2 to 8 differ little; with fewer a single answer could never be overruled.
+NEIGHBOURS_VOICES: Final = 4.0
+
+# How well a photo fits positions: n positions to (n,) logarithms of a likelihood, up to a constant.
+Fit = Callable[[Sequence[LatLon]], FloatArray]
+
+
+def candidates(
+    answers: Sequence[LatLon], neighbours: Sequence[Neighbour], fit: Fit | None = None
+) -> tuple[Candidate, ...]:
+    """Gather, score and merge candidates.
+
+    Args:
+        answers: A model's, one for each time that it gave a position.
+        neighbours: The nearest neighbours of the photo.
+        fit: How well the photo fits positions; None where the gallery can't tell.
+
+    Returns:
+        The best first, none within MERGE_KM of a better one; at most MAX_CANDIDATES. Their scores sum to 1, and so
+        does each part, unless it has nothing to say: then it is 0 for all. The order of the arguments doesn't matter.
+    """
+    peaks = {_rounded(to_latlon(mode)) for mode, _ in modes(neighbours)}
+    places = sorted({*answers, *peaks}, key=lambda at: (at.lat, at.lon))
+    if not places:
+        return ()
+    points = unit_vectors(places)
+    weights = vote_weights(np.array([n.similarity for n in neighbours])) if neighbours else np.zeros(0)
+    agreement = _support(points, unit_vectors(answers), np.ones(len(answers)))
+    density = _support(points, unit_vectors([n.position for n in neighbours]), weights)
+    logs = None if fit is None else np.asarray(fit(places), dtype=np.float64)
+    likelihood = np.zeros(len(places)) if logs is None else np.exp(logs - logs.max())
+    # Those that will be merged share one place's support: only the best of them counts when it is spread.
+    kept = _apart(points, _pool(len(answers), agreement, density, likelihood))
+    parts = [_share(part[kept]) for part in (agreement, density, likelihood)]
+    away_km = arc_km(points[kept], unit_vectors(answers))
+    near = (away_km <= MERGE_KM) & (np.arange(len(kept))[:, None] == away_km.argmin(axis=0))
+    return rescored(
+        [
+            Candidate(places[at], 0.0, int(near[i].sum()), *(float(part[i]) for part in parts))
+            for i, at in enumerate(kept)
+        ]
+    )
+
+
+def rescored(found: Sequence[Candidate], *, without: Collection[str] = ()) -> tuple[Candidate, ...]:
+    """Score candidates by their parts and sort them.
+
+    Args:
+        found: Candidates.
+        without: Parts that don't count: "agreement", "density", "likelihood".
+
+    Returns:
+        The best first; where scores are equal, by latitude and longitude.
+    """
+    answers = sum(one.answers for one in found)
+    parts = [
+        np.array([0.0 if part in without else getattr(one, part) for one in found])
+        for part in ("agreement", "density", "likelihood")
+    ]
+    scored = [replace(one, score=float(score)) for one, score in zip(found, _pool(answers, *parts), strict=True)]
+    return tuple(sorted(scored, key=lambda one: (-one.score, one.position.lat, one.position.lon)))
+
+
+def _rounded(at: LatLon) -> LatLon:
+    """To a metre, so that modes that are one but for a hair's breadth are one."""
+    return LatLon(round(at.lat, 5), round(at.lon, 5))
+
+
+def _pool(answers: int, agreement: FloatArray, density: FloatArray, likelihood: FloatArray) -> FloatArray:
+    """(n,) the scores of places: the mean of the share of voices and the share of fit."""
+    voices = _share(answers * _share(agreement) + NEIGHBOURS_VOICES * _share(density))
+    return np.asarray((voices + _share(likelihood)) / 2) if likelihood.any() else voices
+
+
+def _support(points: FloatArray, witnesses: FloatArray, weights: FloatArray) -> FloatArray:
+    """(n,) what weighted points give to each of n places: a Gaussian of their distance, city level wide."""
+    if not len(witnesses):
+        return np.zeros(len(points))
+    return np.asarray(np.exp(-0.5 * np.square(arc_km(points, witnesses) / MERGE_KM)) @ weights)
+
+
+def _share(part: FloatArray) -> FloatArray:
+    """Spread one unit of support; none where there is none."""
+    total = float(part.sum())
+    return np.asarray(part / total) if total > 0 and math.isfinite(total) else np.zeros(len(part))
+
+
+def _apart(points: FloatArray, scores: FloatArray) -> list[int]:
+    """The places of which none lies within MERGE_KM of a better one, the best first."""
+    order = np.argsort(-scores, kind="stable")[: 4 * MAX_CANDIDATES]
+    close = arc_km(points[order], points[order]) <= MERGE_KM
+    kept: list[int] = []
+    for i in range(len(order)):
+        if not close[i, kept].any():
+            kept.append(i)
+    return [int(order[i]) for i in kept[:MAX_CANDIDATES]]
