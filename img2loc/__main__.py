@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from img2loc.api import Result, prediction_json, to_csv, to_geojson
 from img2loc.errors import ConfigError, Img2LocError, PhotoError
-from img2loc.evaluation.arguments import add_judge
+from img2loc.evaluation.arguments import add_calibrate, add_judge
 from img2loc.evaluation.arguments import add_verb as add_evaluate
+from img2loc.evaluation.calibrate import calibrate
 from img2loc.evaluation.cli import evaluate
 from img2loc.evaluation.cost import Pace
 from img2loc.lmm import BACKENDS, LMM, open_lmm
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.from_env()
         arguments = _parser(settings).parse_args(argv)
+        if "calibrate" in arguments:
+            return calibrate(arguments)
         if "evaluate" in arguments:
             return evaluate(arguments, settings, open_lmm=_open_lmm, read_template=_template)
         return locate(arguments, settings)
@@ -129,7 +132,10 @@ def _as_text(results: list[Result]) -> str:
         if isinstance(result, str) or result.position is None:
             lines.append(f"{name}\tno position")
             continue
-        radius = "" if result.radius_km is None else f"\thalf of the vote within {result.radius_km:,.0f} km"
+        radius = ""
+        if result.radius_km is not None:
+            of = f"{result.probability:.0%} sure" if result.probability else "half of the vote"
+            radius = f"\t{of} within {result.radius_km:,.0f} km"
         lines.append(f"{name}\t{result.position}\t{result.place}\t{result.method}{radius}")
     return "\n".join(lines)
 
@@ -213,6 +219,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         shape.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")
     verb.set_defaults(format="text")
     add_evaluate(verbs, settings)
+    add_calibrate(verbs)
     return parser
 
 

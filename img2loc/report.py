@@ -61,18 +61,20 @@ def answer(
     position, outcome = prediction.position, prediction.outcome
     failure = _failure(outcome, prediction, say) if outcome and not outcome.position else ""
     if position is None:
-        return _card(f"{failure}<h2>{say('nowhere_title')}</h2><p>{say('nowhere_text')}</p>")
+        title, words = (
+            ("withheld_title", "withheld_nothing") if prediction.withheld else ("nowhere_title", "nowhere_text")
+        )
+        return _card(f"{failure}<h2>{say(title)}</h2><p>{say(words)}</p>")
     facts = [(say("position"), coordinates(position, say))]
     if prediction.radius_km is not None:
-        by_vote = prediction.method == "vote"
-        facts.append((say("radius"), _radius(prediction.radius_km, say) if by_vote else km(prediction.radius_km)))
+        facts.append((say("radius"), _answers_radius(prediction, prediction.radius_km, say)))
     if truth:
         source = say("error_exif" if truth_from_exif else "error_given")
         facts.append((say("error"), f"{km(geodesic_km(position, truth))} <small>{source}</small>"))
     main = (
         f'<p class="i2l-who"><span class="i2l-red" aria-hidden="true">★</span> {_who(prediction, say)}</p>'
         f"<h2>{text(str(prediction.place or say('unnamed')))}</h2>"
-        f'<p class="i2l-why">{_why(prediction, position, say)}</p>{_list(facts)}'
+        f'<p class="i2l-why">{_withheld(prediction, say)}{_why(prediction, position, say)}</p>{_list(facts)}'
     )
     if prediction.method in ("lmm", "judge") and prediction.vote:
         main = f'<div class="i2l-both"><div>{main}</div>{_beside(position, prediction.vote, name, say)}</div>'
@@ -98,6 +100,13 @@ def _card(body: str) -> str:
 
 def _list(facts: list[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts) + "</dl>"
+
+
+def _answers_radius(prediction: Prediction, radius_km: float, say: Say) -> str:
+    if prediction.probability is not None:
+        words = say("calibrated", probability=percent(prediction.probability))
+        return f"{km(radius_km)} <small>{text(words)}</small>"
+    return _radius(radius_km, say) if prediction.method == "vote" else km(radius_km)
 
 
 def _radius(radius_km: float, say: Say) -> str:
@@ -128,6 +137,12 @@ def _who(prediction: Prediction, say: Say) -> str:
 def _failure(outcome: Outcome, prediction: Prediction, say: Say) -> str:
     instead = f" {say('failed_instead')}" if prediction.method == "vote" else ""
     return f'<p class="i2l-warning" role="alert"><b>{say("failed_title")}</b> {text(outcome.message)}{instead}</p>'
+
+
+def _withheld(prediction: Prediction, say: Say) -> str:
+    names = {"region": "withheld_region", "country": "withheld_country"}
+    name = names.get(prediction.withheld, "")
+    return f"<b>{say(name)}</b> " if name else ""
 
 
 def _why(prediction: Prediction, position: LatLon, say: Say) -> str:

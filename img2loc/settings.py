@@ -51,6 +51,8 @@ class Settings:
             any number.
         hourly_total: And all visitors together.
         precision: How precisely visitors are answered: "exact", "city", "region" or "country".
+        abstain_km: Beyond which calibrated radius an answer is coarsened to its region or country, or withheld; None
+            for never.
         banner: A sentence of the operator's for the top of the page.
         limits: What is left of these bounds at the moment; one count for the page and the API.
         openai_api_key: The operator's own key, from OPENAI_API_KEY; used for whoever brings none.
@@ -78,6 +80,7 @@ class Settings:
     hourly_per_visitor: int | None = None
     hourly_total: int | None = None
     precision: Precision = EXACT
+    abstain_km: float | None = None
     banner: str = ""
     limits: Limits = field(init=False, repr=False, compare=False)
     openai_api_key: str = field(default="", repr=False)
@@ -99,6 +102,8 @@ class Settings:
         for name in ("hourly_per_visitor", "hourly_total"):
             if (bound := getattr(self, name)) is not None and bound < 1:
                 raise ConfigError(f"{PREFIX}{name.upper()} is {bound}; it must be a whole number from 1.")
+        if self.abstain_km is not None and not 0 < self.abstain_km <= 20_004:
+            raise ConfigError(f"{PREFIX}ABSTAIN_KM is {self.abstain_km}; it must be a number of km from 0 to 20004.")
         if len(self.banner) > MAX_BANNER_CHARS:
             raise ConfigError(
                 f"{PREFIX}BANNER has {len(self.banner)} characters; it must be a text of at most {MAX_BANNER_CHARS}."
@@ -224,6 +229,7 @@ _NOT_TEXT: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("backends", _names, "names with commas between"),
     ("models", _names, "names with commas between"),
     ("hourly_per_visitor", int, "a whole number from 1"),
+    ("abstain_km", float, "a number of km"),
     ("hourly_total", int, "a whole number from 1"),
 )
 _SERVER_VARIABLES = [item.key_variable for item in SERVERS.values() if item.key_variable and item.name != "openai"]

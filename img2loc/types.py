@@ -210,6 +210,10 @@ class Prediction:
         outcome: How asking the model ended; None when none was asked.
         timings: Seconds of each stage, in order.
         candidates: Where it may have been taken, the best first; empty where nothing was judged.
+        probability: With which the truth lies within the radius, if the gallery was calibrated for such answers; None
+            where the radius is a spread, or there is none.
+        withheld: What the operator's bound on the radius left of the answer: its region, its country or nothing; empty
+            where it is whole.
     """
 
     position: LatLon | None
@@ -222,3 +226,5 @@ class Prediction:
     outcome: Outcome | None
     timings: tuple[tuple[str, float], ...]
     candidates: tuple[Candidate, ...] = ()
+    probability: float | None = None
+    withheld: Literal["", "region", "country", "nothing"] = ""

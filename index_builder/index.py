@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from img2loc.checksums import file_sha256
 from img2loc.encoder import Embeddings as Embeddings
 from img2loc.encoder import EncoderSpec
 from img2loc.errors import ConfigError
@@ -26,6 +25,7 @@ from img2loc.gallery import (
     RECORDS,
     REQUIRED_FILES,
     Manifest,
+    describe_file,
 )
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.durable import sync_folder, write_whole
@@ -150,10 +150,7 @@ def write_rows(
             encoder=encoder,
             factory=layout.factory,
             recall=recall,
-            files={
-                path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-                for path in sorted(partial.iterdir())
-            },
+            files={path.name: describe_file(path) for path in sorted(partial.iterdir())},
             bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
             search=layout.search,
         )

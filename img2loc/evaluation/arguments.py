@@ -111,6 +111,23 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
     run.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_calibrate(verbs: Verbs) -> None:
+    """Add the verb calibrate to the command line.
+
+    Args:
+        verbs: The command line's verbs.
+    """
+    about = "measure, from journals of evaluate run, the radius that holds the true position with 90% probability"
+    verb = verbs.add_parser("calibrate", help=about.replace("%", "%%"), description=about.replace("%", "%%"))
+    verb.add_argument(
+        "--data", nargs="+", type=Path, required=True, metavar="JOURNAL", help="a journal for each answerer"
+    )
+    verb.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="GALLERY/calibration.json, which the gallery then lists"
+    )
+    verb.set_defaults(calibrate=True)
+
+
 def add_judge(verb: argparse.ArgumentParser, settings: Settings) -> None:
     """Add the argument --judge, which locate has too.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import random
 import re
 import sys
@@ -168,7 +167,7 @@ def _setup(
         temperature=arguments.temperature if arguments.temperature is not None else settings.temperature,
         samples=arguments.samples,
         gallery=manifest.name,
-        gallery_sha256=hashlib.sha256(manifest.to_json().encode()).hexdigest(),
+        gallery_sha256=manifest.identity,
         gallery_count=manifest.count,
         encoder=f"{manifest.encoder.source}@{manifest.encoder.revision[:19]}",
         template=template if lmm else "",

@@ -97,6 +97,8 @@ class Entry:
         message: Why there is nothing else, for a photo that could not be used.
         timings: Seconds of each stage.
         candidates: What was judged, the best first.
+        radius_km: The answer's, where it is calibrated; None else.
+        probability: With which it should hold the truth; likewise.
     """
 
     id: str
@@ -110,6 +112,8 @@ class Entry:
     message: str = ""
     timings: tuple[tuple[str, float], ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    radius_km: float | None = None
+    probability: float | None = None
 
     @property
     def replies(self) -> tuple[Reply, ...]:

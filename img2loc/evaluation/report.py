@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from importlib import resources
+from statistics import median
 from typing import Final
 
 from img2loc.errors import DataError
@@ -41,6 +42,7 @@ from img2loc.evaluation.grids import (
 from img2loc.evaluation.record import NOT_RUN, Record, Setup
 from img2loc.evaluation.score import Score, score_all
 from img2loc.evaluation.tables import named
+from img2loc.geo import continent_of, geodesic_km
 from img2loc.types import LatLon
 
 WORST: Final = 15
@@ -121,6 +123,7 @@ def blocks(runs: Sequence[Run], *, note: str = "", drop_absent: bool = False) ->
         Heading("How the photos ended"),
         outcomes_grid(scores),
     ]
+    found += _coverage(runs)
     found += _paper(runs) + _pairs(runs) + _figures(runs) + _worst(runs) + _ablations(runs)
     return found
 
@@ -211,6 +214,31 @@ def _paper(runs: Sequence[Run]) -> list[Block]:
         )
     header = ("data set", "method", *DISTANCES)
     return [Heading("Beside the paper's table"), Paragraph(words), Grid(header, tuple(rows), frozenset(strong))]
+
+
+def _coverage(runs: Sequence[Run]) -> list[Block]:
+    """How often the calibrated radius held the truth, overall and by region; nothing where none was calibrated."""
+    rows = []
+    for run in runs:
+        found: dict[str, list[tuple[bool, float]]] = {}
+        wanted = set()
+        for item in run.record.header.items:
+            entry = run.record.entries.get(item.id)
+            if entry is None or entry.radius_km is None or entry.position is None:
+                continue
+            held = geodesic_km(entry.position, item.position) <= entry.radius_km, entry.radius_km
+            wanted.add(f"{entry.probability or 0:.0%}")
+            for region in ("all", continent_of(item.position)):
+                found.setdefault(region, []).append(held)
+        for region in ["all", *sorted(set(found) - {"all"})] if found else []:
+            held, radii = zip(*found[region], strict=True)
+            share = f"{sum(held) / len(held):.1%}"
+            rows.append((run.name, region, f"{len(held):,}", ", ".join(wanted), share, km_text(median(radii))))
+    if not rows:
+        return []
+    header = ("run", "region", "answers", "wanted", "within the radius", "median radius")
+    words = "How often the calibrated radius held the true position, of the answers that had one, by the geodesic."
+    return [Heading("Coverage"), Paragraph(words), Grid(header, tuple(rows))]
 
 
 def _pairs(runs: Sequence[Run]) -> list[Block]:

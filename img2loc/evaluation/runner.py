@@ -271,4 +271,6 @@ def _entry(item: Item, prediction: Prediction) -> Entry:
         outcome=outcome,
         timings=prediction.timings,
         candidates=prediction.candidates,
+        radius_km=prediction.radius_km if prediction.probability else None,
+        probability=prediction.probability,
     )
