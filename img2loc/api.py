@@ -77,6 +77,7 @@ class PredictionJson(RetrievalJson):
     timings: dict[str, float]
     probability: float | None
     withheld: Literal["", "region", "country", "nothing"]
+    within: str
     candidates: list[Candidate]
 
 
@@ -208,6 +209,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "candidates": list(prediction.candidates),
         "probability": prediction.probability,
         "withheld": prediction.withheld,
+        "within": prediction.within,
     }
     return dict(_adapter(PredictionJson).dump_python(shaped, mode="json"))
 

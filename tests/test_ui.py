@@ -62,7 +62,7 @@ def events(host: Host, provider: OpenAIServer) -> Events:
 
 def locate(events: Events, photo: str | None = TOWER, **changes: object) -> Shown:
     asked = {"backend": "vote", "model": "", "key": "", "nearest": 16, "farthest": 16, "template": "", "truth": ""}
-    asked |= {"server": "", "judge": ""}
+    asked |= {"server": "", "judge": "", "within": ""}
     return events.locate(photo, *{**asked, **changes}.values())
 
 
@@ -96,6 +96,20 @@ def test_what_the_judge_chose_is_shown_with_what_decided(events: Events, provide
     assert shown.prompt == PROMPTS_APART.join(texts) and len(texts[0]) < len(texts[1])
     with pytest.raises(gr.Error, match="numbers of neighbours from 0 to 50"):
         locate(events, judge="0,99")
+
+
+def test_a_known_area_is_shown_and_held_to(events: Events):
+    words, drawn = events.show_area("deutschland; fr")
+    assert "Only within: Germany; France." in words and drawn["visible"]
+    assert '"name":"area"' in drawn["value"].plot
+    assert "Anywhere on Earth" in events.show_area("")[0]
+    words, drawn = events.show_area("<b>Nowhere</b>")
+    assert "No country" in words and "<b>" not in words and '"name":"area"' not in drawn["value"].plot
+    shown = locate(events, within="Spain; Portugal")
+    assert re.search("Within</dt><dd>Spain; Portugal", shown.answer)
+    assert re.search("<h2>[^<]*(Spain|Portugal)</h2>", shown.answer) and '"name":"area"' in shown.prediction_plot.plot
+    nowhere = locate(events, within="30, -40, 99 km").answer
+    assert "no photo from within this area (99 km around 30.00000, -40.00000)" in nowhere
 
 
 def test_a_failed_model_leaves_candidates_and_the_reason(events: Events, provider: OpenAIServer):

@@ -139,6 +139,7 @@ def _setups(runs: Sequence[Run], drop_absent: bool) -> list[Block]:
         asked += f", {setup.samples} samples" if setup.samples > 1 and setup.model else ""
         if setup.judge is not None:
             asked += f", judged, prompts with {', '.join(map(str, setup.judge))} neighbours each way"
+        asked += f", all within {setup.within}" if setup.within else ""
         prompt = hashlib.sha256(setup.template.encode()).hexdigest()[:12] if setup.template else "none"
         rows.append(
             (
