@@ -55,7 +55,7 @@ def farthest_map(retrieval: Retrieval, name: Name = nearest_place) -> go.Figure:
 
 
 def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Name = nearest_place) -> go.Figure:
-    """Draw the answer, the candidates and where their mass lies, the vote with its radius, and the true position.
+    """Draw the answer with its radius, the candidates and where their mass lies, the vote, and the true position.
 
     Args:
         prediction: What to draw; its nearest neighbours stay in the background and don't count for the frame.
@@ -70,12 +70,15 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
     judged = prediction.candidates[:CANDIDATES]
     traces += [_mass(one) for one in judged]
     framed += [one.position for one in judged if one.score >= FRAMED_SCORE]
-    if vote := prediction.vote:
-        circle = [destination(vote.position, bearing, vote.radius_km) for bearing in range(0, 361, 5)]
+    if (vote := prediction.vote) and prediction.method != "vote":
+        circle = _circle(vote.position, vote.radius_km)
         framed += [vote.position, *circle]
-        traces.append(_line("radius", circle, VERMILION if prediction.method == "vote" else BLUE, "solid"))
-        if prediction.method != "vote":
-            traces.append(_point("vote", "The neighbours' vote", vote.position, name, BLUE, "diamond", 13))
+        traces.append(_line("vote's radius", circle, BLUE, "solid"))
+        traces.append(_point("vote", "The neighbours' vote", vote.position, name, BLUE, "diamond", 13))
+    if prediction.position and prediction.radius_km is not None:
+        circle = _circle(prediction.position, prediction.radius_km)
+        framed += circle
+        traces.append(_line("radius", circle, VERMILION, "solid"))
     if truth:
         if prediction.position:
             traces.append(_line("error", [prediction.position, truth], GREEN, "dot"))
@@ -85,6 +88,10 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
     if prediction.position:
         traces.append(_point("answer", "Answer", prediction.position, name, VERMILION, "star", 19))
     return figure(traces, framed)
+
+
+def _circle(position: LatLon, radius_km: float) -> list[LatLon]:
+    return [destination(position, bearing, radius_km) for bearing in range(0, 361, 5)]
 
 
 def _mass(one: Candidate) -> go.Scattergeo:
