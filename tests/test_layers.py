@@ -52,6 +52,7 @@ LAYERS = (
     {"img2loc.evaluation.answers", "img2loc.evaluation.runner", "img2loc.evaluation.calibrate"},
     {"img2loc.evaluation.score", "img2loc.evaluation.document"},
     {"img2loc.evaluation.grids", "img2loc.evaluation.figures"},
+    {"img2loc.evaluation.worth"},
     {"img2loc.evaluation.report", "img2loc.evaluation.arguments", "img2loc.evaluation.cli_run"},
     {"img2loc.evaluation.cli"},
     {"img2loc.__main__", "app"},

@@ -39,6 +39,7 @@ from img2loc.evaluation.grids import (
 from img2loc.evaluation.record import NOT_RUN, Setup
 from img2loc.evaluation.score import Run, score_all
 from img2loc.evaluation.tables import named
+from img2loc.evaluation.worth import worth
 from img2loc.geo import continent_of, geodesic_km
 from img2loc.types import LatLon
 
@@ -82,7 +83,7 @@ def blocks(runs: Sequence[Run], *, note: str = "", drop_absent: bool = False) ->
         Heading("How the photos ended"),
         outcomes_grid(scores),
     ]
-    found += _coverage(runs)
+    found += worth(runs) + _coverage(runs)
     found += _paper(runs) + _pairs(runs) + _figures(runs) + _worst(runs) + _ablations(runs)
     return found
 
