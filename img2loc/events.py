@@ -142,7 +142,7 @@ class Events:
         name = "cost_here" if chosen.runs_here else "cost_unknown" if found.cost_usd is None else "cost_known"
         words = say(name, count=found.requests, cost=dollars(found.cost_usd or 0))
         shown = gr.update(visible=chosen.needs_key or chosen.runs_here, value=f'<p class="i2l-note">{text(words)}</p>')
-        return shown, shown
+        return shown, dict(shown)  # Gradio changes an update that it takes
 
     def follow_link(self, request: gr.Request) -> tuple[Any, ...]:
         """Set what the page's address asks for.
