@@ -1,4 +1,4 @@
-"""What asking will cost stands on the page before anything is sent, and follows what is chosen."""
+"""What asking will cost stands on the page before anything is sent, and what was judged in the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.acts import choose_openai, open_more
+from tests.browser.acts import LOCATE_MS, choose_openai, open_more, upload, use_key
+from tests.openai_server import OpenAIServer
 
 
 def choose(page: Page, box: str, option: str) -> None:
@@ -37,3 +38,20 @@ def test_the_cost_follows_what_is_chosen(page: Page, address: str):
     expect(page.locator("#cost")).to_have_text(re.compile(r"Requests a photo: 3; about \$0\.0\d+ with this model"))
     open_more(page)
     expect(page.locator("#judge input")).to_have_value("3: 3, 7 + ✓")
+
+
+def test_the_candidates_can_be_read_with_the_models_choice(page: Page, provider: OpenAIServer):
+    choose_openai(page)
+    use_key(page)
+    upload(page)
+    open_more(page)
+    choose(page, "#judge", "5: 0, 5, 10, 15 + ✓")
+    provider.enqueue(*["good"] * 4)
+    provider.enqueue("good", text='{"choice": "B", "reasoning": "It looks so."}')
+    page.click("#locate")
+    table = page.locator("#beside .i2l-table")
+    expect(table).to_be_visible(timeout=LOCATE_MS)
+    expect(table.locator("thead")).to_contain_text("answers · vote · fit · choice")
+    expect(table.locator("tbody tr", has_text="✓")).to_have_count(1)
+    expect(table.locator("tbody tr").first).to_contain_text("Paris, France")
+    assert table.bounding_box()["width"] > 500
