@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -108,6 +109,15 @@ def test_what_is_no_choice_is_none(text: str):
 def test_junk_is_read_without_an_error(text: str):
     place, _ = read_choice(text, SHOWN_HERE)
     assert place in (None, A, B, C)
+
+
+@pytest.mark.parametrize(
+    "unit", ["choice ", "choice is", "A ", "{", '{"choice":', "(", "choice" + " " * 999, "place \"'("]
+)
+def test_a_megabyte_of_junk_takes_less_than_a_second_or_so(unit: str):
+    start = time.perf_counter()
+    read_choice(unit * (1_000_000 // len(unit)), SHOWN_HERE)
+    assert time.perf_counter() - start < 1.5
 
 
 def test_each_end_of_the_question_is_typed():

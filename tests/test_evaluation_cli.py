@@ -195,7 +195,8 @@ def test_what_a_part_costs_comes_from_the_journals_tokens():
         for at, tokens in ((a, 1000), (b, 3000))
     )
     record.add(Entry("1", "answered", judged[0].position, outcome=outcome, choice=choice, candidates=judged))
-    grid = worth([open_run("run", record)])[2]
+    _, _, grid, ends = worth([open_run("run", record)])
+    assert ends.items == ("run: asked to choose, the model: answered 1.",)
     costs = {row[0].removeprefix("run: "): row[1:3] for row in grid.rows}
     assert costs["judged"] == ("2.00", "0.0260") and costs["judged, without choice"] == ("1.00", "0.0080")
     assert costs["judged, without answers"] == costs["vote"] == ("0", "0")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Final
 
 from img2loc.evaluation.answers import ABLATIONS, JUDGED, SYSTEM, VOTE
-from img2loc.evaluation.document import Block, Grid, Heading, Paragraph
+from img2loc.evaluation.document import Block, Bullets, Grid, Heading, Paragraph
 from img2loc.evaluation.grids import signed
 from img2loc.evaluation.metrics import LEVELS
 from img2loc.evaluation.record import Record, Setup
@@ -56,7 +57,16 @@ def worth(runs: Sequence[Run]) -> list[Block]:
         "percentage points and points, with 95% intervals of the pairs. Where an interval holds 0, these photos don't "
         "tell the two apart."
     )
-    return [Heading("What each part is worth"), Paragraph(words), Grid(header, tuple(rows))]
+    found: list[Block] = [Heading("What each part is worth"), Paragraph(words), Grid(header, tuple(rows))]
+    ended = [words for run in runs if (words := _choices(run))]
+    return [*found, Bullets(tuple(ended))] if ended else found
+
+
+def _choices(run: Run) -> str:
+    """How asking to choose ended; empty where nobody was asked."""
+    kinds = Counter(entry.choice.kind for entry in run.record.entries.values() if entry.choice)
+    counts = ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in kinds.most_common())
+    return f"{run.name}: asked to choose, the model: {counts}." if counts else ""
 
 
 def _but_for_judge(setup: Setup) -> Setup:
