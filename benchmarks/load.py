@@ -153,7 +153,7 @@ class Load:
 
     async def _vote(self, visitor: Visitor) -> list[str]:
         photo = self._photo(visitor)
-        found = await visitor.call("locate", [*await visitor.upload(photo), "vote", "", 16, 16, "", "", ""])
+        found = await visitor.call("locate", [*await visitor.upload(photo), "vote", "", 16, 16, "", "", "", ""])
         return list(faults_of(found, photo, asked=False, known=self._known))
 
     async def _model(self, visitor: Visitor, *, photo: MarkedPhoto | None = None) -> list[str]:
@@ -164,13 +164,13 @@ class Load:
     async def _page(self, visitor: Visitor) -> list[str]:
         photo = self._photo(visitor)
         (sent,) = await visitor.upload(photo)
-        shown = await visitor.act("locate", [sent, "openai", "m", None, 16, 16, "", "", "", "off"])
+        shown = await visitor.act("locate", [sent, "openai", "m", None, 16, 16, "", "", "", "off", ""])
         return list(faults_of_page(shown[0], shown[9], photo, shown[11]))
 
     async def _compare(self, visitor: Visitor) -> list[str]:
         photo = self._photo(visitor)
         (sent,) = await visitor.upload(photo)
-        marks = marks_in((await visitor.act("compare", [sent, ["vote", "openai:m"], None]))[0])
+        marks = marks_in((await visitor.act("compare", [sent, ["vote", "openai:m"], None, ""]))[0])
         return [] if marks == {photo.mark} else [f"photo {photo.mark} was compared as {sorted(marks)}"]
 
     async def _batch(self, visitor: Visitor) -> list[str]:
@@ -241,7 +241,7 @@ class Load:
 
     async def _tab(self, visitor: Visitor) -> list[str]:
         """The page's tab for many photos; here only to wait in."""
-        data = [await visitor.upload(*self._photos[visitor.number]), "openai", "m", None, 16, 16, "", "", "off"]
+        data = [await visitor.upload(*self._photos[visitor.number]), "openai", "m", None, 16, 16, "", "", "off", ""]
         await visitor.act("locate_all", data)
         return []
 
@@ -343,7 +343,7 @@ def _usage(pid: int) -> tuple[float, int, int]:
 
 
 def _asked(photo: object) -> list[object]:
-    return [photo, "openai", "", 16, 16, "", "", ""]
+    return [photo, "openai", "", 16, 16, "", "", "", ""]
 
 
 async def _soon(holds: Callable[[], bool]) -> bool:

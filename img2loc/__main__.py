@@ -18,6 +18,7 @@ from img2loc.evaluation.arguments import add_verb as add_evaluate
 from img2loc.evaluation.calibrate import calibrate
 from img2loc.evaluation.cli import evaluate
 from img2loc.evaluation.cost import Pace
+from img2loc.expense import dollars, expense, prices_of
 from img2loc.lmm import BACKENDS, LMM, open_lmm
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
@@ -57,6 +58,8 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
     lmm = _open_lmm(arguments, settings)
     template = _template(arguments.prompt)
     check_samples(arguments.samples)
+    if lmm is not None:
+        _say_cost(arguments, settings, template, lmm.model)
     locator = Locator.from_settings(settings)
     results: list[Result] = []
     for path in tqdm(arguments.photos, unit="photo", disable=len(arguments.photos) == 1, file=sys.stderr):
@@ -79,6 +82,19 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
     for name, failure in failures:
         print(f"img2loc: {name}: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _say_cost(arguments: argparse.Namespace, settings: Settings, template: str, model: str) -> None:
+    """Say what all will take where that is more than one request, before the first."""
+    server = arguments.base_url or settings.openai_base_url
+    prices = prices_of(arguments.backend, server, model)
+    asked = arguments.nearest, arguments.farthest
+    one = expense(arguments.judge, template, *asked, samples=arguments.samples, prices=prices)
+    photos = len(arguments.photos)
+    if photos * one.requests > 1:
+        cost = "price unknown" if one.cost_usd is None else f"about {dollars(photos * one.cost_usd)}"
+        cost = "on this machine" if BACKENDS[arguments.backend].runs_here else cost
+        print(f"img2loc: {photos * one.requests} requests to {model}, {cost}", file=sys.stderr)
 
 
 def _open_lmm(arguments: argparse.Namespace, settings: Settings) -> LMM | None:
@@ -139,7 +155,8 @@ def _as_text(results: list[Result]) -> str:
             continue
         radius = ""
         if result.radius_km is not None:
-            of = f"{result.probability:.0%} sure" if result.probability else "half of the vote"
+            whose = "candidates' score" if result.method == "judge" else "vote"
+            of = f"{result.probability:.0%} sure" if result.probability else f"half of the {whose}"
             radius = f"\t{of} within {result.radius_km:,.0f} km"
         lines.append(f"{name}\t{result.position}\t{result.place}\t{result.method}{radius}")
     return "\n".join(lines)

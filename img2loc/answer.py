@@ -120,7 +120,7 @@ def parse(text: str) -> Answer | Unreadable:
     Returns:
         The answer, or why there is none.
     """
-    text = _bounded(_without_thoughts(text))
+    text = spoken(text)
     if not text.strip():
         return Unreadable(Problem.EMPTY, "it is empty")
     answer: Answer | None = None
@@ -128,7 +128,7 @@ def parse(text: str) -> Answer | Unreadable:
     for item in objects(text):
         found = _position_in(item)
         if isinstance(found, LatLon):
-            answer = Answer(found, place=_place_in(item), reasoning=_first_text(item, _REASONING_KEYS))
+            answer = Answer(found, place=_place_in(item), reasoning=reasons_in(item))
         elif found is not None:
             failure = found
     if answer is None and failure is None:
@@ -139,9 +139,30 @@ def parse(text: str) -> Answer | Unreadable:
         else:
             failure = prose
     if answer is not None:
-        place, reasoning = _plain(answer.place, MAX_PLACE_CHARS), _plain(answer.reasoning, MAX_REASONING_CHARS)
+        place, reasoning = plain(answer.place, MAX_PLACE_CHARS), plain(answer.reasoning, MAX_REASONING_CHARS)
         return Answer(answer.position, place, reasoning)
-    return _REFUSED if _REFUSAL.search(text[:1000].replace("\u2019", "'")) else failure or ABSENT
+    return _REFUSED if refuses(text) else failure or ABSENT
+
+
+def spoken(text: str) -> str:
+    """What a reply says: its blocks of thoughts left out, and the midst of a very long one."""
+    return _bounded(_without_thoughts(text))
+
+
+def refuses(text: str) -> bool:
+    """Whether words begin with a refusal to say anything."""
+    return bool(_REFUSAL.search(text[:1000].replace("\u2019", "'")))
+
+
+def reasons_in(item: dict[str, object]) -> str:
+    """The reasons in a JSON object that a model wrote; empty where it gives none."""
+    return _first_text(item, _REASONING_KEYS)
+
+
+def plain(text: str, limit: int) -> str:
+    """Text on one line without control characters, cut to a length."""
+    text = " ".join("".join(char if char.isprintable() else " " * char.isspace() for char in text).split())
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def _without_thoughts(text: str) -> str:
@@ -210,9 +231,3 @@ def _place_in(item: dict[str, object]) -> str:
 def _first_text(item: dict[str, object], keys: tuple[str, ...]) -> str:
     lowered = {str(key).lower(): value for key, value in item.items()}
     return next((value for key in keys if isinstance(value := lowered.get(key), str) and value.strip()), "")
-
-
-def _plain(text: str, limit: int) -> str:
-    """Text on one line without control characters, cut to a length."""
-    text = " ".join("".join(char if char.isprintable() else " " * char.isspace() for char in text).split())
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

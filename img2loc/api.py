@@ -19,6 +19,7 @@ from img2loc.types import (
     LatLon,
     Method,
     Neighbour,
+    Outcome,
     OutcomeKind,
     PhotoRecord,
     Place,
@@ -79,6 +80,7 @@ class PredictionJson(RetrievalJson):
     withheld: Literal["", "region", "country", "nothing"]
     within: str
     candidates: list[Candidate]
+    choice: OutcomeJson | None
 
 
 class GalleryJson(TypedDict):
@@ -184,29 +186,19 @@ def json_schema(shape: type) -> dict[str, Any]:
 
 def prediction_json(prediction: Prediction) -> dict[str, Any]:
     """Turn a prediction into what json.dumps takes, of the shape PredictionJson."""
-    outcome = prediction.outcome
     shaped: PredictionJson = {
         "position": prediction.position,
         "radius_km": prediction.radius_km,
         "method": prediction.method,
         "place": prediction.place,
         "vote": prediction.vote,
-        "outcome": {
-            "kind": outcome.kind,
-            "position": outcome.position,
-            "place": outcome.place,
-            "reasoning": outcome.reasoning,
-            "message": outcome.message,
-            "model": outcome.replies[-1].model if outcome.replies else "",
-            "replies": list(outcome.replies),
-        }
-        if outcome
-        else None,
+        "outcome": _outcome(prediction.outcome),
         "nearest": _neighbours(prediction.retrieval.nearest),
         "farthest": _neighbours(prediction.retrieval.farthest),
         "prompt": prediction.prompt,
         "timings": dict(prediction.timings),
         "candidates": list(prediction.candidates),
+        "choice": _outcome(prediction.choice),
         "probability": prediction.probability,
         "withheld": prediction.withheld,
         "within": prediction.within,
@@ -226,6 +218,20 @@ def retrieval_json(retrieval: Retrieval) -> dict[str, Any]:
 def gallery_json(manifest: Manifest) -> GalleryJson:
     """Say where the neighbours come from."""
     return {"name": manifest.name, "source": manifest.source, "licence": manifest.licence, "count": manifest.count}
+
+
+def _outcome(outcome: Outcome | None) -> OutcomeJson | None:
+    if outcome is None:
+        return None
+    return {
+        "kind": outcome.kind,
+        "position": outcome.position,
+        "place": outcome.place,
+        "reasoning": outcome.reasoning,
+        "message": outcome.message,
+        "model": outcome.replies[-1].model if outcome.replies else "",
+        "replies": list(outcome.replies),
+    }
 
 
 def _neighbours(neighbours: Sequence[Neighbour]) -> list[NeighbourJson]:

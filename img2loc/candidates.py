@@ -1,9 +1,10 @@
 """Where a photo may have been taken: the candidates, and the rule that chooses among them, without training.
 
 Each answer of a model, and each mode of the neighbours' density, is a candidate. Each answer has one voice, and the
-neighbours together have NEIGHBOURS_VOICES; what lies close together speaks for the same place. Where the gallery can
-tell how well the photo fits a place, that counts as much as all voices do. Voices and fit are shares, and a candidate's
-score is their mean: a linear opinion pool, in which nobody alone can rule a place out.
+neighbours together have NEIGHBOURS_VOICES; what lies close together speaks for the same place. Asked once more, the
+model may choose among the best, which counts as CHOICE_VOICES for each of those. Where the gallery can tell how well
+the photo fits a place, that counts as much as all voices do. Voices and fit are shares, and a candidate's score is
+their mean: a linear opinion pool, in which nobody alone can rule a place out.
 
 Source: Stone, The Opinion Pool, Annals of Mathematical Statistics 32 (1961), https://doi.org/10.1214/aoms/1177704873;
 candidates from several prompts and a check by an image-to-position model are G3's, https://arxiv.org/abs/2405.14702.
@@ -27,6 +28,10 @@ MERGE_KM: Final = 25.0  # city level: what lies closer to a better candidate is 
 MAX_CANDIDATES: Final = 64
 # Chosen on simulated models, where 2 to 8 differ little; with fewer a single answer could never be overruled.
 NEIGHBOURS_VOICES: Final = 4.0
+# Of the model's choice among the best, for each voice of all others. Chosen there too: with an eighth a model that
+# chooses right but 38% of the time does no harm, and one that chooses better helps; with a fourth the former does harm.
+CHOICE_VOICES: Final = 1 / 8
+PARTS: Final = ("agreement", "density", "likelihood", "choice")  # of a candidate's score
 
 # How well a photo fits positions: n positions to (n,) logarithms of a likelihood, up to a constant.
 Fit = Callable[[Sequence[LatLon]], FloatArray]
@@ -63,7 +68,7 @@ def candidates(
     logs = None if fit is None else np.asarray(fit(places), dtype=np.float64)
     likelihood = np.zeros(len(places)) if logs is None else np.exp(logs - logs.max())
     # Those that will be merged share one place's support: only the best of them counts when it is spread.
-    kept = _apart(points, _pool(len(answers), agreement, density, likelihood))
+    kept = _apart(points, _pool(len(answers), agreement, density, likelihood, np.zeros(len(places))))
     parts = [_share(part[kept]) for part in (agreement, density, likelihood)]
     away_km = arc_km(points[kept], unit_vectors(answers))
     near = (away_km <= MERGE_KM) & (np.arange(len(kept))[:, None] == away_km.argmin(axis=0))
@@ -80,23 +85,52 @@ def rescored(found: Sequence[Candidate], *, without: Collection[str] = ()) -> tu
 
     Args:
         found: Candidates.
-        without: Parts that don't count: "agreement", "density", "likelihood".
+        without: Parts that don't count; some of PARTS.
 
     Returns:
         The best first; where scores are equal, by latitude and longitude.
     """
     answers = sum(one.answers for one in found)
-    parts = [
-        np.array([0.0 if part in without else getattr(one, part) for one in found])
-        for part in ("agreement", "density", "likelihood")
-    ]
+    parts = [np.array([0.0 if part in without else getattr(one, part) for one in found]) for part in PARTS]
     scored = [replace(one, score=float(score)) for one, score in zip(found, _pool(answers, *parts), strict=True)]
     return tuple(sorted(scored, key=lambda one: (-one.score, one.position.lat, one.position.lon)))
 
 
-def _pool(answers: int, agreement: FloatArray, density: FloatArray, likelihood: FloatArray) -> FloatArray:
+def with_choice(found: Sequence[Candidate], chosen: LatLon | None) -> tuple[Candidate, ...]:
+    """Let a model's choice among the candidates count.
+
+    Args:
+        found: Candidates.
+        chosen: The position of the one that it chose; None where it chose none, and nothing changes.
+
+    Returns:
+        The best first, as rescored has it.
+    """
+    return rescored([replace(one, choice=float(one.position == chosen)) for one in found])
+
+
+def spread_km(found: Sequence[Candidate]) -> float:
+    """How far apart the candidates lie: a spread, and no probability, since scores are none.
+
+    Args:
+        found: One or more, the best first.
+
+    Returns:
+        The great-circle distance from the best that holds half of the score; at least MERGE_KM.
+    """
+    away_km = arc_km(unit_vectors([found[0].position]), unit_vectors([one.position for one in found]))[0]
+    order = away_km.argsort(kind="stable")
+    held = np.array([one.score for one in found])[order].cumsum()
+    half = int(np.searchsorted(held, held[-1] / 2))
+    return max(float(away_km[order[half]]), MERGE_KM)
+
+
+def _pool(
+    answers: int, agreement: FloatArray, density: FloatArray, likelihood: FloatArray, choice: FloatArray
+) -> FloatArray:
     """(n,) the scores of places: the mean of the share of voices and the share of fit."""
     voices = _share(answers * _share(agreement) + NEIGHBOURS_VOICES * _share(density))
+    voices = _share(voices + CHOICE_VOICES * _share(choice))
     return np.asarray((voices + _share(likelihood)) / 2) if likelihood.any() else voices
 
 

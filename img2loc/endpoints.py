@@ -140,7 +140,7 @@ class Endpoints:
 
         The photos of a gallery that are most similar vote on the position; a multimodal model may be asked to judge
         from them. A failed model leaves the vote's position and a sentence in outcome.message. Metadata of the photo is
-        never used. A wrong answer may look sure: where probability is null, radius_km is only the spread of the vote.
+        never used. A wrong answer may look sure: where probability is null, radius_km is only a spread.
 
         Args:
             photo: The photo: JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF.
@@ -151,13 +151,14 @@ class Endpoints:
             prompt: A template's name, see backends, or a text with $nearest and $farthest; empty for the default.
             base_url: Another provider for the backend openai, see servers in backends; empty for the default.
             judge: Numbers of neighbours, such as 0,5,10,15: the model is asked once with each, and all answers and the
-                neighbours' modes are judged as candidates; empty for the default, off for one prompt.
+                neighbours' modes are judged as candidates; with +choice after them it is asked once more, to choose
+                among the best; empty for the default, off for one prompt.
             within: Where the photo is known to have been taken: countries or regions of the world, with semicolons
                 between, or a circle, as "Paris, 50 km" or "48.86, 2.35, 50 km"; empty for anywhere.
 
         Returns:
             position (degrees), radius_km, place, method (lmm, vote, judge or none), vote, outcome, nearest, farthest,
-            prompt, candidates (score, and its parts).
+            prompt, candidates (score, and its parts), choice (how asking to choose among them ended).
         """
         with shown_errors():
             key, visitor = _key(backend, x_openai_api_key, x_hf_token), visitor_of(request)

@@ -15,15 +15,17 @@ from gradio.components.plot import PlotData
 from img2loc import evidence, exports, maps, report
 from img2loc.area import read_area
 from img2loc.endpoints import shown_errors, visitor_of
-from img2loc.errors import Img2LocError
+from img2loc.errors import ConfigError, Img2LocError
+from img2loc.expense import dollars, expense, prices_of
 from img2loc.host import Host
 from img2loc.lmm import backend_named, list_models
 from img2loc.lmm.servers import server_named
 from img2loc.markup import text
 from img2loc.permalink import Preset, read_preset
 from img2loc.precision import EXACT, place_of
-from img2loc.prompt import template_named
+from img2loc.prompt import check_template, template_named
 from img2loc.query import Query, check_key, known_position, parse_position
+from img2loc.sampling import OFF, Judge, read_judge, requests_of
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.words import Say, say_in, told, untold
@@ -113,6 +115,36 @@ class Events:
             use_key=told("use_key"),
         )
 
+    def expense(
+        self,
+        backend: str,
+        server: str,
+        model: str | None,
+        judge: str,
+        nearest: int,
+        farthest: int,
+        template: str,
+        request: gr.Request | None = None,
+    ) -> tuple[Update, Update]:
+        """Say how many requests a photo will take, and about how much money, before any is sent.
+
+        Returns:
+            For beside the button, and for beside the choice of how often the model is asked.
+        """
+        chosen, own, say = backend_named(backend), self._settings.options(backend), say_to(request)
+        try:
+            how = read_judge(judge or "")
+            prices = prices_of(backend, server or own.base_url, (model or own.model).strip())
+            check_template(template or "")
+            samples = self._settings.samples
+            found = expense(how, template or "", nearest, farthest, samples=samples, prices=prices)
+        except ConfigError:  # said when it is asked
+            return gr.update(visible=False), gr.update(visible=False)
+        name = "cost_here" if chosen.runs_here else "cost_unknown" if found.cost_usd is None else "cost_known"
+        words = say(name, count=found.requests, cost=dollars(found.cost_usd or 0))
+        shown = gr.update(visible=chosen.needs_key or chosen.runs_here, value=f'<p class="i2l-note">{text(words)}</p>')
+        return shown, dict(shown)  # Gradio changes an update that it takes
+
     def follow_link(self, request: gr.Request) -> tuple[Any, ...]:
         """Set what the page's address asks for.
 
@@ -120,7 +152,9 @@ class Events:
             The backend, the numbers of nearest and farthest, the template's name and its text, how often the model is
             asked, the area, and all of Chosen.
         """
-        preset = read_preset(dict(request.query_params), self._settings.offered)
+        own = self._settings
+        preset = read_preset(dict(request.query_params), own.offered)
+        how = preset.judge
         if preset.problems:
             gr.Warning(text(" ".join(preset.problems)))
         if preset == Preset(problems=preset.problems):
@@ -135,7 +169,7 @@ class Events:
             *counts,
             prompt,
             template_named(prompt),
-            gr.skip() if preset.judge is None else preset.judge,
+            gr.skip() if how is None else gr.update(choices=judge_choices(own.judge, read_judge(how)), value=how),
             gr.skip() if preset.within is None else preset.within,
             *self.choose_backend(backend, server, preset.model, request),
         )
@@ -264,11 +298,25 @@ class Events:
             farthest_plot=plot(maps.farthest_map(retrieval, name)),
             farthest_table=evidence.neighbours("farthest", retrieval.farthest, position, name, say),
             conversation=gr.update(visible=bool(prediction.prompt)),  # withheld where answers are coarse
-            reasoning=untold(outcome.reasoning if outcome else ""),
-            reply=untold(report.raw_replies(outcome)),
+            reasoning=untold(report.reasons(outcome, prediction.choice)),
+            reply=untold(report.raw_replies(outcome, prediction.choice)),
             prompt=untold(prediction.prompt),
             timings=evidence.timings(prediction, say),
         )
+
+
+def judge_choices(*more: Judge | None) -> list[tuple[str, str]]:
+    """How a model may be asked: once, or with several numbers of neighbours each way, and at the end to choose (✓).
+
+    Args:
+        more: What is to be among them.
+    """
+    four = (0, 5, 10, 15)
+    judges = dict.fromkeys([None, Judge((0, 10)), Judge(four), Judge(four, choice=True), *more])
+    names = [OFF if judge is None else str(judge) for judge in judges]
+    words = [", ".join(map(str, judge.counts)) + " + ✓" * judge.choice if judge else "" for judge in judges]
+    labels = [f"{requests_of(judge)}: {text}" if judge else "1" for judge, text in zip(judges, words, strict=True)]
+    return list(zip(labels, names, strict=True))
 
 
 def say_to(request: gr.Request | None) -> Say:

@@ -19,16 +19,18 @@ STREET_KM = (0.7, 5.0)  # half of the street map's height: streets, and at most 
 def legend(prediction: Prediction, truth: LatLon | None, say: Say = ENGLISH) -> str:
     """Explain the prediction map's signs; those that are on it."""
     by_model = prediction.method in ("lmm", "judge")
+    circle = say(_circle_of(prediction), probability=percent(prediction.probability or 0))
     signs = [
-        (prediction.position, "i2l-red", "★", _sign_of(prediction)),
-        (prediction.candidates, "i2l-red", "●", "candidate"),
-        (prediction.vote and by_model, "i2l-blue", "◆", "sign_vote"),
-        (prediction.vote, "i2l-blue" if by_model else "i2l-red", "○", "sign_half"),
-        (truth, "i2l-green", "✖", "sign_truth"),
-        (prediction.retrieval.nearest, "i2l-blue i2l-faint", "●", "sign_nearest"),
+        (prediction.position, "i2l-red", "★", say(_sign_of(prediction))),
+        (prediction.position and prediction.radius_km is not None, "i2l-red", "○", circle),
+        (prediction.candidates, "i2l-red", "●", say("candidate")),
+        (prediction.vote and by_model, "i2l-blue", "◆", say("sign_vote")),
+        (prediction.vote and by_model, "i2l-blue", "○", say("sign_half")),
+        (truth, "i2l-green", "✖", say("sign_truth")),
+        (prediction.retrieval.nearest, "i2l-blue i2l-faint", "●", say("sign_nearest")),
     ]
     shown = "".join(
-        f'<li><span class="{colour}" aria-hidden="true">{sign}</span> {say(label)}</li>'
+        f'<li><span class="{colour}" aria-hidden="true">{sign}</span> {label}</li>'
         for present, colour, sign, label in signs
         if present
     )
@@ -37,6 +39,13 @@ def legend(prediction: Prediction, truth: LatLon | None, say: Say = ENGLISH) -> 
 
 def _sign_of(prediction: Prediction) -> str:
     return {"lmm": "sign_model", "judge": "sign_judge"}.get(prediction.method, "sign_neighbours")
+
+
+def _circle_of(prediction: Prediction) -> str:
+    """What the answer's circle means."""
+    if prediction.probability is not None:
+        return "sign_sure"
+    return {"vote": "sign_half", "judge": "sign_spread"}.get(prediction.method, "sign_area")
 
 
 def neighbours(
@@ -82,8 +91,11 @@ def candidates(prediction: Prediction, name: Name = nearest_place, say: Say = EN
     """
     if not prediction.candidates:
         return ""
-    rows = "".join(_candidate_row(rank, one, name, say) for rank, one in enumerate(prediction.candidates, start=1))
-    parts = " · ".join(say(part) for part in ("of_answers", "of_votes", "of_fit"))
+    chose = prediction.choice is not None
+    rows = "".join(
+        _candidate_row(rank, one, name, say, chose=chose) for rank, one in enumerate(prediction.candidates, start=1)
+    )
+    parts = " · ".join(say(part) for part in ("of_answers", "of_votes", "of_fit", *["of_choice"] * chose))
     return (
         f'<div class="i2l-table" tabindex="0" role="region" aria-label="{say("table_candidates")}"><table><thead><tr>'
         f'<th scope="col">{say("rank")}</th><th scope="col">{say("place")}</th>'
@@ -92,10 +104,11 @@ def candidates(prediction: Prediction, name: Name = nearest_place, say: Say = EN
     )
 
 
-def _candidate_row(rank: int, one: Candidate, name: Name, say: Say) -> str:
+def _candidate_row(rank: int, one: Candidate, name: Name, say: Say, *, chose: bool) -> str:
     place = text(str(name(one.position)))
     button = row_button(str(rank), [f"prediction-map|candidate {rank}|0"], place, say)
-    parts = text(" · ".join(percent(part) for part in (one.agreement, one.density, one.likelihood)))
+    shares = (one.agreement, one.density, one.likelihood)
+    parts = text(" · ".join([*map(percent, shares), *["✓" if one.choice else "0%"] * chose]))
     score = text(percent(one.score))
     return f'<tr><td>{button}</td><td>{place}</td><td class="i2l-number">{score}<small>{parts}</small></td></tr>'
 

@@ -41,7 +41,7 @@ class Row:
         rank: A neighbour's rank, from 1; None for the others.
         position: None where nothing could be said.
         place: The populated place nearest to it.
-        radius_km: The vote's radius; None for the others.
+        radius_km: The answer's or the vote's radius; None for the others.
         distance_km: Geodesic distance from the answer; None for the answer itself.
         similarity: A neighbour's similarity.
         author: Of a neighbour's photo; empty where unknown, like the next two.
@@ -115,7 +115,7 @@ def rows(
         )
 
     listed = [answer_row(photo, prediction)]
-    if prediction.method == "lmm" and vote:
+    if prediction.method in ("lmm", "judge") and vote:
         listed.append(row("vote", vote.position, vote.radius_km))
     if truth:
         listed.append(row("truth", truth))

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from img2loc import prompt
 from img2loc.area import Area
-from img2loc.candidates import Fit, candidates
+from img2loc.candidates import Fit, candidates, spread_km, with_choice
+from img2loc.choice import choose, options, worded
 from img2loc.encoder import Encoder, cpu_has_bfloat16, open_encoder
 from img2loc.errors import ConfigError
 from img2loc.gallery import Gallery, Manifest, open_gallery
@@ -21,10 +22,10 @@ from img2loc.geo import nearest_place
 from img2loc.hub import OnBytes, ignore_bytes
 from img2loc.lmm import LMM
 from img2loc.photo import Photo
-from img2loc.sampling import ask_all, ask_often, nearest_outcome
+from img2loc.sampling import Judge, ask_all, ask_often, nearest_outcome
 from img2loc.search import processors
 from img2loc.settings import Settings
-from img2loc.types import Candidate, LatLon, Method, Neighbour, Outcome, Prediction, Retrieval
+from img2loc.types import Candidate, LatLon, Method, Neighbour, Outcome, OutcomeKind, Prediction, Retrieval
 from img2loc.vote import vote
 
 DEFAULT_NEIGHBOURS = 16  # each way, as in the authors' own app
@@ -94,7 +95,7 @@ class Locator:
         farthest: int = DEFAULT_NEIGHBOURS,
         template: str = prompt.DEFAULT_TEMPLATE,
         samples: int = 1,
-        judge: Sequence[int] | None = None,
+        judge: Judge | None = None,
         within: Area | None = None,
         exclude: Exclude | None = None,
         on_stage: OnStage = lambda stage: None,
@@ -108,8 +109,9 @@ class Locator:
             farthest: How many of the most dissimilar.
             template: The prompt's text, with prompt.py's placeholders.
             samples: How often the model is asked; the answer is the one that the others lie closest to.
-            judge: Numbers of neighbours each way, a prompt each, that the model is asked with instead; all its answers
-                and the neighbours' modes are candidates, and candidates.py's rule chooses. None for no judging.
+            judge: With how many neighbours each way the model is asked instead, a prompt each; all its answers and the
+                neighbours' modes are candidates, among which the model may be asked to choose, and candidates.py's rule
+                decides. None for no judging.
             within: Where the photo is known to have been taken: nothing elsewhere is looked at or answered. None for
                 anywhere.
             exclude: Says which neighbours are left out, before any are counted; for evaluation.
@@ -134,7 +136,7 @@ class Locator:
         with stage("embed"):
             embedding = self._embed(photo)
         with stage("search"):
-            most = max(judge or (0,))
+            most = max(judge.counts, default=0) if judge else 0
             found = self._search(embedding, max(nearest, most, VOTE_NEIGHBOURS), max(farthest, most), exclude, within)
             retrieval = Retrieval(found.nearest[:nearest], found.farthest[:farthest])
         with stage("vote"):
@@ -146,16 +148,26 @@ class Locator:
                     text = prompt.render(template, retrieval, within)
                     outcome = ask_often(lmm, text, photo.to_jpeg(), samples=samples, within=within)
                 else:
-                    texts = _prompts(template, found, judge, within)
+                    texts = _prompts(template, found, judge.counts, within)
                     text = PROMPTS_APART.join(texts)
                     outcomes = ask_all(lmm, texts, photo.to_jpeg(), samples=samples, within=within)
         judged: tuple[Candidate, ...] = ()
+        choice: Outcome | None = None
         if judge is not None:
             with stage("judge"):
                 answers = [one.position for one in outcomes if one.position]
-                judged = candidates(answers, found.nearest[:VOTE_NEIGHBOURS], self._fit(embedding), within=within)
-                if outcomes:
-                    outcome = nearest_outcome(outcomes, judged[0].position if judged else None)
+                voters = found.nearest[:VOTE_NEIGHBOURS]
+                judged = candidates(answers, voters, self._fit(embedding), within=within)
+            failed = bool(outcomes) and outcomes[-1].kind is OutcomeKind.PROVIDER_ERROR
+            if lmm is not None and judge.choice and len(judged) > 1 and not failed:
+                with stage("choose"):
+                    shown = options(judged, voters)
+                    question = worded(shown, guesses=len(answers), neighbours=len(voters))
+                    text += f"{PROMPTS_APART}{question}"
+                    choice = choose(lmm, shown, question, photo.to_jpeg())
+                    judged = with_choice(judged, choice.position)
+            if outcomes:
+                outcome = nearest_outcome(outcomes, judged[0].position if judged else None)
         with stage("place"):
             position: LatLon | None = None
             method: Method = "none"
@@ -167,6 +179,8 @@ class Locator:
                 position, method = voted.position, "vote"
             place = nearest_place(position) if position else None
         radius_km = voted.radius_km if voted is not None and method == "vote" else None
+        if judged:
+            radius_km = spread_km(judged)
         probability = None
         # What was measured on answers from anywhere doesn't hold for those that somebody held to an area.
         if (calibration := self._calibration) and found.nearest and position and within is None:
@@ -184,6 +198,7 @@ class Locator:
             outcome=outcome,
             timings=tuple(timings),
             candidates=judged,
+            choice=choice,
             probability=probability,
             within=str(within or ""),
         )

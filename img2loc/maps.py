@@ -61,7 +61,7 @@ def area_map(area: Area | None) -> go.Figure:
 
 
 def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Name = nearest_place) -> go.Figure:
-    """Draw the answer, the candidates and where their mass lies, the vote with its radius, and the true position.
+    """Draw the answer with its radius, the candidates and where their mass lies, the vote, and the true position.
 
     Where the photo was known to have been taken is outlined.
 
@@ -79,12 +79,15 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
     judged = prediction.candidates[:CANDIDATES]
     traces += [_mass(one) for one in judged]
     framed += [one.position for one in judged if one.score >= FRAMED_SCORE]
-    if vote := prediction.vote:
-        circle = [destination(vote.position, bearing, vote.radius_km) for bearing in range(0, 361, 5)]
+    if (vote := prediction.vote) and prediction.method != "vote":
+        circle = _circle(vote.position, vote.radius_km)
         framed += [vote.position, *circle]
-        traces.append(_line("radius", circle, VERMILION if prediction.method == "vote" else BLUE, "solid"))
-        if prediction.method != "vote":
-            traces.append(_point("vote", "The neighbours' vote", vote.position, name, BLUE, "diamond", 13))
+        traces.append(_line("vote's radius", circle, BLUE, "solid"))
+        traces.append(_point("vote", "The neighbours' vote", vote.position, name, BLUE, "diamond", 13))
+    if prediction.position and prediction.radius_km is not None:
+        circle = _circle(prediction.position, prediction.radius_km)
+        framed += circle
+        traces.append(_line("radius", circle, VERMILION, "solid"))
     if truth:
         if prediction.position:
             traces.append(_line("error", [prediction.position, truth], GREEN, "dot"))
@@ -104,6 +107,10 @@ def _outline(area: Area) -> go.Scattergeo:
         lons += [*(round(at.lon, 2) for at in ring), None]
     line = {"color": GREEN, "width": 1.5}
     return go.Scattergeo(name="area", mode="lines", lat=lats, lon=lons, line=line, hoverinfo="skip")
+
+
+def _circle(position: LatLon, radius_km: float) -> list[LatLon]:
+    return [destination(position, bearing, radius_km) for bearing in range(0, 361, 5)]
 
 
 def _mass(one: Candidate) -> go.Scattergeo:

@@ -73,8 +73,7 @@ def read_preset(query: Mapping[str, str], backends: Collection[str]) -> Preset:
                 problems.append(f"{name} in this page's address must be a number from 0 to {MAX_NEIGHBOURS}.")
     if value := query.get("judge", ""):
         try:
-            counts = read_judge(value)
-            found["judge"] = OFF if counts is None else ",".join(map(str, counts))
+            found["judge"] = str(read_judge(value) or OFF)
         except ConfigError as error:
             problems.append(str(error))
     if value := query.get("within", "").strip():

@@ -62,6 +62,7 @@ def coarsen(prediction: Prediction, level: Precision) -> Prediction:
         retrieval=coarsen_retrieval(prediction.retrieval, level),
         prompt="",
         outcome=prediction.outcome and _coarse_outcome(prediction.outcome, level),
+        choice=prediction.choice and _coarse_outcome(prediction.choice, level),
         candidates=tuple(replace(one, position=_area(one.position, level).position) for one in prediction.candidates),
     )
 
@@ -82,7 +83,9 @@ def abstain(prediction: Prediction, bound_km: float | None) -> Prediction:
     if radius_km <= COUNTRY_KM:
         return replace(coarsen(prediction, COUNTRY), withheld="country")
     bare = replace(coarsen(prediction, COUNTRY), position=None, place=None, radius_km=None, probability=None, vote=None)
-    return replace(bare, method="none", candidates=(), retrieval=Retrieval((), ()), withheld="nothing", outcome=None)
+    return replace(
+        bare, method="none", candidates=(), retrieval=Retrieval((), ()), withheld="nothing", outcome=None, choice=None
+    )
 
 
 def coarsen_retrieval(retrieval: Retrieval, level: Precision) -> Retrieval:

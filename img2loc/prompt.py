@@ -50,6 +50,24 @@ ANSWER_SCHEMA: Final[dict[str, object]] = {
     "additionalProperties": False,
 }
 
+
+def choice_schema(letters: Sequence[str]) -> dict[str, object]:
+    """The schema of a choice among candidates, as strict as the answer's.
+
+    Args:
+        letters: The candidates'.
+    """
+    return {
+        "type": "object",
+        "properties": {
+            "choice": {"type": "string", "enum": list(letters), "description": "The letter of the place."},
+            "reasoning": {"type": "string", "description": "One or two sentences on what decided it."},
+        },
+        "required": ["choice", "reasoning"],
+        "additionalProperties": False,
+    }
+
+
 _NONE = "none"
 
 

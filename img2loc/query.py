@@ -17,7 +17,7 @@ from img2loc.locator import Locator, OnStage
 from img2loc.photo import MAX_BYTES, Photo, open_photo
 from img2loc.precision import EXACT, abstain, coarsen, coarsen_retrieval
 from img2loc.prompt import chosen_template
-from img2loc.sampling import MAX_NEIGHBOURS, read_judge
+from img2loc.sampling import MAX_NEIGHBOURS, read_judge, requests_of
 from img2loc.settings import Settings
 from img2loc.types import LatLon, Prediction, Retrieval
 
@@ -99,7 +99,7 @@ class Query:
         lmm = open_lmm(self.backend, self.options(settings))
         judge = read_judge(self.judge) if self.judge.strip() else settings.judge
         if lmm is not None and not self.api_key:
-            settings.limits.count(self.visitor, len(judge or (0,)))
+            settings.limits.count(self.visitor, requests_of(judge))
         prediction = locator.locate(
             photo,
             lmm=lmm,

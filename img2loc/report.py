@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from img2loc.gallery import Manifest
 from img2loc.geo import geodesic_km, nearest_place
 from img2loc.maps import Name
 from img2loc.markup import coordinates, km, percent, shorten, text
 from img2loc.precision import EXACT, Precision
-from img2loc.types import Candidate, LatLon, Outcome, Prediction, Vote
+from img2loc.types import LatLon, Outcome, Prediction, Vote
 from img2loc.words import ENGLISH, Say
 
 NEAR_KM = 25.0  # city level
@@ -19,6 +17,7 @@ STAGES = {  # of Locator.locate, in order, and the name of what a visitor is tol
     "vote": "stage_vote",
     "ask": "stage_ask",
     "judge": "stage_judge",
+    "choose": "stage_choose",
     "place": "stage_place",
 }
 
@@ -60,6 +59,8 @@ def answer(
     """
     position, outcome = prediction.position, prediction.outcome
     failure = _failure(outcome, prediction, say) if outcome and not outcome.position else ""
+    if (choice := prediction.choice) and not choice.position:
+        failure += f'<p class="i2l-warning"><b>{say("choice_failed")}</b> {text(choice.message)}</p>'
     if position is None:
         title, words = (
             ("withheld_title", "withheld_nothing") if prediction.withheld else ("nowhere_title", "nowhere_text")
@@ -85,12 +86,17 @@ def answer(
     return _card(f"{failure}{main}")
 
 
-def raw_replies(outcome: Outcome | None) -> str:
+def raw_replies(*outcomes: Outcome | None) -> str:
     """Join a model's replies as they came, in plain text."""
-    replies = outcome.replies if outcome else ()
+    replies = [reply for outcome in outcomes if outcome for reply in outcome.replies]
     if len(replies) < 2:
         return replies[0].text if replies else ""
     return "\n\n".join(f"--- reply {number} ---\n{reply.text}" for number, reply in enumerate(replies, start=1))
+
+
+def reasons(*outcomes: Outcome | None) -> str:
+    """Join a model's reasons, in plain text."""
+    return "\n\n".join(outcome.reasoning for outcome in outcomes if outcome and outcome.reasoning)
 
 
 def model_name(outcome: Outcome | None, say: Say) -> str:
@@ -110,6 +116,8 @@ def _answers_radius(prediction: Prediction, radius_km: float, say: Say) -> str:
     if prediction.probability is not None:
         words = say("calibrated", probability=percent(prediction.probability))
         return f"{km(radius_km)} <small>{text(words)}</small>"
+    if prediction.method == "judge":
+        return f"{km(radius_km)} <small>{say('spread_judged')}</small>"
     return _radius(radius_km, say) if prediction.method == "vote" else km(radius_km)
 
 
@@ -151,7 +159,7 @@ def _withheld(prediction: Prediction, say: Say) -> str:
 
 def _why(prediction: Prediction, position: LatLon, say: Say) -> str:
     if prediction.method == "judge":
-        return _judgement(prediction.candidates, say)
+        return _judgement(prediction, say)
     if prediction.method == "lmm" and prediction.outcome:
         reasoning = prediction.outcome.reasoning.strip()
         if reasoning:
@@ -174,11 +182,14 @@ def _why(prediction: Prediction, position: LatLon, say: Say) -> str:
     )
 
 
-def _judgement(judged: Sequence[Candidate], say: Say) -> str:
+def _judgement(prediction: Prediction, say: Say) -> str:
     """What decided for the first candidate."""
+    judged = prediction.candidates
     best, asked = judged[0], sum(one.answers for one in judged)
     parts = [say("why_score", share=percent(best.score))]
     parts += [say("why_answers", answers=best.answers, asked=asked)] if asked else []
     for name, share in (("why_density", best.density), ("why_fit", best.likelihood)):
         parts += [say(name, share=percent(share))] if share else []
+    if any(one.choice for one in judged):
+        parts.append(say("why_choice" if best.choice else "why_other"))
     return text(" ".join([*parts, say("no_probability")]))

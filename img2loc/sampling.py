@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from img2loc.answer import ask
 from img2loc.area import Area
@@ -17,6 +17,33 @@ MAX_SAMPLES = 20
 MAX_PROMPTS = 8
 MAX_NEIGHBOURS = 50
 OFF = "off"
+CHOICE = "choice"
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """How a model is asked where its answers are judged; as a text, as read_judge has it.
+
+    Args:
+        counts: With how many neighbours each way, a prompt each.
+        choice: Whether it is asked once more at the end, to choose among the best candidates.
+    """
+
+    counts: tuple[int, ...] = ()
+    choice: bool = False
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.counts)) + f"+{CHOICE}" * self.choice
+
+
+def requests_of(judge: Judge | None, samples: int = 1) -> int:
+    """How many requests a photo takes, if every reply can be read.
+
+    Args:
+        judge: How the model is asked; None for one prompt.
+        samples: How often with each prompt.
+    """
+    return samples if judge is None else samples * len(judge.counts) + judge.choice
 
 
 def check_samples(samples: int) -> None:
@@ -29,27 +56,33 @@ def check_samples(samples: int) -> None:
         raise ConfigError(f"samples is {samples}; it must be a whole number from 1 to {MAX_SAMPLES}.")
 
 
-def read_judge(text: str) -> tuple[int, ...] | None:
-    """Read with how many neighbours each way a model is asked, a prompt each, for its answers to be judged.
+def read_judge(text: str) -> Judge | None:
+    """Read how a model is to be asked for its answers to be judged.
 
     Args:
-        text: Whole numbers with commas between; empty, or off, for one prompt and no judging.
+        text: Numbers of neighbours each way with commas between, a prompt each, and "+choice" after them where the
+            model is to choose at the end; empty, or off, for one prompt and no judging.
 
     Raises:
         ConfigError: They are none, too many or too large.
     """
-    if text.strip().lower() in ("", OFF):
+    whole = text.strip().lower()
+    if whole in ("", OFF):
         return None
-    parts = [part.strip() for part in text.split(",")]
+    numbers = whole.removesuffix(CHOICE)
+    choice = numbers != whole
+    if choice:
+        numbers = numbers.rstrip().removesuffix("+")  # in an address a plus is a blank
+    parts = [part.strip() for part in numbers.split(",")]
     if not all(re.fullmatch(r"[0-9]{1,2}", part) and int(part) <= MAX_NEIGHBOURS for part in parts[:99]):
         parts = []
     counts = tuple(dict.fromkeys(map(int, parts)))
     if not 1 <= len(counts) <= MAX_PROMPTS:
         raise ConfigError(
             f"judge is {text[:40]!r}; it must be one to {MAX_PROMPTS} numbers of neighbours from 0 to {MAX_NEIGHBOURS} "
-            f"with commas between, such as 0,5,10,15, or {OFF}."
+            f"with commas between, such as 0,5,10,15, or such with +{CHOICE} after them, or {OFF}."
         )
-    return counts
+    return Judge(counts, choice)
 
 
 def ask_often(lmm: LMM, text: str, jpeg: bytes, *, samples: int = 1, within: Area | None = None) -> Outcome:

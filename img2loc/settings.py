@@ -14,7 +14,7 @@ from img2loc.lmm import BACKENDS, BackendOptions, backend_named
 from img2loc.lmm.servers import SERVERS, server_named
 from img2loc.precision import EXACT, LEVELS, Precision
 from img2loc.prompt import TEMPLATES
-from img2loc.sampling import check_samples, read_judge
+from img2loc.sampling import Judge, check_samples, read_judge
 
 PREFIX = "IMG2LOC_"
 MAX_BANNER_CHARS = 300
@@ -42,7 +42,8 @@ class Settings:
         temperature: How freely a model words its reply; None for the provider's own default.
         samples: How often a model is asked; the answer is the one that the others lie closest to.
         judge: With how many neighbours each way a model is asked at first, a prompt each, for its answers to be judged
-            as candidates: numbers with commas between; "off" for one prompt, whose answer stands.
+            as candidates: numbers with commas between, and "+choice" after them for the model to choose at the end;
+            "off" for one prompt, whose answer stands.
         timeout_s: Seconds to wait for one reply of a model, retries included.
         device: Where the encoder runs: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: The encoder's number format: "auto", "float32", "bfloat16", "float16".
@@ -72,7 +73,7 @@ class Settings:
     prompt: str = "paper"
     temperature: float | None = None
     samples: int = 1
-    judge: tuple[int, ...] | None = None
+    judge: Judge | None = None
     timeout_s: float = 60.0
     device: str = "auto"
     dtype: str = "auto"
@@ -209,7 +210,7 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _judge(text: str) -> tuple[int, ...] | None:
+def _judge(text: str) -> Judge | None:
     try:
         return read_judge(text)
     except ConfigError as error:
@@ -224,7 +225,11 @@ _NOT_TEXT: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("timeout_s", float, "a number"),
     ("temperature", float, "a number"),
     ("samples", int, "a whole number"),
-    ("judge", _judge, "numbers of neighbours with commas between, such as 0,5,10,15, or off"),
+    (
+        "judge",
+        _judge,
+        "numbers of neighbours with commas between, such as 0,5,10,15, or such with +choice after them, or off",
+    ),
     ("allow_base_url", _yes_or_no, "yes or no"),
     ("backends", _names, "names with commas between"),
     ("models", _names, "names with commas between"),

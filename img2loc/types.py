@@ -101,6 +101,8 @@ class Candidate:
         agreement: Its share of the model's answers, as they lie close to each other.
         density: Its share of the neighbours' density.
         likelihood: Its share of how well the photo fits the places; 0 for all where the gallery can't tell.
+        choice: 1 where the model, asked to choose among the best, chose it; 0 for all where it wasn't asked, or chose
+            none.
     """
 
     position: LatLon
@@ -109,6 +111,7 @@ class Candidate:
     agreement: float
     density: float
     likelihood: float
+    choice: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +205,8 @@ class Prediction:
     Args:
         position: The answer: the model's where it gave one, else the vote's. None only where nothing could be said:
             no neighbours to vote and no model's answer.
-        radius_km: The vote's radius when the vote answers; None for a model's answer, which comes with no radius;
-            of a coarse answer a round one, whoever answers.
+        radius_km: The vote's radius when the vote answers, and the candidates' spread when they were judged; None for a
+            model's answer, which comes with no radius; of a coarse answer a round one, whoever answers.
         method: Who answered: the model, the vote, or the judge among candidates.
         place: The populated place nearest to the position.
         vote: The vote, always taken; None only for an empty list of neighbours.
@@ -212,6 +215,7 @@ class Prediction:
         outcome: How asking the model ended; None when none was asked.
         timings: Seconds of each stage, in order.
         candidates: Where it may have been taken, the best first; empty where nothing was judged.
+        choice: How asking the model to choose among them ended, its position being a candidate's; None when it wasn't.
         probability: With which the truth lies within the radius, if the gallery was calibrated for such answers; None
             where the radius is a spread, or there is none.
         withheld: What the operator's bound on the radius left of the answer: its region, its country or nothing; empty
@@ -229,6 +233,7 @@ class Prediction:
     outcome: Outcome | None
     timings: tuple[tuple[str, float], ...]
     candidates: tuple[Candidate, ...] = ()
+    choice: Outcome | None = None
     probability: float | None = None
     withheld: Literal["", "region", "country", "nothing"] = ""
     within: str = ""

@@ -303,7 +303,10 @@ def _checked(key: str, raw: bytes, headers: dict[str, str]) -> Request:
         raise ValueError("user and assistant don't take turns")
     if messages[-1]["role"] != "user":
         raise ValueError("the last turn is not the user's")
-    text, image = messages[0]["content"]
+    text, image, *more = messages[0]["content"]
+    for label, picture in zip(more[::2], more[1::2], strict=True):
+        if not label["text"].strip() or not picture["image_url"]["url"].startswith("https://"):
+            raise ValueError("what follows the photo is no picture on the web after its label")
     if text["type"] != "text" or not text["text"].strip() or image["type"] != "image_url":
         raise ValueError("the first turn is not text, then image")
     if not all(isinstance(message["content"], str) and message["content"] for message in messages[1:]):

@@ -17,6 +17,7 @@ from img2loc.errors import ConfigError
 from img2loc.geo import EARTH_RADIUS_KM, destination, geodesic_km, haversine_km
 from img2loc.maps import area_map, prediction_map
 from img2loc.photo import open_photo
+from img2loc.sampling import Judge
 from img2loc.types import LatLon, Neighbour, OutcomeKind
 from img2loc.vote import modes, vote
 from index_builder.index import write_gallery
@@ -239,7 +240,9 @@ def test_a_model_that_insists_is_no_answer(starter, tower):
     assert found.outcome.kind is OutcomeKind.OUTSIDE and found.outcome.position is None
     assert "36.11000, -115.17000" in found.outcome.message and "50 km around Paris, France" in found.outcome.message
     assert found.method == "vote" and haversine_km(found.position, EIFFEL_TOWER) < 1
-    judged = starter.locate(tower, lmm=ScriptedLMM([LAS_VEGAS] * 4), judge=(0, 5), within=read_area("Paris, 50 km"))
+    judged = starter.locate(
+        tower, lmm=ScriptedLMM([LAS_VEGAS] * 4), judge=Judge((0, 5)), within=read_area("Paris, 50 km")
+    )
     assert judged.method == "judge" and all(one.answers == 0 for one in judged.candidates)
 
 

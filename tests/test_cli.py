@@ -9,6 +9,7 @@ import json
 import pytest
 
 from img2loc.__main__ import main
+from img2loc.locator import Locator
 
 from .conftest import PHOTOS
 from .openai_server import OpenAIServer
@@ -148,3 +149,29 @@ def test_a_prompt_is_chosen_by_name_and_asked_as_often_as_told(monkeypatch, caps
         assert ("(Paris, France)" in server.requests[0].prompt) is has_neighbours
     (found,) = json.loads(capsys.readouterr().out)
     assert len(found["outcome"]["replies"]) == 3 and len(found["nearest"]) == 16
+
+
+def test_what_several_requests_cost_is_said_before_the_first(monkeypatch, capsys):
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.key)
+        asked = ["--backend", "openai", "--base-url", server.base_url, "--judge", "0,5+choice"]
+        assert main(["locate", EIFFEL, *asked]) == 0
+        assert len(server.requests) == 3
+    said = capsys.readouterr()
+    assert said.err == "img2loc: 3 requests to gpt-5.5, price unknown\n"
+    assert "\tjudge\thalf of the candidates' score within 25 km" in said.out
+    monkeypatch.setattr(Locator, "from_settings", _stop)
+    with pytest.raises(Stopped):
+        main(["locate", EIFFEL, EIFFEL, "--backend", "openai", "--judge", "0,5,10,15"])
+    assert capsys.readouterr().err == "img2loc: 8 requests to gpt-5.5, about $0.13\n"
+    with pytest.raises(Stopped):
+        main(["locate", EIFFEL, "--backend", "openai"])
+    assert capsys.readouterr().err == ""
+
+
+class Stopped(Exception):
+    """Nothing further is to be done."""
+
+
+def _stop(settings):
+    raise Stopped

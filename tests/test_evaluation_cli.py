@@ -14,14 +14,18 @@ from img2loc.__main__ import main
 from img2loc.area import country_of, holds, read_area
 from img2loc.candidates import rescored
 from img2loc.evaluation.answers import of_record
-from img2loc.evaluation.cost import Meter, Pricing
+from img2loc.evaluation.cost import Meter
 from img2loc.evaluation.datasets import Item
 from img2loc.evaluation.document import Grid, Paragraph, to_html, to_markdown
 from img2loc.evaluation.figures import error_map
 from img2loc.evaluation.journal import Journal, read_journal
 from img2loc.evaluation.record import Entry, Header, Record
+from img2loc.evaluation.score import open_run
+from img2loc.evaluation.worth import worth
+from img2loc.lmm.prices import Pricing
 from img2loc.locator import Locator
-from img2loc.types import Candidate, LatLon, Reply
+from img2loc.sampling import Judge
+from img2loc.types import Candidate, LatLon, Outcome, OutcomeKind, Reply
 
 from .conftest import PHOTOS
 from .openai_server import OpenAIServer
@@ -142,7 +146,7 @@ def test_a_judged_run_says_what_each_part_is_worth(listing, tmp_path, capsys):
     for row in ("judged", "judged, without fit", "best candidate", "vote", "top 1", "oracle"):
         assert f"| vote-n16-f16-judge0+5: {row} | 8 |" in said
     record = read_journal(out / "vote-n16-f16-judge0+5.jsonl")
-    assert record.header.setup.judge == (0, 5)
+    assert record.header.setup.judge == Judge((0, 5))
     for entry in record.entries.values():
         assert entry.position == (entry.candidates[0].position if entry.candidates else None)
     assert main(["evaluate", "replay", str(out)]) == 0
@@ -156,7 +160,7 @@ def test_each_part_of_the_judge_can_be_left_out_of_a_journal():
     a, b, c = LatLon(0, 0), LatLon(0, 50), LatLon(0, 100)
     parts = ((a, 3, 0.5, 0.3, 0.3), (b, 0, 0.2, 0.7, 0.1), (c, 1, 0.3, 0.0, 0.6))
     judged = rescored([Candidate(at, 0, answers, *shares) for at, answers, *shares in parts])
-    setup = replace(SETUP, judge=(0, 5), backend="openai", model="m")
+    setup = replace(SETUP, judge=Judge((0, 5)), backend="openai", model="m")
     record = Record(Header(setup, (Item("1", "x", c),), (), "2026-01-01"))
     record.add(Entry("1", "answered", judged[0].position, candidates=judged))
     chosen = {row.method: row.cases[0].predicted for row in of_record(record)}
@@ -164,6 +168,60 @@ def test_each_part_of_the_judge_can_be_left_out_of_a_journal():
     assert chosen["judged, without answers"] == b and chosen["judged, answers alone"] == a
     assert chosen["judged, without neighbours"] == c and chosen["judged, without fit"] == b
     assert "model" not in chosen
+
+
+@pytest.mark.usefixtures("open_once")
+def test_one_command_runs_several_judges_and_the_report_says_what_each_part_is_worth(
+    listing, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "runs"
+    with OpenAIServer() as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.key)
+        asked = ["--backend", "openai", "--base-url", server.base_url, "--sample", "3", "--concurrency", "1"]
+        assert run(listing, out, *asked, "--judge", "off", "0,5", "0,5+choice") == 0
+        photos = len(server.requests) // (1 + 2 + 3)
+    names = [f"openai-gpt-5.5-n16-f16{judge}" for judge in ("", "-judge0+5", "-judge0+5+choice")]
+    assert sorted(path.stem for path in out.glob("*.jsonl")) == sorted(names)
+    record = read_journal(out / f"{names[2]}.jsonl")
+    assert record.header.setup.judge == Judge((0, 5), choice=True)
+    placed = [entry for entry in record.entries.values() if entry.outcome]
+    assert len(placed) == photos and all(entry.choice.position and len(entry.replies) == 3 for entry in placed)
+    capsys.readouterr()
+    assert main(["evaluate", "report", str(out), "--out", str(tmp_path / "report")]) == 0
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    table = report.split("## What each part is worth")[1].split("##")[0]
+    found = {
+        row.split(" | ")[0].strip("| "): row.split(" | ")[1:] for row in table.splitlines() if row.startswith("| o")
+    }
+
+    def row(run: str, method: str) -> list[str]:
+        return found[to_markdown("", [Paragraph(f"{run}: {method}")]).splitlines()[2]]
+
+    whole = row(names[2], "judged")
+    assert whole[:2] == ["3.00", "unknown"] and whole[3] == "" and row(names[2], "judged, without choice")[0] == "2.00"
+    assert row(names[2], "judged, answers alone")[0] == "2.00" and row(names[2], "judged, without answers")[:2] == [
+        "0",
+        "0",
+    ]
+    assert row(names[0], "model, else vote")[0] == "1.00" and row(names[2], "vote")[0] == "0"
+    assert row(names[1], "judged")[0] == "2.00" and re.match(r"[+-]\d", row(names[1], "judged, without fit")[3])
+
+
+def test_what_a_part_costs_comes_from_the_journals_tokens():
+    setup = replace(SETUP, judge=Judge((0,), choice=True), model="gpt-5.5", server="openai")
+    a, b = LatLon(0, 0), LatLon(0, 50)
+    judged = rescored([Candidate(a, 0, 1, 1.0, 0.0, 0.0), Candidate(b, 0, 0, 0.0, 1.0, 0.0, choice=1.0)])
+    record = Record(Header(setup, (Item("1", "x", b),), (), "2026-11-20"))
+    outcome, choice = (
+        Outcome(OutcomeKind.ANSWERED, at, replies=(Reply("", "gpt-5.5", 1, tokens, 100),))
+        for at, tokens in ((a, 1000), (b, 3000))
+    )
+    record.add(Entry("1", "answered", judged[0].position, outcome=outcome, choice=choice, candidates=judged))
+    _, _, grid, ends = worth([open_run("run", record)])
+    assert ends.items == ("run: asked to choose, the model: answered 1.",)
+    costs = {row[0].removeprefix("run: "): row[1:3] for row in grid.rows}
+    assert costs["judged"] == ("2.00", "0.0260") and costs["judged, without choice"] == ("1.00", "0.0080")
+    assert costs["judged, without answers"] == costs["vote"] == ("0", "0")
 
 
 @pytest.mark.usefixtures("open_once")

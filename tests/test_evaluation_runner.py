@@ -14,14 +14,15 @@ from PIL import Image
 from img2loc import answer, prompt
 from img2loc.errors import DataError, LMMUnreachableError
 from img2loc.evaluation import answers, runner
-from img2loc.evaluation.cost import Meter, Pace, Pricing, check_budget
+from img2loc.evaluation.cost import Meter, Pace, check_budget
 from img2loc.evaluation.datasets import Item
 from img2loc.evaluation.journal import Journal, read_journal
 from img2loc.evaluation.metrics import FORMULAS
 from img2loc.evaluation.photos import find_photos
 from img2loc.evaluation.record import Header, Setup
-from img2loc.evaluation.report import open_run
 from img2loc.evaluation.runner import CUT_TWICE, Runner, exclusion
+from img2loc.evaluation.score import open_run
+from img2loc.lmm.prices import Pricing
 from img2loc.sampling import ask_often
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Prediction, Reply, Retrieval
 from img2loc.vote import vote

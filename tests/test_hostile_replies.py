@@ -166,7 +166,16 @@ def _predicted(said: str, *, failed: bool = False) -> Prediction:
         outcome = Outcome(OutcomeKind.PROVIDER_ERROR, message=said, replies=replies)
     place = Place(said, said, said, 3.0)
     return Prediction(
-        PARIS, None, "vote" if failed else "lmm", place, Vote(SUVA, 5.0, 16), retrieval, said, outcome, ()
+        PARIS,
+        None,
+        "vote" if failed else "lmm",
+        place,
+        Vote(SUVA, 5.0, 16),
+        retrieval,
+        said,
+        outcome,
+        (),
+        choice=Outcome(OutcomeKind.UNPARSEABLE, message=said, replies=replies),
     )
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from img2loc.candidates import MERGE_KM
 from img2loc.errors import ConfigError, GalleryMismatchError, LMMTimeoutError
 from img2loc.geo import haversine_km
 from img2loc.lmm import Turn
 from img2loc.locator import PROMPTS_APART, VOTE_NEIGHBOURS, Locator
 from img2loc.photo import open_photo
+from img2loc.sampling import Judge
 from img2loc.settings import Settings
 from img2loc.types import LatLon, OutcomeKind, Reply
 from index_builder.__main__ import main
@@ -57,13 +59,13 @@ def test_the_judge_asks_a_prompt_each_and_chooses_among_all(starter, tower):
         f'{{"latitude": {lat}, "longitude": {lon}}}' for lat, lon in ((36.11, -115.17), (48.86, 2.29), (48.85, 2.3))
     ]
     lmm = ScriptedLMM([said[0], said[1], "I can't tell.", said[2]])
-    prediction = starter.locate(tower, lmm=lmm, nearest=3, farthest=2, judge=(0, 5, 10))
+    prediction = starter.locate(tower, lmm=lmm, nearest=3, farthest=2, judge=Judge((0, 5, 10)))
     texts = [turns[0].text for turns, _ in lmm.asked]
     assert len(texts) == 4 and prediction.prompt == PROMPTS_APART.join([texts[0], texts[1], texts[2]])
     assert texts[0].count("(") < texts[1].count("(") < texts[2].count("(")
     assert (len(prediction.retrieval.nearest), len(prediction.retrieval.farthest)) == (3, 2)
     best, *others = prediction.candidates
-    assert prediction.method == "judge" and prediction.position == best.position and prediction.radius_km is None
+    assert prediction.method == "judge" and prediction.position == best.position and prediction.radius_km == MERGE_KM
     assert haversine_km(best.position, EIFFEL_TOWER) < 25 and best.answers == 2 and best.likelihood == 0
     assert LatLon(36.11, -115.17) in {one.position for one in others}
     assert prediction.outcome.position == LatLon(48.86, 2.29) or prediction.outcome.position == LatLon(48.85, 2.3)
@@ -71,15 +73,47 @@ def test_the_judge_asks_a_prompt_each_and_chooses_among_all(starter, tower):
 
 
 def test_without_a_model_the_judge_has_the_neighbours(starter, tower):
-    prediction = starter.locate(tower, judge=())
+    prediction = starter.locate(tower, judge=Judge())
     assert prediction.method == "judge" and haversine_km(prediction.position, EIFFEL_TOWER) < 1
     assert prediction.outcome is None and len(prediction.candidates) > 1
     assert all(one.answers == one.agreement == 0 for one in prediction.candidates)
 
 
+def test_the_model_may_choose_at_the_end(starter, tower):
+    vegas, paris = '{"latitude": 36.11, "longitude": -115.17}', '{"latitude": 48.86, "longitude": 2.29}'
+    lmm = ScriptedLMM([vegas, paris, '{"choice": "A", "reasoning": "A copy."}'])
+    prediction = starter.locate(tower, lmm=lmm, judge=Judge((0, 5), choice=True))
+    question = lmm.asked[2][0][0]
+    assert prediction.prompt.endswith(PROMPTS_APART + question.text) and question.letters[0] == "A"
+    assert "1 of 2 earlier guesses lie here" in question.text and "United States)" in question.text
+    assert question.pictures == ()  # the starter's records link pages, not pictures
+    assert prediction.choice.kind is OutcomeKind.ANSWERED and prediction.choice.reasoning == "A copy."
+    chosen = [one for one in prediction.candidates if one.choice]
+    assert [one.position for one in chosen] == [prediction.choice.position] and chosen[0].position.lon < 0
+    assert sum(one.score for one in prediction.candidates) == pytest.approx(1)
+    without = starter.locate(tower, lmm=ScriptedLMM([vegas, paris]), judge=Judge((0, 5)))
+    score = {one.position: one.score for one in without.candidates}
+    assert chosen[0].score > score[chosen[0].position] and without.choice is None
+
+
+@pytest.mark.parametrize("said", ["Hm.", LMMTimeoutError("Late.")])
+def test_a_choice_that_fails_leaves_the_rules_order(starter, tower, said):
+    answers = ['{"latitude": 36.11, "longitude": -115.17}', '{"latitude": 48.86, "longitude": 2.29}']
+    prediction = starter.locate(tower, lmm=ScriptedLMM([*answers, said]), judge=Judge((0, 5), choice=True))
+    assert prediction.candidates == starter.locate(tower, lmm=ScriptedLMM(answers), judge=Judge((0, 5))).candidates
+    assert prediction.choice.position is None and prediction.choice.message
+    assert prediction.outcome.kind is OutcomeKind.ANSWERED
+
+
+def test_after_a_providers_error_nobody_is_asked_to_choose(starter, tower):
+    lmm = ScriptedLMM([LMMTimeoutError("Late.")])
+    prediction = starter.locate(tower, lmm=lmm, judge=Judge((0, 5), choice=True))
+    assert len(lmm.asked) == 1 and prediction.choice is None and prediction.method == "judge"
+
+
 def test_where_nobody_says_anything_nothing_is_judged(starter, tower):
     lmm = ScriptedLMM([LMMTimeoutError("Late.")])
-    prediction = starter.locate(tower, lmm=lmm, judge=(0, 5), exclude=lambda neighbour: True)
+    prediction = starter.locate(tower, lmm=lmm, judge=Judge((0, 5)), exclude=lambda neighbour: True)
     assert prediction.method == "none" and prediction.position is None and prediction.candidates == ()
     assert prediction.outcome.kind is OutcomeKind.PROVIDER_ERROR
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from img2loc import atlas, maps
+from img2loc import atlas, evidence, maps
 from img2loc.geo import haversine_km, to_latlon, unit_vectors
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Prediction, Retrieval, Vote
 
@@ -26,7 +27,8 @@ def predicted(
     position: LatLon | None, vote: LatLon | None, method: str, *, radius_km: float = 100.0, nearest: tuple = ()
 ) -> Prediction:
     voted = Vote(vote, radius_km, 16) if vote else None
-    return Prediction(position, None, method, None, voted, Retrieval(nearest, ()), "", None, ())
+    own_km = radius_km if method == "vote" else None
+    return Prediction(position, own_km, method, None, voted, Retrieval(nearest, ()), "", None, ())
 
 
 def traces(figure) -> dict[str, dict]:
@@ -117,7 +119,7 @@ def test_the_frame_is_about_twice_as_wide_as_high(lat):
 
 def test_a_models_answer_stands_beside_the_vote():
     drawn = traces(maps.prediction_map(predicted(PARIS, LONDON, "lmm", nearest=found(LONDON)), ROME))
-    assert set(drawn) == {"countries", "neighbours", "radius", "vote", "error", "truth", "answer"}
+    assert set(drawn) == {"countries", "neighbours", "vote's radius", "vote", "error", "truth", "answer"}
     assert drawn["answer"]["marker"]["symbol"] == "star"
     assert drawn["answer"]["lat"][0] == 48.8584 and drawn["vote"]["lat"][0] == 51.5
     assert list(drawn["error"]["lat"]) == [48.8584, 41.9]
@@ -126,6 +128,29 @@ def test_a_models_answer_stands_beside_the_vote():
 def test_the_votes_answer_is_not_drawn_twice():
     drawn = traces(maps.prediction_map(predicted(PARIS, PARIS, "vote")))
     assert set(drawn) == {"countries", "radius", "answer"}
+
+
+@pytest.mark.parametrize("method", ["vote", "lmm", "judge"])
+def test_the_answers_own_circle_stands_around_the_answer(method: str):
+    """Calibrated or a spread, it is the answer's; the vote's stands beside another's answer only."""
+    prediction = replace(predicted(PARIS, LONDON, method), radius_km=40.0, probability=0.9)
+    figure = maps.prediction_map(prediction)
+    drawn = traces(figure)
+    assert drawn["radius"]["line"]["color"] == maps.VERMILION
+    first = LatLon(drawn["radius"]["lat"][0], drawn["radius"]["lon"][0])
+    assert haversine_km(first, PARIS) == pytest.approx(40, rel=1e-3)
+    assert ("vote's radius" in drawn) == (method != "vote")
+    legend = evidence.legend(prediction, None)
+    assert "with 90% probability" in legend and ("half of the vote" in legend) == (method != "vote")
+
+
+def test_the_legend_says_what_a_circle_without_a_probability_means():
+    judged = replace(predicted(PARIS, LONDON, "judge"), radius_km=40.0)
+    legend = evidence.legend(judged, None)
+    assert "half of the candidates" in legend and "half of the vote" in legend
+    coarse = replace(predicted(PARIS, LONDON, "lmm"), radius_km=50.0)
+    assert "the area that is meant" in evidence.legend(coarse, None)
+    assert evidence.legend(predicted(PARIS, PARIS, "vote"), None).count("○") == 1
 
 
 def test_no_position_leaves_the_truth():

@@ -26,6 +26,13 @@ def test_a_link_sets_what_it_names():
     assert "No country" in read_preset({"within": "Nowhereville"}, BACKENDS).problems[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "judge"), [("off", "off"), (" 0, 5", "0,5"), ("0,5+choice", "0,5+choice"), ("0,5 choice", "0,5+choice")]
+)
+def test_a_link_says_how_often_a_model_is_asked(text: str, judge: str):
+    assert read_preset({"judge": text}, BACKENDS) == Preset(judge=judge)
+
+
 def test_what_is_not_ours_is_left_alone():
     others = {"__theme": "dark", "embed": "true", "key": "sk-1", "photo": "x", "template": "Say $nearest", "logs": "1"}
     assert read_preset(others, BACKENDS) == Preset()

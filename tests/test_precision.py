@@ -66,7 +66,8 @@ def found(kind: OutcomeKind = OutcomeKind.ANSWERED) -> Prediction:
             (reply, reply),
         ),
         timings=(("embed", 0.1),),
-        candidates=(Candidate(HOUSE, 0.75, 2, 1.0, 0.5, 0.0),),
+        candidates=(Candidate(HOUSE, 0.75, 2, 1.0, 0.5, 0.0, 1.0),),
+        choice=Outcome(OutcomeKind.ANSWERED, HOUSE, reasoning="The canary sings here.", replies=(reply,)),
     )
 
 
@@ -82,6 +83,7 @@ def test_nothing_finer_is_left_in_api_or_maps(level, kind):
     assert coarse.outcome.kind is kind and [reply.input_tokens for reply in coarse.outcome.replies] == [100, 100]
     assert bool(coarse.outcome.message) == (coarse.outcome.position is None)
     assert [n.similarity for n in coarse.retrieval.nearest] == [0.5] * 3 and coarse.timings == (("embed", 0.1),)
+    assert coarse.choice.kind is OutcomeKind.ANSWERED and coarse.choice.replies[0].input_tokens == 100
     assert coarse.method == found(kind).method and coarse.vote.neighbours == 16
 
 

@@ -115,6 +115,15 @@ def test_the_operators_key_is_bounded_by_the_hour_in_one_place(starter, tower, p
     assert len(provider.requests) == asked  # nobody is asked, and nothing paid
 
 
+def test_each_request_of_a_judged_photo_counts(starter, tower, provider):
+    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_total=3)
+    asked = len(provider.requests)
+    assert Query(None, "openai", judge="0,5+choice").locate(tower, starter, bounded).choice is not None
+    assert len(provider.requests) == asked + 3
+    with pytest.raises(LimitError):
+        Query(None, "openai").locate(tower, starter, bounded)
+
+
 def test_what_asks_nobody_is_not_counted(starter, tower):
     bounded = Settings(hourly_total=1)
     for _ in range(3):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from img2loc.errors import ConfigError, LMMRateLimitError
-from img2loc.sampling import ask_all, ask_often, nearest_outcome, read_judge
+from img2loc.sampling import Judge, ask_all, ask_often, nearest_outcome, read_judge, requests_of
 from img2loc.types import LatLon, OutcomeKind, Reply
 
 
@@ -64,10 +64,46 @@ def test_a_count_out_of_range_is_refused(samples):
     [("", None), (" off ", None), ("OFF", None), ("0", (0,)), ("0,5,10,15", (0, 5, 10, 15)), (" 3, 3 ,50", (3, 50))],
 )
 def test_judge_is_read(text: str, counts):
-    assert read_judge(text) == counts
+    assert read_judge(text) == (counts and Judge(counts))
 
 
-@pytest.mark.parametrize("text", ["on", "-1", "51", "1,,2", "1;2", "0,1,2,3,4,5,6,7,8", "1.5", "٣", "1" * 5000, "99,9"])
+@pytest.mark.parametrize("text", ["0,5+choice", " 0, 5 + CHOICE ", "0,5 choice"])  # the last as an address has it
+def test_judge_may_have_a_choice_at_the_end(text: str):
+    judge = read_judge(text)
+    assert judge == Judge((0, 5), choice=True) and str(judge) == "0,5+choice" and read_judge(str(judge)) == judge
+
+
+def test_how_many_requests_a_photo_takes():
+    assert [requests_of(judge, 3) for judge in (None, Judge((0, 5)), Judge((0, 5), choice=True), Judge())] == [
+        3,
+        6,
+        7,
+        0,
+    ]
+    assert requests_of(None) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "on",
+        "-1",
+        "51",
+        "1,,2",
+        "1;2",
+        "0,1,2,3,4,5,6,7,8",
+        "1.5",
+        "٣",
+        "1" * 5000,
+        "99,9",
+        "choice",
+        "+choice",
+        "off+choice",
+        "0+1",
+        "0+choices",
+        "0+",
+    ],
+)
 def test_judge_that_is_none_gets_a_sentence(text: str):
     with pytest.raises(ConfigError, match=r"^judge is .{1,60}; it must be one to 8 numbers .* or off\.$"):
         read_judge(text)

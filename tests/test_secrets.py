@@ -139,10 +139,10 @@ def visit(visitor: Visitor) -> None:
         visitor.page(session, "use_key_1", key[session])
         visitor.page(session, "list_models", backend, "", "good", None)
         for template, model in (("", "says"), ("", "plain"), ("", "400"), (FORCED, "good")):
-            visitor.page(session, "locate_1", photo, backend, name + model, None, 1, 1, template, "", "", "off")
-        visitor.page(session, "locate_all", [photo], backend, f"{name}says", None, 1, 1, "", "", "0,10")
+            visitor.page(session, "locate_1", photo, backend, name + model, None, 1, 1, template, "", "", "off", "")
+        visitor.page(session, "locate_all", [photo], backend, f"{name}says", None, 1, 1, "", "", "0,10", "")
     visitor.page("compare", "use_key_2", "openai", key["compare"], None)
-    visitor.page("compare", "compare", photo, [f"openai:{model}" for model in MODELS[:6]], None)
+    visitor.page("compare", "compare", photo, [f"openai:{model}" for model in MODELS[:6]], None, "")
     visitor.places["what was misplaced"] = []  # it comes back to who sent it
     for wrong in ("model", "prompt", "base_url", "backend", "nearest", "api_key"):
         how = {**few, "backend": "openai", wrong: key["misplaced"]}

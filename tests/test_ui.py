@@ -26,6 +26,7 @@ from img2loc.geo import destination
 from img2loc.host import Host
 from img2loc.locator import PROMPTS_APART, Locator
 from img2loc.query import Query, parse_position
+from img2loc.sampling import Judge
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.types import (
@@ -78,7 +79,15 @@ def predicted(**changes: object) -> Prediction:
             Retrieval((here,), (here,)),
             "",
             None,
-            (("embed", 0.1), ("search", 0.01), ("vote", 0.01), ("ask", 0.5), ("judge", 0.01), ("place", 0.01)),
+            (
+                ("embed", 0.1),
+                ("search", 0.01),
+                ("vote", 0.01),
+                ("ask", 0.5),
+                ("judge", 0.01),
+                ("choose", 0.5),
+                ("place", 0.01),
+            ),
         ),
         **changes,
     )
@@ -110,6 +119,46 @@ def test_a_known_area_is_shown_and_held_to(events: Events):
     assert re.search("<h2>[^<]*(Spain|Portugal)</h2>", shown.answer) and '"name":"area"' in shown.prediction_plot.plot
     nowhere = locate(events, within="30, -40, 99 km").answer
     assert "no photo from within this area (99 km around 30.00000, -40.00000)" in nowhere
+
+
+def test_the_models_choice_is_shown_beside_what_else_counts(events: Events, provider: OpenAIServer):
+    vegas, paris = ({"latitude": lat, "longitude": lon} for lat, lon in ((36.11, -115.17), (48.86, 2.29)))
+    for text in (json.dumps(vegas), json.dumps(paris), '{"choice": "A", "reasoning": "A copy."}'):
+        provider.enqueue("good", text=text)
+    shown = locate(events, backend="openai", key=KEY, judge="0,10+choice")
+    assert "Shown the best candidates, the model chose another." in shown.answer and "Judged among" in shown.answer
+    assert "holds half of the candidates' score: their spread, not a certainty" in html.unescape(shown.answer)
+    assert shown.beside.count("✓</small>") == 1 and "fit · choice</small>" in shown.beside
+    assert "half of the candidates" in shown.beside and "A copy." in shown.reasoning
+    assert "--- reply 3 ---" in shown.reply and "which stand from west to east" in shown.prompt
+    provider.enqueue("good", "good")
+    provider.enqueue("malformed")
+    failed = locate(events, backend="openai", key=KEY, judge="0,10+choice")
+    assert "Shown the best candidates, the model chose none:" in failed.answer
+    assert "names none of the 5 places" in failed.answer and "✓" not in failed.beside
+
+
+def test_what_it_will_cost_is_said_before(host: Host):
+    """In requests and money, in the visitor's language, where it is known."""
+    events = Events(host, Settings(llava_model="some/model"), Sessions())
+    how = {"backend": "openai", "server": "", "model": "gpt-5.5", "judge": "off", "nearest": 16, "farthest": 16}
+
+    def said(language: str = "en", **changes: object) -> str:
+        request = gr.Request(headers={"accept-language": language})
+        beside_button, beside_choice = events.expense(*{**how, "template": "Where?", **changes}.values(), request)
+        assert beside_button == beside_choice
+        return html.unescape(beside_button["value"]) if beside_button["visible"] else ""
+
+    assert "Requests a photo: 1; about $0.015 with this model" in said()
+    assert "Requests a photo: 5; about $0.0" in said(judge="0,5,10,15+choice")
+    assert "Anfragen je Foto: 4; etwa $0.058 mit diesem Modell" in said("de", judge="0,5,10,15")
+    assert "Requests a photo: 2; this model's price is unknown" in said(model="gpt-x", judge="0,10")
+    assert "price is unknown" in said(server="openrouter", model="openai/gpt-5.5")
+    assert "price is unknown" in said(backend="hf", model="google/gemma-4-26B-A4B-it")
+    assert said(backend="vote") == "" == said(judge="never") == said(template="$")
+    assert "Requests a photo: 1, on this machine" in said(backend="llava", model="some/model")
+    assert "price is unknown" in said(server="gemini", model="gpt-y")
+    assert "about $0.0" in said(server="gemini", model="gemini-3.1-pro-preview")
 
 
 def test_a_failed_model_leaves_candidates_and_the_reason(events: Events, provider: OpenAIServer):
@@ -254,7 +303,7 @@ def test_who_closes_the_page_is_not_waited_for(events: Events, provider: OpenAIS
     threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
     threading.Timer(0.6, events.cancel, [visitor]).start()
     start = time.perf_counter()
-    shown = events.locate(TOWER, "openai", "", KEY, 16, 16, "", "", "", "", visitor)
+    shown = events.locate(TOWER, "openai", "", KEY, 16, 16, "", "", "", "", "", visitor)
     assert 0.5 < time.perf_counter() - start < 3 and all(part == gr.skip() for part in shown)
     assert events._sessions._asking == {}
 
@@ -264,7 +313,7 @@ def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(
     monkeypatch.setattr("img2loc.query.open_lmm", lambda name, options: asked.append((name, options.api_key)))
     token = gr.OAuthToken(token="hf_oauth_visitors", scope="inference-api", expires_at=0)
     for backend, key in (("hf", ""), ("hf", "hf_typed"), ("openai", ""), ("vote", "")):
-        events.locate(TOWER, backend, "", key, 16, 16, "", "", "", "", None, token)
+        events.locate(TOWER, backend, "", key, 16, 16, "", "", "", "", "", None, token)
     assert asked == [("hf", "hf_oauth_visitors"), ("hf", "hf_typed"), ("openai", ""), ("vote", "")]
 
 
@@ -340,8 +389,8 @@ def test_the_legend_explains_what_is_drawn():
 
 def test_every_stage_has_words(events: Events, provider: OpenAIServer, starter: Locator, tower):
     stages = []
-    starter.locate(tower, on_stage=stages.append, judge=())
-    assert set(stages) == set(report.STAGES) - {"ask"}
+    starter.locate(tower, on_stage=stages.append, judge=Judge())
+    assert set(stages) == set(report.STAGES) - {"ask", "choose"}
     timings = evidence.timings(predicted())
     assert all(ENGLISH(name) in timings for name in report.STAGES.values())
 
@@ -399,7 +448,7 @@ def test_who_pays_is_said(host: Host, provider: OpenAIServer):
     assert ENGLISH("provided") in chosen.provided["value"] and "an hour" not in chosen.provided["value"]
     bounded = Events(host, Settings(openai_api_key=KEY, hourly_per_visitor=7, hourly_total=90), Sessions())
     german = gr.Request(headers={"accept-language": "de-AT"}, query_params={})
-    told_of = [bounded.choose_backend("openai").provided, Chosen(*bounded.follow_link(german)[6:]).provided]
+    told_of = [bounded.choose_backend("openai").provided, Chosen(*bounded.follow_link(german)[7:]).provided]
     assert "may ask 7 times an hour" in told_of[0]["value"] and "may ask 90 times" in told_of[0]["value"]
     assert "darf 7-mal pro Stunde fragen" in told_of[1]["value"]
     own = Events(host, Settings(openai_base_url=provider.base_url), Sessions())
@@ -410,18 +459,20 @@ def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
     untouched = events.follow_link(gr.Request(query_params={"__theme": "dark"}, headers={}))
-    but_for_words = [*untouched[:6], *Chosen(*untouched[6:])._replace(provided=gr.skip())]
+    but_for_words = [*untouched[:7], *Chosen(*untouched[7:])._replace(provided=gr.skip())]
     assert all(part == gr.skip() for part in but_for_words) and warned == []
-    backend, nearest, farthest, prompt, template, judge, *rest = events.follow_link(
+    backend, nearest, farthest, prompt, template, judge, within, *rest = events.follow_link(
         gr.Request(
             query_params={"server": "gemini", "model": "m", "nearest": "3", "prompt": "g3", "farthest": "x"}
-            | {"judge": "0, 10"},
+            | {"judge": "0, 7"},
             headers={},
         )
     )
     chosen = Chosen(*rest)
     assert (
-        (backend, nearest, prompt, judge) == ("openai", 3, "g3", "0,10")
+        (backend, nearest, prompt, judge["value"]) == ("openai", 3, "g3", "0,7")
+        and ("2: 0, 7", "0,7") in judge["choices"]
+        and ("5: 0, 5, 10, 15 + ✓", "0,5,10,15+choice") in judge["choices"]
         and farthest == gr.skip()
         and "$nearest" in template
     )

@@ -48,10 +48,10 @@ img2loc.ui.remains.SWEEP_EVERY_S = 0.1
 AutoRouterConversationalTask._prepare_base_url = lambda task, api_key: os.environ["ROUTER"]
 worded = img2loc.lmm.chat.worded
 
-def worded_or_not(turns, jpeg):
+def worded_or_not(turns, jpeg, **options):
     if "FORCED" in turns[0].text:
         raise RuntimeError("an error that nobody expects")
-    return worded(turns, jpeg)
+    return worded(turns, jpeg, **options)
 
 img2loc.lmm.chat.worded = worded_or_not
 """

@@ -37,10 +37,11 @@ JUDGED: Final = "judged"
 ABLATIONS: Final = {
     "judged, without fit": ("likelihood",),
     "judged, without neighbours": ("density",),
-    "judged, without answers": ("agreement",),
-    "judged, answers alone": ("density", "likelihood"),
+    "judged, without choice": ("choice",),
+    "judged, without answers": ("agreement", "choice"),  # the model isn't heard at all
+    "judged, answers alone": ("density", "likelihood", "choice"),
 }
-CHOICE: Final = "best candidate"
+BEST: Final = "best candidate"
 
 # Kinds of failure of which there is nothing to score, however well the system might have done.
 ABSENT: Final = (MISSING, UNAVAILABLE, UNREADABLE)
@@ -99,9 +100,11 @@ def of_record(record: Record) -> tuple[Answers, ...]:
     """
     setup = record.header.setup
     if setup.judge is not None:
-        methods = [JUDGED, *ABLATIONS, CHOICE]
+        methods = [JUDGED, *ABLATIONS, BEST]
+        if not setup.judge.choice:
+            methods.remove("judged, without choice")
         if setup.backend == "vote":  # there are no answers to leave out
-            methods = [JUDGED, "judged, without fit", CHOICE]
+            methods = [JUDGED, "judged, without fit", BEST]
         rows = [_row(record, method) for method in methods]
     else:
         rows = [] if setup.backend == "vote" else [_row(record, MODEL), _row(record, SYSTEM)]
@@ -191,9 +194,9 @@ def _answer(item: Item, entry: Entry, method: str) -> Case:
         return Case(item, entry.outcome.position if entry.outcome else None, entry.kind)
     if method == SYSTEM:
         return Case(item, entry.position, entry.kind)
-    if method == CHOICE:
+    if method == BEST:
         places = (one.position for one in entry.candidates)
-        return _case(item, entry, oracle(places, item.position), CHOICE)
+        return _case(item, entry, oracle(places, item.position), BEST)
     if method == JUDGED or method in ABLATIONS:
         best = rescored(entry.candidates, without=ABLATIONS.get(method, ()))
         return _case(item, entry, best[0].position if best else None, entry.kind)

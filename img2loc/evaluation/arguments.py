@@ -14,7 +14,7 @@ from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS
 from img2loc.prompt import TEMPLATES
-from img2loc.sampling import read_judge
+from img2loc.sampling import Judge, read_judge
 from img2loc.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
     run.add_argument(
         "--samples", type=_count, default=settings.samples, metavar="N", help="ask N times (default: %(default)s)"
     )
-    add_judge(run, settings)
+    add_judge(run, settings, several=True)
     add_within(run, also=OWN_COUNTRY)
     for name, kind in (("nearest", "similar"), ("farthest", "dissimilar")):
         run.add_argument(
@@ -131,20 +131,24 @@ def add_calibrate(verbs: Verbs) -> None:
     verb.set_defaults(calibrate=True)
 
 
-def add_judge(verb: argparse.ArgumentParser, settings: Settings) -> None:
+def add_judge(verb: argparse.ArgumentParser, settings: Settings, *, several: bool = False) -> None:
     """Add the argument --judge, which locate has too.
 
     Args:
         verb: What to add it to.
         settings: The operator's, for the default.
+        several: Whether it takes several sets, which make a run each.
     """
     verb.add_argument(
         "--judge",
         type=_judge,
-        default=settings.judge,
-        metavar="N[,N...]",
-        help="ask with so many neighbours each way, a prompt each, and choose among all answers and the neighbours' "
-        "modes (default: one prompt, whose answer stands; 0,5,10,15 is a good set)",
+        nargs="+" if several else None,
+        default=[settings.judge] if several else settings.judge,
+        metavar="N[,N...][+choice]",
+        help="ask with so many neighbours each way, a prompt each, and judge among all answers and the neighbours' "
+        "modes; +choice asks once more, to choose among the best (default: "
+        f"{settings.judge or 'off, one prompt, whose answer stands'}; 0,5,10,15 is a good set)"
+        + ("; several sets make a run each" if several else ""),
     )
 
 
@@ -216,7 +220,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _judge(text: str) -> tuple[int, ...] | None:
+def _judge(text: str) -> Judge | None:
     try:
         return read_judge(text)
     except ConfigError as error:

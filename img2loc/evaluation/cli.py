@@ -19,7 +19,7 @@ from img2loc.evaluation.document import to_html, to_markdown
 from img2loc.evaluation.grids import accuracy_grid, haversine_grid, outcomes_grid
 from img2loc.evaluation.journal import read_journal
 from img2loc.evaluation.record import Record
-from img2loc.evaluation.score import Score, score_all
+from img2loc.evaluation.score import Score, open_run, score_all
 from img2loc.evaluation.tables import Columns, named
 from img2loc.lmm import LMM
 from img2loc.sampling import check_samples
@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, *, open_lmm: OpenLMM
     lmm, template = open_lmm(arguments, settings), read_template(arguments.prompt)
     records, reason = run_settings(arguments, settings, _truth(arguments), lmm=lmm, template=template)
     if records:
-        runs = [report.open_run(name, record, seed=arguments.seed) for name, record in records]
+        runs = [open_run(name, record, seed=arguments.seed) for name, record in records]
         _print([score for run in runs for score in run.scores], (), as_json=arguments.json)
     if reason:
         print(f"img2loc: {reason}", file=sys.stderr)
@@ -85,7 +85,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         changed = [id_ for id_, entry in replayed.entries.items() if entry.position != record.entries[id_].position]
         if changed:
             notes.append(f"{name}: {len(changed)} answers are others than when it ran: {named(changed)}.")
-        run = report.open_run(name, replayed, drop_absent=arguments.drop_absent, seed=arguments.seed)
+        run = open_run(name, replayed, drop_absent=arguments.drop_absent, seed=arguments.seed)
         scores += run.scores
         if arguments.predictions:
             arguments.predictions.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     note = _read_text(arguments.note) if arguments.note else ""
     runs = [
-        report.open_run(name, record, drop_absent=arguments.drop_absent, seed=arguments.seed)
+        open_run(name, record, drop_absent=arguments.drop_absent, seed=arguments.seed)
         for name, record in _records(arguments.journals)
     ]
     blocks = report.blocks(runs, note=note, drop_absent=arguments.drop_absent)

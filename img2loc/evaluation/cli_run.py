@@ -15,7 +15,7 @@ from itertools import product
 from tqdm import tqdm
 
 from img2loc.errors import DataError
-from img2loc.evaluation.cost import Meter, Pricing, check_budget
+from img2loc.evaluation.cost import Meter, check_budget
 from img2loc.evaluation.datasets import Truth
 from img2loc.evaluation.journal import Journal
 from img2loc.evaluation.photos import Folder, find_photos
@@ -24,8 +24,10 @@ from img2loc.evaluation.runner import Runner
 from img2loc.evaluation.tables import named
 from img2loc.gallery import RECORDS
 from img2loc.lmm import LMM
-from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.lmm.prices import Pricing
+from img2loc.lmm.servers import SERVERS, pricing, server_named
 from img2loc.locator import Locator
+from img2loc.sampling import Judge
 from img2loc.settings import Settings
 
 PlannedRun = tuple[str, Journal, Meter, Runner]
@@ -57,8 +59,8 @@ def run_settings(
         print(f"img2loc: {note}", file=sys.stderr)
     with ExitStack() as stack:
         runs = []
-        for nearest, farthest in product(arguments.nearest, arguments.farthest):
-            setup = _setup(arguments, settings, locator, lmm, template, nearest, farthest)
+        for nearest, farthest, judge in product(arguments.nearest, arguments.farthest, arguments.judge):
+            setup = _setup(arguments, settings, locator, lmm, template, nearest, farthest, judge)
             header = Header(setup, truth.items, notes, datetime.now(tz=UTC).date().isoformat())
             journal = stack.enter_context(Journal(arguments.out / f"{_name(setup)}.jsonl", header))
             meter = Meter(_pricing(arguments, setup), journal.record.paid)
@@ -157,6 +159,7 @@ def _setup(
     template: str,
     nearest: int,
     farthest: int,
+    judge: Judge | None,
 ) -> Setup:
     manifest = locator.gallery.manifest
     return Setup(
@@ -176,7 +179,7 @@ def _setup(
         exclude_itself=not arguments.keep_itself,
         exclude_author=not arguments.keep_author,
         near_duplicate=arguments.near_duplicate,
-        judge=arguments.judge,
+        judge=judge,
         within=str(arguments.within or ""),
     )
 
@@ -197,13 +200,12 @@ def _pricing(arguments: argparse.Namespace, setup: Setup) -> Pricing | None:
         raise DataError("One price alone says nothing of the cost; give both --price-input and --price-output.")
     if given:
         return Pricing(*given)
-    own = setup.server in SERVERS and SERVERS[setup.server].public
-    return Pricing.of_model(setup.model) if own else None
+    return pricing(SERVERS[setup.server], setup.model) if setup.server in SERVERS else None
 
 
 def _name(setup: Setup) -> str:
     model = re.sub(r"[^\w.]+", "-", setup.model)
-    judged = "" if setup.judge is None else "judge" + "+".join(map(str, setup.judge))
+    judged = "" if setup.judge is None else f"judge{setup.judge}".replace(",", "+")
     within = f"within {setup.within}" if setup.within else ""
     parts = (setup.backend, model, f"n{setup.nearest}", f"f{setup.farthest}", judged, within)
     return re.sub(r"[^\w.+]+", "-", "-".join(part for part in parts if part))

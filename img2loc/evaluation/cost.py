@@ -6,40 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from img2loc.errors import DataError
-from img2loc.lmm.prices import cost_usd
+from img2loc.lmm.prices import Pricing, expected_tokens
 from img2loc.types import Reply
-
-# A guess for the preview, until replies say how it really is: a photo of 1024 px is 765 tokens for some models and
-# 1,400 for others; an answer takes 150, and models that think first take more.
-PHOTO_TOKENS: Final = 1100
-ANSWER_TOKENS: Final = 300
-CHARS_PER_TOKEN: Final = 3.0  # coordinates, being digits, take more tokens than words
-
-
-@dataclass(frozen=True, slots=True)
-class Pricing:
-    """A model's prices.
-
-    Args:
-        input_usd: For a million tokens of ours.
-        output_usd: For a million tokens of the model's.
-    """
-
-    input_usd: float
-    output_usd: float
-
-    @classmethod
-    def of_model(cls, model: str) -> Pricing | None:
-        """A model's list prices; None where they are unknown."""
-        input_usd, output_usd = cost_usd(model, 10**6, 0), cost_usd(model, 0, 10**6)
-        return None if input_usd is None or output_usd is None else cls(input_usd, output_usd)
-
-    def cost_usd(self, input_tokens: float, output_tokens: float) -> float:
-        """What so many tokens cost."""
-        return (input_tokens * self.input_usd + output_tokens * self.output_usd) / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +76,7 @@ class Meter:
         counted = self._requests - self._uncounted
         if counted:
             return self._input / counted, self._output / counted
-        return PHOTO_TOKENS + len(prompt) / CHARS_PER_TOKEN, float(ANSWER_TOKENS)
+        return expected_tokens(len(prompt))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +109,17 @@ class Preview:
         )
 
 
-def preview(photos: int, prompt: str, meter: Meter, *, samples: int = 1) -> Preview:
+def preview(photos: int, prompt: str, meter: Meter, *, requests: int = 1) -> Preview:
     """Estimate what is still to be paid.
 
     Args:
         photos: How many are to be asked.
         prompt: The text of one such request.
         meter: With what was paid so far, and the prices.
-        samples: How often each is asked.
+        requests: How many each takes.
     """
     spent = meter.spent
-    tokens_in, tokens_out = (photos * samples * tokens for tokens in meter.expected_tokens(prompt))
+    tokens_in, tokens_out = (photos * requests * tokens for tokens in meter.expected_tokens(prompt))
     cost = meter.pricing.cost_usd(tokens_in, tokens_out) if meter.pricing else None
     return Preview(photos, tokens_in, tokens_out, cost, spent, spent.requests > spent.uncounted)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from img2loc.area import Area, country_of, read_area
 from img2loc.evaluation.datasets import Item
+from img2loc.sampling import Judge
 from img2loc.types import Candidate, LatLon, Neighbour, Outcome, OutcomeKind, Reply, Vote
 
 VERSION: Final = 1
@@ -45,7 +46,7 @@ class Setup:
         near_duplicate: Neighbours at least this similar are left out.
         within: Where all photos are taken to be, in words; OWN_COUNTRY for each in the country of its truth; empty for
             anywhere.
-        judge: With how many neighbours each way the model is asked, a prompt each; None where nothing is judged.
+        judge: How the model is asked where its answers are judged; None where nothing is.
     """
 
     dataset: str
@@ -64,7 +65,7 @@ class Setup:
     exclude_itself: bool
     exclude_author: bool
     near_duplicate: float
-    judge: tuple[int, ...] | None = None
+    judge: Judge | None = None
     within: str = ""
 
 
@@ -108,6 +109,7 @@ class Entry:
         message: Why there is nothing else, for a photo that could not be used.
         timings: Seconds of each stage.
         candidates: What was judged, the best first.
+        choice: How asking the model to choose among them ended; None when it wasn't.
         radius_km: The answer's, where it is calibrated; None else.
         probability: With which it should hold the truth; likewise.
     """
@@ -123,13 +125,14 @@ class Entry:
     message: str = ""
     timings: tuple[tuple[str, float], ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    choice: Outcome | None = None
     radius_km: float | None = None
     probability: float | None = None
 
     @property
     def replies(self) -> tuple[Reply, ...]:
         """Every reply that was paid for."""
-        return self.outcome.replies if self.outcome else ()
+        return tuple(reply for outcome in (self.outcome, self.choice) if outcome for reply in outcome.replies)
 
     @property
     def failed(self) -> bool:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from importlib import resources
 from statistics import median
 from typing import Final
 
-from img2loc.errors import DataError
 from img2loc.evaluation import figures
 from img2loc.evaluation.answers import (
     ABLATIONS,
     ABSENT,
-    CHOICE,
+    BEST,
     JUDGED,
     MODEL,
     ORACLE,
@@ -23,9 +22,7 @@ from img2loc.evaluation.answers import (
     TOP_1,
     VOTE,
     Answers,
-    of_record,
     votes_of,
-    without_absent,
 )
 from img2loc.evaluation.datasets import DATA_SETS
 from img2loc.evaluation.document import Block, Bullets, Figure, Grid, Heading, Paragraph
@@ -39,9 +36,10 @@ from img2loc.evaluation.grids import (
     signed,
     values,
 )
-from img2loc.evaluation.record import NOT_RUN, Record, Setup
-from img2loc.evaluation.score import Score, score_all
+from img2loc.evaluation.record import NOT_RUN, Setup
+from img2loc.evaluation.score import Run, score_all
 from img2loc.evaluation.tables import named
+from img2loc.evaluation.worth import worth
 from img2loc.geo import continent_of, geodesic_km
 from img2loc.types import LatLon
 
@@ -51,51 +49,13 @@ _METHODS: Final = {
     SYSTEM: "what a visitor sees: the model's answer, or the vote's where the model failed",
     JUDGED: "what a visitor sees where answers are judged: the candidate that the rule chooses",
     **{name: f"the candidate that the rule would choose {name.removeprefix('judged, ')}" for name in ABLATIONS},
-    CHOICE: "the best candidate, chosen by looking at the truth; the most that a judge could reach",
+    BEST: "the best candidate, chosen by looking at the truth; the most that a judge could reach",
     VOTE: "the mode of the neighbours' density, [L]kNN with sigma = 4 km; no model",
     TOP_1: "the first neighbour's position; with a gallery of GeoCLIP's places, this is GeoCLIP",
     ORACLE: "the best of the retrieved neighbours, chosen by looking at the truth; the most that a choice could reach",
 }
 _SETUP: Final = "run, begun, data set, backend, model, gallery, encoder, neighbours, left out, prompt".split(", ")
 VOTERS: Final = (1, 2, 5, 10, 16, 32, 50)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run to report on.
-
-    Args:
-        name: Short, and unlike the others'.
-        record: Its journal.
-        scores: Of all that its journal can tell.
-    """
-
-    name: str
-    record: Record
-    scores: tuple[Score, ...]
-
-    @property
-    def main(self) -> Score:
-        """The score that the run was made for: the judge's, else the model's, else the vote's."""
-        return next(score for score in self.scores if score.answers.method in (JUDGED, MODEL, VOTE))
-
-
-def open_run(name: str, record: Record, *, drop_absent: bool = False, seed: int = 0) -> Run:
-    """Score a journal.
-
-    Args:
-        name: The run's.
-        record: Its journal.
-        drop_absent: Leave photos that could not be had out of N.
-        seed: Of the intervals.
-
-    Raises:
-        DataError: Nothing is left then.
-    """
-    rows = [without_absent(row) if drop_absent else row for row in of_record(record)]
-    if not rows[0].cases:
-        raise DataError(f"The run {name} has no photo left to score.")
-    return Run(name, record, score_all(name, rows, seed=seed))
 
 
 def blocks(runs: Sequence[Run], *, note: str = "", drop_absent: bool = False) -> list[Block]:
@@ -123,7 +83,7 @@ def blocks(runs: Sequence[Run], *, note: str = "", drop_absent: bool = False) ->
         Heading("How the photos ended"),
         outcomes_grid(scores),
     ]
-    found += _coverage(runs)
+    found += worth(runs) + _coverage(runs)
     found += _paper(runs) + _pairs(runs) + _figures(runs) + _worst(runs) + _ablations(runs)
     return found
 
@@ -138,7 +98,8 @@ def _setups(runs: Sequence[Run], drop_absent: bool) -> list[Block]:
         asked += f", temperature {setup.temperature:g}" if setup.temperature is not None and setup.model else ""
         asked += f", {setup.samples} samples" if setup.samples > 1 and setup.model else ""
         if setup.judge is not None:
-            asked += f", judged, prompts with {', '.join(map(str, setup.judge))} neighbours each way"
+            asked += f", judged, prompts with {', '.join(map(str, setup.judge.counts))} neighbours each way"
+            asked += ", then a choice among the best" if setup.judge.choice else ""
         asked += f", all within {setup.within}" if setup.within else ""
         prompt = hashlib.sha256(setup.template.encode()).hexdigest()[:12] if setup.template else "none"
         rows.append(
@@ -243,7 +204,7 @@ def _coverage(runs: Sequence[Run]) -> list[Block]:
 
 
 def _pairs(runs: Sequence[Run]) -> list[Block]:
-    scores = [score for run in runs for score in run.scores if score.answers.method not in (ORACLE, CHOICE)]
+    scores = [score for run in runs for score in run.scores if score.answers.method not in (ORACLE, BEST)]
     first = runs[0].main
     items = [case.item for case in first.answers.cases]
     others = [score for score in scores if score is not first and [case.item for case in score.answers.cases] == items]

@@ -27,6 +27,7 @@ from img2loc.lmm import LMM, Turn
 from img2loc.locator import PROMPTS_APART, Exclude, Locator
 from img2loc.photo import Photo, open_photo
 from img2loc.prompt import DEFAULT_TEMPLATE
+from img2loc.sampling import requests_of
 from img2loc.types import Neighbour, Prediction, Reply
 
 FAILURES_IN_A_ROW: Final = 10  # so many provider errors without a reply between them end a run: all would fail
@@ -154,7 +155,7 @@ class Runner:
             return None
         asked = len(self.todo) - len(self.given_up)
         prompt = max(self._sample_prompt().split(PROMPTS_APART), key=len)
-        found = preview(asked, prompt, self._meter, samples=self._setup.samples * len(self._setup.judge or (0,)))
+        found = preview(asked, prompt, self._meter, requests=requests_of(self._setup.judge, self._setup.samples))
         if found.cost_usd is not None:
             self._each_usd = found.cost_usd / max(1, found.photos)
         return found
@@ -281,6 +282,7 @@ def _entry(item: Item, prediction: Prediction) -> Entry:
         outcome=outcome,
         timings=prediction.timings,
         candidates=prediction.candidates,
+        choice=prediction.choice,
         radius_km=prediction.radius_km if prediction.probability else None,
         probability=prediction.probability,
     )

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from img2loc.errors import DataError
-from img2loc.evaluation.answers import Answers
+from img2loc.evaluation.answers import JUDGED, MODEL, VOTE, Answers, of_record, without_absent
 from img2loc.evaluation.metrics import (
     FORMULAS,
     THRESHOLDS_KM,
@@ -20,6 +20,7 @@ from img2loc.evaluation.metrics import (
     distances_km,
     measure,
 )
+from img2loc.evaluation.record import Record
 from img2loc.geo import FloatArray
 
 
@@ -103,6 +104,44 @@ def score_all(name: str, rows: Sequence[Answers], *, seed: int = 0) -> tuple[Sco
         seed: Of the intervals.
     """
     return tuple(Score(f"{name}: {row.method}" if name else row.method, row, seed) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run to report on.
+
+    Args:
+        name: Short, and unlike the others'.
+        record: Its journal.
+        scores: Of all that its journal can tell.
+    """
+
+    name: str
+    record: Record
+    scores: tuple[Score, ...]
+
+    @property
+    def main(self) -> Score:
+        """The score that the run was made for: the judge's, else the model's, else the vote's."""
+        return next(score for score in self.scores if score.answers.method in (JUDGED, MODEL, VOTE))
+
+
+def open_run(name: str, record: Record, *, drop_absent: bool = False, seed: int = 0) -> Run:
+    """Score a journal.
+
+    Args:
+        name: The run's.
+        record: Its journal.
+        drop_absent: Leave photos that could not be had out of N.
+        seed: Of the intervals.
+
+    Raises:
+        DataError: Nothing is left then.
+    """
+    rows = [without_absent(row) if drop_absent else row for row in of_record(record)]
+    if not rows[0].cases:
+        raise DataError(f"The run {name} has no photo left to score.")
+    return Run(name, record, score_all(name, rows, seed=seed))
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON

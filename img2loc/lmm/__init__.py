@@ -6,9 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from img2loc.errors import ConfigError
-from img2loc.lmm.base import LMM, BackendOptions, Turn
+from img2loc.lmm.base import LMM, BackendOptions, Picture, Turn
 
-__all__ = ["BACKENDS", "LMM", "Backend", "BackendOptions", "Turn", "backend_named", "list_models", "open_lmm"]
+__all__ = [
+    "BACKENDS",
+    "LMM",
+    "Backend",
+    "BackendOptions",
+    "Picture",
+    "Turn",
+    "backend_named",
+    "list_models",
+    "open_lmm",
+]
 
 
 @dataclass(frozen=True, slots=True)

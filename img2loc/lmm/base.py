@@ -12,11 +12,28 @@ from img2loc.types import Reply
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A photo on the web that is shown after the user's own. Who runs the model fetches it; we never do."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation; the photo goes with the first of the user's."""
+    """One message of a conversation; the photo goes with the first of the user's.
+
+    Args:
+        role: Whose it is.
+        text: What it says.
+        pictures: Of the first turn: what is shown besides the photo, where the model's server takes addresses.
+        letters: Of which the reply to it names one; empty where it gives a position.
+    """
 
     role: Literal["user", "assistant"]
     text: str
+    pictures: tuple[Picture, ...] = ()
+    letters: tuple[str, ...] = ()
 
 
 class LMM(Protocol):

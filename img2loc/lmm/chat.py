@@ -10,7 +10,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, TypeGuard, cast
 from urllib.parse import urlsplit
@@ -110,23 +110,24 @@ class ChatLMM(ABC):
         Raises:
             LMMError: No reply came within the time-out, retries included; the subclass says why.
         """
-        messages = worded(turns, jpeg)
         return persist(
-            lambda left_s: self._complete(messages, left_s),
+            lambda left_s: self._complete(turns, jpeg, left_s),
             timeout_s=self._timeout_s,
             cancel=self._cancel,
             pace=self._pace,
         )
 
-    def _complete(self, messages: list[dict[str, Any]], timeout_s: float) -> Reply:
+    def _complete(self, turns: Sequence[Turn], jpeg: bytes, timeout_s: float) -> Reply:
         """Send a request, and again without what the server refuses."""
         deadline = time.monotonic() + timeout_s
-        parameters = self._parameters
+        pictures = any(turn.pictures for turn in turns)
+        parameters = replace(self._parameters, letters=turns[-1].letters, pictures=pictures)
         while True:
             start = time.monotonic()
+            messages = worded(turns, jpeg, pictures=parameters.pictures)
             found = self.send(messages, parameters, deadline - start)
             if not isinstance(found, Failure):
-                self._parameters = parameters
+                self._parameters = replace(parameters, letters=(), pictures=False)
                 return self._read(found, latency_s=time.monotonic() - start)
             changed = parameters.without(found.text) if found.status in (400, 422) else None
             if changed is None:

@@ -57,6 +57,7 @@ class HuggingFaceLMM(ChatLMM):
         # A client of our own a request, for its time-out. Its connections are the package's, shared by all: a request
         # that we leave can't be closed, and its thread lives on until the server has finished.
         client = InferenceClient(base_url=self._url, api_key=self._key, timeout=timeout_s)
+        form = response_format(parameters.letters) if parameters.schema else None
         try:
             return in_thread(
                 lambda: client.chat_completion(
@@ -64,7 +65,7 @@ class HuggingFaceLMM(ChatLMM):
                     model=self.model,
                     max_tokens=parameters.limit,
                     temperature=parameters.temperature,
-                    response_format=response_format() if parameters.schema else None,  # type: ignore[arg-type]
+                    response_format=form,  # type: ignore[arg-type]
                 ),
                 timeout_s=timeout_s,
                 cancel=self._cancel,

@@ -75,7 +75,7 @@ class OpenAILMM(ChatLMM):
             parameters.limit_name: parameters.limit,
         }
         if parameters.schema:
-            body["response_format"] = response_format()
+            body["response_format"] = response_format(parameters.letters)
         if parameters.temperature is not None:
             body["temperature"] = parameters.temperature
         found = self._call(lambda client: client.chat.completions.create(**body), timeout_s)

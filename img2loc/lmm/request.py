@@ -30,6 +30,8 @@ class Parameters:
         limit_name: What the server calls the limit; OpenAI's reasoning models take the newer name only.
         renamed: The limit's other name was tried already.
         schema: Whether the answer's JSON schema goes along.
+        letters: Those that the answer's schema offers, for this request; empty for the schema of a position.
+        pictures: Whether the addresses of pictures go along, for this request.
     """
 
     temperature: float | None = None
@@ -37,6 +39,8 @@ class Parameters:
     limit_name: LimitName = "max_completion_tokens"
     renamed: bool = False
     schema: bool = True
+    letters: tuple[str, ...] = ()
+    pictures: bool = False
 
     def without(self, complaint: str) -> Parameters | None:
         """Leave out or change what a server complains of.
@@ -56,25 +60,32 @@ class Parameters:
         if not self.renamed and self.limit_name in complaint:
             other: LimitName = "max_tokens" if self.limit_name == "max_completion_tokens" else "max_completion_tokens"
             return replace(self, limit_name=other, renamed=True)
+        if self.pictures:  # each server words it its own way: it takes no addresses, or one picture only, or finds none
+            return replace(self, pictures=False)
         return None
 
 
-def worded(turns: Sequence[Turn], jpeg: bytes) -> list[dict[str, Any]]:
+def worded(turns: Sequence[Turn], jpeg: bytes, *, pictures: bool = False) -> list[dict[str, Any]]:
     """Put a conversation into the protocol's shape, the photo after the first turn's text.
 
     Args:
         turns: The conversation.
         jpeg: The photo.
+        pictures: Whether the first turn's pictures follow the photo, each after its label.
     """
     first, *rest = turns
     image_url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-    content = [{"type": "text", "text": first.text}, {"type": "image_url", "image_url": {"url": image_url}}]
+    content: list[dict[str, Any]] = []
+    for text, url in [(first.text, image_url), *((one.label, one.url) for one in first.pictures if pictures)]:
+        content += [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}]
     return [{"role": "user", "content": content}, *({"role": turn.role, "content": turn.text} for turn in rest)]
 
 
-def response_format() -> dict[str, Any]:
-    """The answer's schema in the protocol's shape."""
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": "position", "strict": True, "schema": prompt.ANSWER_SCHEMA},
-    }
+def response_format(letters: Sequence[str] = ()) -> dict[str, Any]:
+    """The answer's schema in the protocol's shape.
+
+    Args:
+        letters: Of which the answer names one; empty for a position.
+    """
+    name, schema = ("choice", prompt.choice_schema(letters)) if letters else ("position", prompt.ANSWER_SCHEMA)
+    return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from img2loc.errors import ConfigError
 from img2loc.lmm.chat import host_of
+from img2loc.lmm.prices import Pricing
 from img2loc.lmm.request import LimitName
 
 
@@ -80,6 +82,17 @@ SERVERS = {
         Server("lmstudio", "LM Studio", "http://127.0.0.1:1234/v1", models=("default",), limit_name="max_tokens"),
     )
 }
+
+
+def pricing(server: Server, model: str, *, on: date | None = None) -> Pricing | None:
+    """The list prices of a model, which hold at its own provider only.
+
+    Args:
+        server: Who is asked.
+        model: The model's exact name.
+        on: The day; today by default.
+    """
+    return Pricing.of_model(model, on=on) if server.public else None
 
 
 def server_named(server: str) -> Server:

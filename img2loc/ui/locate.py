@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from img2loc.area import MAX_CHARS
 from img2loc.endpoints import PhotoInput
-from img2loc.events import Chosen, Events, Shown
+from img2loc.events import Chosen, Events, Shown, judge_choices
 from img2loc.lmm import BACKENDS, backend_named
 from img2loc.lmm.servers import SERVERS, server_named
 from img2loc.locator import DEFAULT_NEIGHBOURS
@@ -90,6 +90,7 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
                     gr.LoginButton(told("sign_in"), size="sm")
                 provided = gr.HTML(visible=first.provided["visible"], elem_id="provided")
                 key_box, use_key = key_field("key")
+            cost = gr.HTML(visible=False, elem_id="cost")
             with gr.Row(elem_id="go"):
                 locate = gr.Button(word("locate"), variant="primary", scale=3, elem_id="locate")
                 cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_id="cancel", elem_classes="i2l-cancel")
@@ -121,13 +122,14 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
                     for name in ("nearest", "farthest")
                 )
                 judge = gr.Dropdown(
-                    judge_choices(settings),
-                    value=judge_name(settings.judge),
+                    judge_choices(settings.judge),
+                    value=str(settings.judge or OFF),
                     label=word("judge"),
                     info=word("judge_info"),
                     filterable=False,
                     elem_id="judge",
                 )
+                judge_cost = gr.HTML(visible=False, elem_id="judge-cost")
                 truth = gr.Textbox(label=word("truth"), placeholder=word("truth_hint"), max_length=100, elem_id="truth")
                 named = gr.Dropdown(
                     [(words, name) for name, words in TEMPLATES.items()],
@@ -158,6 +160,14 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
     backend.select(events.choose_backend, backend, list(chosen), **QUIET)
     server.select(events.choose_backend, [backend, server], list(chosen), **QUIET)
     gr.on([named.select, reset.click], template_named, named, template, **QUIET)
+    gr.on(
+        [demo.load, backend.change, server.change, model.change, judge.change],
+        events.expense,
+        [backend, server, model, judge, nearest, farthest, template],
+        [cost, judge_cost],
+        trigger_mode="always_last",
+        **QUIET,
+    )
     key_taken = [key, key_box, use_key]
     gr.on([use_key.click, key_box.submit, key_box.blur], events.use_key, key_box, key_taken, **QUEUED)
     key.change(events.list_models, [backend, server, model, key], model, **QUEUED)
@@ -175,20 +185,6 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
         run.success(None, js=_SCROLL_JS, api_visibility="private")
     cancel.click(events.cancel, None, [shown.answer, shown.evidence], cancels=[at_once, pressed], **QUIET)
     return [backend, model, key, nearest, farthest, template, server, judge, within]
-
-
-def judge_choices(settings: Settings) -> list[tuple[str, str]]:
-    """How a model may be asked: once, or with several numbers of neighbours each way, a prompt each."""
-    sets = dict.fromkeys([None, (0, 10), (0, 5, 10, 15), settings.judge])
-    return [
-        ("1" if counts is None else f"{len(counts)}: {', '.join(map(str, counts))}", judge_name(counts))
-        for counts in sets
-    ]
-
-
-def judge_name(counts: Sequence[int] | None) -> str:
-    """How sampling.read_judge reads it."""
-    return OFF if counts is None else ",".join(map(str, counts))
 
 
 def photo_input(elem_id: str) -> PhotoInput:
