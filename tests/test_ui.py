@@ -297,14 +297,15 @@ def test_a_key_is_forgotten_when_another_provider_is_chosen(events: Events):
         assert chosen.model["value"] == chosen.model["choices"][0] != ""
 
 
-def test_who_closes_the_page_is_not_waited_for(events: Events, provider: OpenAIServer):
+def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServer):
+    events = Events(host, Settings(openai_base_url=provider.base_url, timeout_s=60), Sessions())
     provider.enqueue("hang")
     visitor = gr.Request(session_hash="visitor", client=None, headers={})
     threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
     threading.Timer(0.6, events.cancel, [visitor]).start()
     start = time.perf_counter()
     shown = events.locate(TOWER, "openai", "", KEY, 16, 16, "", "", "", "", "", visitor)
-    assert 0.5 < time.perf_counter() - start < 3 and all(part == gr.skip() for part in shown)
+    assert 0.5 < time.perf_counter() - start < 30 and all(part == gr.skip() for part in shown)
     assert events._sessions._asking == {}
 
 
@@ -464,13 +465,13 @@ def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
     backend, nearest, farthest, prompt, template, judge, within, *rest = events.follow_link(
         gr.Request(
             query_params={"server": "gemini", "model": "m", "nearest": "3", "prompt": "g3", "farthest": "x"}
-            | {"judge": "0, 7"},
+            | {"judge": "0, 7", "within": "deutschland"},
             headers={},
         )
     )
     chosen = Chosen(*rest)
     assert (
-        (backend, nearest, prompt, judge["value"]) == ("openai", 3, "g3", "0,7")
+        (backend, nearest, prompt, judge["value"], within) == ("openai", 3, "g3", "0,7", "Germany")
         and ("2: 0, 7", "0,7") in judge["choices"]
         and ("5: 0, 5, 10, 15 + ✓", "0,5,10,15+choice") in judge["choices"]
         and farthest == gr.skip()
