@@ -1,9 +1,12 @@
 """How fast galleries are built: photos a second against the encoder's bare forward pass, by workers; memory by length.
 
     python benchmarks/build.py --network b32 --photos 192 --out build.json
+    python benchmarks/build.py --network l14 --device cuda --dtype bfloat16 --batch 256 --processes --passes 2 \
+      --decoders 1 4 8 16 --photos 1024 --each --out build-gpu.json
 
 The network is CLIP's image tower in its real size with random weights, which takes the same time as with trained ones;
-the photos are JPEGs of 512 x 384 made here. Every speed is set against bare passes run just before and after it.
+the photos are JPEGs of 512 x 384 made here. Every speed is set against bare passes run just before and after it: of
+pictures that are prepared, and of pictures that lie on the device already.
 """
 
 from __future__ import annotations
@@ -17,8 +20,10 @@ import platform
 import resource
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +61,8 @@ NETWORKS = {
 }
 WORKERS = (1, 2, 4)
 LENGTHS = (10_000, 50_000, 250_000)
+DISTINCT = 256  # photos that are drawn; the others are theirs with a number behind the picture's end
+BARE_S = 4.0
 
 
 def main() -> None:
@@ -63,6 +70,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", choices=NETWORKS, default="b32")
     parser.add_argument("--photos", type=int, default=192)
+    parser.add_argument("--each", action="store_true", help="so many photos for each decoder")
+    parser.add_argument("--decoders", type=int, nargs="+", default=WORKERS)
+    parser.add_argument("--passes", type=int, default=1, help="batches that the network is given at once")
+    parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="of the listings whose memory is told")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
@@ -82,7 +93,7 @@ def main() -> None:
             "batch": arguments.batch,
             **_machine(arguments),
         }
-        result["memory"] = [_memory(folder, rows) for rows in LENGTHS]
+        result["memory"] = [_memory(folder, rows) for rows in arguments.lengths]
         result["speed"] = _speed(folder, arguments)
     _print(result)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -102,6 +113,9 @@ class Timed:
         self._encoder = encoder
         self.spec, self.dim, self.prepare = encoder.spec, encoder.dim, encoder.prepare
         self.busy_s = 0.0
+        self.done: list[tuple[float, int]] = []  # when each batch was embedded, and its pictures
+        self._lock = threading.Lock()
+        self._running, self._since = 0, 0.0
 
     def embed(self, images: Sequence[Image.Image]) -> Embeddings:
         """See Encoder."""
@@ -109,69 +123,137 @@ class Timed:
 
     def embed_prepared(self, inputs: Inputs) -> Embeddings:
         """See Encoder."""
-        start = time.perf_counter()
+        with self._lock:
+            if not self._running:
+                self._since = time.perf_counter()
+            self._running += 1
         rows = self._encoder.embed_prepared(inputs)
-        self.busy_s += time.perf_counter() - start
+        with self._lock:
+            self._running -= 1
+            now = time.perf_counter()
+            if not self._running:
+                self.busy_s += now - self._since
+            self.done.append((now, len(rows)))
         return rows
+
+    def steady_per_s(self, skipped: int) -> float | None:
+        """Photos a second after the first batches: without the workers' start."""
+        later = self.done[skipped:]
+        if len(later) < 2:
+            return None
+        return sum(count for _, count in later[1:]) / (later[-1][0] - later[0][0])
 
 
 def _speed(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    listing = _photos(folder, arguments.photos)
+    counts = {w: arguments.photos * (w if arguments.each else 1) for w in arguments.decoders}
+    _photos(folder / "photos", max(counts.values()))
     encoder = open_encoder(str(make_network(folder, arguments.network)), device=arguments.device, dtype=arguments.dtype)
     found = []
-    before = _bare(listing, encoder, arguments)
-    for workers in WORKERS:
+    before: tuple[float, float] | None = None
+    for workers, count in counts.items():
+        listing = _listing(folder, count)
+        before = before or _bare(listing, encoder, arguments)
         out = folder / f"shards-{workers}"
         store = begin(listing, out, encoder, device=arguments.device, dtype=arguments.dtype, batch=arguments.batch)
+        _forget_peak(arguments.device)
         start = time.perf_counter()
         timed = Timed(encoder)
-        embed_local(listing, store, timed, Pool(workers, arguments.processes))
+        embed_local(listing, store, timed, Pool(workers, arguments.processes, arguments.passes))
         seconds = time.perf_counter() - start
         per_s, busy = listing.count / seconds, timed.busy_s / seconds
+        steady = timed.steady_per_s(workers + 2) if arguments.each else per_s
+        peak_gb = _peak_gb(arguments.device)
         start = time.perf_counter()
         finish(listing, store, encoder)
         index_shards(listing, store, folder / f"gallery-{workers}", label=Label("benchmark"))
         index_s = time.perf_counter() - start
         after = _bare(listing, encoder, arguments)
-        bare = (before + after) / 2
+        bare, network = ((x + y) / 2 for x, y in zip(before, after, strict=True))
         found.append(
             {
                 "workers": workers,
+                "photos": count,
                 "photos_per_s": per_s,
+                "steady_per_s": steady or per_s,
                 "bare_per_s": bare,
-                "share": per_s / bare,
+                "network_per_s": network,
+                "share": (steady or per_s) / bare,
+                "share_of_network": (steady or per_s) / network,
                 "busy": busy,
+                "peak_gpu_gb": peak_gb,
                 "index_s": index_s,
             }
         )
+        print(json.dumps(found[-1]), flush=True)
         before = after
     return found
 
 
-def _bare(listing: Listing, encoder: Encoder, arguments: argparse.Namespace) -> float:
-    """Photos a second of the forward pass alone, on pictures prepared beforehand."""
-    rows = listing.rows(range(arguments.batch))
+def _forget_peak(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch  # noqa: PLC0415
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_gb(device: str) -> float:
+    import torch  # noqa: PLC0415
+
+    return torch.cuda.max_memory_allocated() / 1e9 if device.startswith("cuda") else 0.0
+
+
+def _bare(listing: Listing, encoder: Encoder, arguments: argparse.Namespace) -> tuple[float, float]:
+    """Photos a second of the forward pass alone: of pictures prepared beforehand, and of such on the device."""
+    import torch  # noqa: PLC0415
+
+    torch.set_grad_enabled(False)
+    rows = listing.rows(range(min(arguments.batch, listing.count)))
     inputs = encoder.prepare([open_photo(Path(row.piece.file).read_bytes()).image for row in rows])
-    encoder.embed_prepared(inputs)
+    network: Any = encoder
+    pixels = network._moved(inputs)
+
+    def on_device() -> None:
+        network._network(**pixels)[0][:1].cpu()
+
     passes = -(-arguments.photos // arguments.batch)
-    start = time.perf_counter()
-    for _ in range(passes):
-        encoder.embed_prepared(inputs)
-    return passes * arguments.batch / (time.perf_counter() - start)
+    first, second = (_per_s(work, passes) * len(rows) for work in (lambda: encoder.embed_prepared(inputs), on_device))
+    return first, second
 
 
-def _photos(folder: Path, count: int) -> Listing:
-    """A listing of pictures with a photo's detail: blurred noise in JPEG."""
-    rng = np.random.default_rng(0)
-    (folder / "photos").mkdir()
-    rows = ["file,lat,lon"]
-    for number in range(count):
+def _per_s(work: Callable[[], object], most: int) -> float:
+    work()
+    start, done, seconds = time.perf_counter(), 0, 0.0
+    while done < most and seconds < BARE_S:
+        work()
+        done, seconds = done + 1, time.perf_counter() - start
+    return done / seconds
+
+
+def _photos(folder: Path, count: int) -> None:
+    """Pictures with a photo's detail: blurred noise in JPEG."""
+    folder.mkdir()
+
+    def draw(number: int) -> bytes:
+        rng = np.random.default_rng(number)
         noise = Image.fromarray(rng.integers(0, 256, (384, 512, 3), np.uint8)).filter(ImageFilter.GaussianBlur(1.5))
-        noise.save(folder / "photos" / f"{number}.jpg", quality=90)
-        rows.append(f"{number}.jpg,{number % 80 + 1},{number % 170 + 1}")
-    (folder / "photos.csv").write_text("\n".join(rows), encoding="utf-8")
-    write_listing(list_table(folder / "photos.csv", folder / "photos", Counts()), Counts(), folder / "photos.parquet")
-    return Listing(folder / "photos.parquet")
+        buffer = io.BytesIO()
+        noise.save(buffer, "JPEG", quality=90)
+        return buffer.getvalue()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        drawn = list(pool.map(draw, range(min(count, DISTINCT))))
+    for number in range(count):
+        behind = b"" if number < DISTINCT else str(number).encode()
+        (folder / f"{number}.jpg").write_bytes(drawn[number % DISTINCT] + behind)
+
+
+def _listing(folder: Path, count: int) -> Listing:
+    table, path = folder / f"{count}.csv", folder / f"{count}.parquet"
+    if not path.exists():
+        rows = [f"{number}.jpg,{number % 80 + 1},{number % 170 + 1}" for number in range(count)]
+        table.write_text("\n".join(["file,lat,lon", *rows]), encoding="utf-8")
+        write_listing(list_table(table, folder / "photos", Counts()), Counts(), path)
+    return Listing(path)
 
 
 def make_network(folder: Path, name: str) -> Path:
@@ -218,12 +300,12 @@ def _print(result: dict[str, Any]) -> None:
     print(
         "\n" + ", ".join(f"{key} {result[key]}" for key in ("network", "photos", "batch", "device", "dtype", "threads"))
     )
-    print("workers  photos/s  bare pass  share  network busy  index, s")
+    print("workers  photos/s  steady  bare pass  share  on device  share  network busy  peak GPU, GB  index, s")
     for row in result["speed"]:
         print(
-            f"{row['workers']:>7}  {row['photos_per_s']:>8.1f}  {row['bare_per_s']:>9.1f}  {row['share']:>5.2f}"
-            f"  {row['busy']:>12.3f}"
-            f"  {row['index_s']:>8.2f}"
+            f"{row['workers']:>7}  {row['photos_per_s']:>8.1f}  {row['steady_per_s']:>6.1f}  {row['bare_per_s']:>9.1f}"
+            f"  {row['share']:>5.2f}  {row['network_per_s']:>9.1f}  {row['share_of_network']:>5.2f}"
+            f"  {row['busy']:>12.3f}  {row['peak_gpu_gb']:>12.2f}  {row['index_s']:>8.2f}"
         )
     print("\nlisting rows  peak, MB  rows/s")
     for row in result["memory"]:

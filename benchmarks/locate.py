@@ -45,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--network", choices=("b32", "l14"), default="l14")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--repeat", type=int, default=10)
     parser.add_argument("--clients", action="store_true", help="also 1, 2, 8 and 32 requests at once")
@@ -56,7 +57,8 @@ def main() -> None:
         if arguments.geoclip:
             result = _geoclip(folder, arguments.repeat)
         else:
-            encoder = open_encoder(str(make_network(folder, arguments.network)), device="cpu", dtype=arguments.dtype)
+            source = str(make_network(folder, arguments.network))
+            encoder = open_encoder(source, device=arguments.device, dtype=arguments.dtype)
             result = _locate(Locator(encoder, _gallery(folder / "gallery", arguments.rows, encoder)), arguments)
     print(json.dumps(result, indent=2))
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -81,6 +83,7 @@ def _locate(locator: Locator, arguments: argparse.Namespace) -> dict[str, Any]:
     around = ms["open"] + ms["prepare"] + ms["search"] + ms["vote"] + ms["place"]
     result = {
         "network": arguments.network,
+        "device": arguments.device,
         "dtype": arguments.dtype,
         "rows": locator.gallery.manifest.count,
         "factory": locator.gallery.manifest.factory,

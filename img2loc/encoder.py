@@ -172,8 +172,14 @@ class TransformersEncoder:
                 f"The encoder {source!r} can't be loaded: {_first_line(error)}. Give a folder in transformers' format, "
                 "or a Hub repository as owner/name[@revision] that this machine can reach."
             ) from error
-        self.prepare: Callable[[Sequence[Image.Image]], Inputs] = _Processor(processor)
+        levels = _levels(processor)
+        self.prepare: Callable[[Sequence[Image.Image]], Inputs] = _Processor(processor, whole=levels is None)
         self._device = torch.device(_best_device() if device == "auto" else device)
+        # Where copies to a GPU queue up, apart from the network's work.
+        self._copies: Any = None
+        if self._device.type == "cuda":
+            self._copies = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        self._levels = None if levels is None else torch.from_numpy(levels.ravel()).to(self._device)
         self._network = network.eval().to(self._device)
         self._head = None if layers is None else layers.to(self._device)
         self.spec = EncoderSpec(
@@ -193,17 +199,33 @@ class TransformersEncoder:
         """Embed prepared pictures; see Encoder."""
         import torch  # noqa: PLC0415
 
-        tensors = {key: torch.from_numpy(value) for key, value in inputs.items()}
         with torch.inference_mode():
-            # The processor's other outputs (masks, sizes) keep their integer types.
-            moved = {
-                key: value.to(self._device, self._network.dtype if value.is_floating_point() else value.dtype)
-                for key, value in tensors.items()
-            }
-            output = self._network(**moved)
+            output = self._network(**self._moved(inputs))
             features = getattr(output, "image_embeds", None)
             features = (output.pooler_output if features is None else features).float().flatten(1)
             return _unit((features if self._head is None else self._head(features)).cpu().numpy())
+
+    def _moved(self, inputs: Inputs) -> dict[str, torch.Tensor]:
+        """Bring prepared pictures to the device and into the network's number format."""
+        import torch  # noqa: PLC0415
+
+        tensors = {key: torch.from_numpy(value) for key, value in inputs.items()}
+        if self._copies is None:
+            moved = {key: value.to(self._device) for key, value in tensors.items()}
+        else:  # beside the network, which may be at work for another thread
+            with torch.cuda.stream(self._copies):
+                moved = {key: value.to(self._device) for key, value in tensors.items()}
+            network = torch.cuda.current_stream(self._device)
+            network.wait_stream(self._copies)
+            for value in moved.values():
+                value.record_stream(network)
+        if self._levels is not None:
+            channels = 256 * torch.arange(3, dtype=torch.int32, device=self._device).view(1, 3, 1, 1)
+            moved["pixel_values"] = self._levels[moved["pixel_values"] + channels]
+        # The processor's other outputs (masks, sizes) keep their integer types.
+        return {
+            key: value.to(self._network.dtype) if value.is_floating_point() else value for key, value in moved.items()
+        }
 
     def with_dtype(self, dtype: str) -> TransformersEncoder:
         """The same encoder with its network in another number format."""
@@ -216,12 +238,50 @@ class TransformersEncoder:
 
 @dataclass(frozen=True)
 class _Processor:
-    """A transformers image processor as a function that can be pickled."""
+    """A transformers image processor as a function that can be pickled.
+
+    Args:
+        processor: It.
+        whole: It does all that it does; else it leaves out what `_levels` tells of, and its pixels are bytes.
+    """
 
     processor: Any
+    whole: bool
 
     def __call__(self, images: Sequence[Image.Image]) -> Inputs:
-        return dict(self.processor(images=list(images), return_tensors="np"))
+        left_out = {} if self.whole else {"do_rescale": False, "do_normalize": False}
+        return dict(self.processor(images=list(images), return_tensors="np", **left_out))
+
+
+def _levels(processor: Any) -> npt.NDArray[np.float32] | None:  # noqa: ANN401
+    """What becomes of each of a byte's values in each channel, where a processor's last steps depend on nothing else.
+
+    Then pixels stay bytes until they are on the device: a quarter of what is moved, and a third less work for a CPU.
+
+    Args:
+        processor: Of transformers.
+
+    Returns:
+        (3, 256); None where it does more than that, as trials show.
+    """
+    values = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 260, 3), np.uint8)
+    trials = [Image.fromarray(noise[:height, :width]) for height, width in ((300, 260), (40, 90), (260, 250))]
+    try:
+        table = processor(images=[Image.fromarray(values)], do_resize=False, do_center_crop=False, return_tensors="np")[
+            "pixel_values"
+        ].reshape(3, 256)
+        for trial in trials:
+            expected, found = (dict(_Processor(processor, whole)([trial])) for whole in (True, False))
+            pixels = found.pop("pixel_values")
+            same = pixels.dtype == np.uint8 and pixels.shape[1] == 3
+            if not same or not np.array_equal(expected.pop("pixel_values"), table[np.arange(3)[:, None, None], pixels]):
+                return None
+            if expected.keys() != found.keys() or any(not np.array_equal(expected[key], found[key]) for key in found):
+                return None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):  # it takes other arguments, or gives others
+        return None
+    return np.asarray(table, np.float32)
 
 
 def open_encoder(source: str, *, head: Path | None = None, device: str = "auto", dtype: str = "float32") -> Encoder:

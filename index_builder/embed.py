@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -17,10 +18,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from img2loc.encoder import Encoder, Inputs, TransformersEncoder, cpu_has_bfloat16
+from img2loc.encoder import Embeddings, Encoder, Inputs, TransformersEncoder, cpu_has_bfloat16
 from img2loc.errors import ConfigError, PhotoError
 from img2loc.photo import open_photo
 from index_builder.durable import sweep, write_whole
+from index_builder.handover import CAN_HAND_OVER, Handover
 from index_builder.listing import Listed, Listing, digest
 from index_builder.pieces import read_pieces
 from index_builder.prefetch import ordered_map
@@ -40,10 +42,13 @@ class Pool:
         workers: How many.
         processes: Processes instead of threads. Threads share Python's lock, which is enough for a CPU's network and
             starves a fast accelerator.
+        passes: Batches that the network is given at once. With two, one is brought to an accelerator while it works on
+            the other.
     """
 
     workers: int
     processes: bool
+    passes: int = 1
 
     def open(self) -> Executor:
         """Start the workers."""
@@ -66,11 +71,24 @@ class Prepared:
     """One batch of a shard, ready for the network.
 
     Args:
-        inputs: The readable pictures; None where there is none.
+        inputs: The readable pictures, here or in another process's memory; None where there is none.
         unreadable: Reasons by row of the batch, from 0.
     """
 
-    inputs: Inputs | None = field(repr=False)
+    inputs: Inputs | Handover | None = field(repr=False)
+    unreadable: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """One batch of a shard, embedded.
+
+    Args:
+        rows: The readable pictures' embeddings; None where there is none.
+        unreadable: See Prepared.
+    """
+
+    rows: Embeddings | None = field(repr=False)
     unreadable: dict[int, str]
 
 
@@ -134,28 +152,49 @@ def embed_local(listing: Listing, store: Store, encoder: Encoder, pool: Pool) ->
     ):
         # One stream over all shards, so that the network needn't wait at a shard's border.
         batches = chain.from_iterable(store.plan.batches(shard, store.job.batch) for shard in missing)
-        prepared = prepare(listing, batches, encoder, workers, ahead=pool.workers + 2)
-        for shard in missing:
-            embed_shard(shard, store, encoder, prepared, progress)
+        with embed_batches(listing, batches, encoder, pool, workers) as embedded:
+            for shard in missing:
+                write_shard(shard, store, embedded, progress)
 
 
-def prepare(
-    listing: Listing, batches: Iterable[range], encoder: Encoder, workers: Executor, *, ahead: int
-) -> Iterator[Prepared]:
-    """Read and decode batches of rows ahead of the network.
+@contextmanager
+def embed_batches(
+    listing: Listing, batches: Iterable[range], encoder: Encoder, pool: Pool, workers: Executor
+) -> Iterator[Iterator[Embedded]]:
+    """Embed batches of rows, decoded ahead of the network.
 
     Args:
         listing: The photos.
-        batches: Rows, in the order in which they will be embedded.
-        encoder: Says what the network takes.
-        workers: Do the work.
-        ahead: How many batches may wait.
+        batches: Rows, in the order in which they are wanted.
+        encoder: What embeds them.
+        pool: How much is done at once.
+        workers: The pool, opened.
+
+    Yields:
+        The batches, in order, each embedded when it is asked for or somewhat before.
     """
+    hand_over = pool.processes and CAN_HAND_OVER
     rows = (listing.rows(batch) for batch in batches)
-    return ordered_map(workers, partial(_prepare_batch, encoder.prepare), rows, ahead=ahead)
+    function = partial(_prepare_batch, encoder.prepare, hand_over=hand_over)
+    with closing(ordered_map(workers, function, rows, ahead=pool.workers + 2)) as prepared:
+        if pool.passes == 1:  # in this thread, whose number of threads for matrix products is the job's
+            yield map(partial(_embed_batch, encoder), prepared)
+            return
+        with (
+            ThreadPoolExecutor(pool.passes) as passes,
+            closing(ordered_map(passes, partial(_embed_batch, encoder), prepared, ahead=pool.passes)) as embedded,
+        ):
+            yield embedded
 
 
-def _prepare_batch(prepare: Callable[[Sequence[Image.Image]], Inputs], batch: list[Listed]) -> Prepared:
+def _embed_batch(encoder: Encoder, found: Prepared) -> Embedded:
+    inputs = found.inputs.take() if isinstance(found.inputs, Handover) else found.inputs
+    return Embedded(None if inputs is None else encoder.embed_prepared(inputs), found.unreadable)
+
+
+def _prepare_batch(
+    prepare: Callable[[Sequence[Image.Image]], Inputs], batch: list[Listed], *, hand_over: bool = False
+) -> Prepared:
     images: list[Image.Image] = []
     unreadable: dict[int, str] = {}
     for row, (listed, data) in enumerate(zip(batch, read_pieces([x.piece for x in batch]), strict=True)):
@@ -167,19 +206,17 @@ def _prepare_batch(prepare: Callable[[Sequence[Image.Image]], Inputs], batch: li
             images.append(open_photo(data).image)
         except PhotoError as error:
             unreadable[row] = str(error)
-    return Prepared(prepare(images) if images else None, unreadable)
+    inputs = prepare(images) if images else None
+    return Prepared(Handover.of(inputs) if hand_over and inputs else inputs, unreadable)
 
 
-def embed_shard(
-    shard: int, store: Store, encoder: Encoder, prepared: Iterator[Prepared], progress: tqdm | None = None
-) -> None:
+def write_shard(shard: int, store: Store, embedded: Iterator[Embedded], progress: tqdm | None = None) -> None:
     """Embed one shard and write it: the one piece of work that every machine does in the same way.
 
     Args:
         shard: Which.
         store: Where it goes.
-        encoder: What embeds it.
-        prepared: Its batches, in order; no more than its own are taken.
+        embedded: Its batches, in order, embedded as they are taken; no more than its own are.
         progress: Moves on by each batch.
     """
     import torch  # noqa: PLC0415
@@ -190,11 +227,11 @@ def embed_shard(
     embeddings = np.zeros((len(rows), store.job.dim), np.float32)
     unreadable: dict[int, str] = {}
     for batch in store.plan.batches(shard, store.job.batch):
-        found = next(prepared)
+        found = next(embedded)
         start = batch.start - rows.start
         readable = [start + row for row in range(len(batch)) if row not in found.unreadable]
-        if found.inputs is not None:
-            embeddings[readable] = encoder.embed_prepared(found.inputs)
+        if found.rows is not None:
+            embeddings[readable] = found.rows
         unreadable |= {start + row: reason for row, reason in found.unreadable.items()}
         if progress is not None:
             progress.update(len(batch))
@@ -225,7 +262,7 @@ def finish(listing: Listing, store: Store, encoder: Encoder) -> int:
         rows = (row for shard in range(store.plan.shards) for row in _readable_rows(store, shard))
         batch = listing.rows(islice(rows, BFLOAT16_SAMPLE))
         inputs = _prepare_batch(encoder.prepare, batch).inputs
-        if inputs is not None:  # the files may be gone by now
+        if isinstance(inputs, dict):  # the files may be gone by now
             both = [each.embed_prepared(inputs) for each in map(encoder.with_dtype, ("float32", "bfloat16"))]
             with write_whole(store.folder / BFLOAT16) as file:
                 np.save(file, np.stack(both), allow_pickle=False)

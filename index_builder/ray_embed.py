@@ -14,7 +14,7 @@ from tqdm import tqdm
 from img2loc.encoder import open_encoder
 from img2loc.errors import ConfigError
 from index_builder.durable import sweep
-from index_builder.embed import Pool, embed_shard, prepare
+from index_builder.embed import Pool, embed_batches, write_shard
 from index_builder.listing import Listing
 from index_builder.store import Job, Store
 
@@ -51,9 +51,8 @@ class ShardWorker:
         for shard in (int(number) for number in batch["id"]):
             if not self._store.marker(shard).exists():
                 batches = self._store.plan.batches(shard, self._store.job.batch)
-                ahead = self._pool.workers + 2
-                prepared = prepare(self._listing, batches, self._encoder, self._workers, ahead=ahead)
-                embed_shard(shard, self._store, self._encoder, prepared)
+                with embed_batches(self._listing, batches, self._encoder, self._pool, self._workers) as embedded:
+                    write_shard(shard, self._store, embedded)
         return batch
 
 

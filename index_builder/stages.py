@@ -150,7 +150,8 @@ def _label(arguments: argparse.Namespace) -> Label:
 
 
 def _pool(arguments: argparse.Namespace) -> Pool:
-    return Pool(arguments.workers, processes=has_accelerator(arguments.device))
+    accelerator = has_accelerator(arguments.device)
+    return Pool(arguments.workers, processes=accelerator, passes=2 if accelerator else 1)
 
 
 def _layout(arguments: argparse.Namespace) -> Layout | None:

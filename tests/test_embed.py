@@ -16,6 +16,7 @@ from img2loc.errors import ConfigError
 from img2loc.photo import open_photo
 from index_builder.__main__ import main
 from index_builder.embed import Pool, begin, embed_local, finish
+from index_builder.handover import Handover
 from index_builder.listing import Listing
 from index_builder.store import Store
 
@@ -118,12 +119,52 @@ def test_processes_decode_to_the_same_bytes(tmp_path, mobilenet):
     table = write_table(tmp_path / "t.csv", [(path.name, 1, 1) for path in photos])
     assert run("listing", "--photos", PHOTOS, "--positions", table, "--out", tmp_path / "listing.parquet") == 0
     with Listing(tmp_path / "listing.parquet") as listing:
-        for processes in (False, True):
-            out = tmp_path / f"{processes}"
+        for pool in (Pool(1, False), Pool(1, True), Pool(1, True, passes=2)):
+            out = tmp_path / f"{pool.processes} {pool.passes}"
             store = begin(listing, out, mobilenet, device="cpu", dtype="float32", batch=4, size=8)
-            embed_local(listing, store, mobilenet, Pool(1, processes))
+            embed_local(listing, store, mobilenet, pool)
             assert finish(listing, store, mobilenet) == 0
-    assert contents(tmp_path / "True") == contents(tmp_path / "False")
+    threads, *others = (contents(folder) for folder in sorted(tmp_path.iterdir()) if folder.is_dir())
+    assert len(others) == 2 and all(other == threads for other in others)
+
+
+def test_arrays_are_handed_over_as_they_are_and_leave_nothing_behind():
+    before = set(os.listdir("/proc/self/fd"))
+    arrays = {
+        "pixels": np.arange(24, dtype=np.uint8).reshape(2, 3, 4).transpose(2, 0, 1),
+        "mask": np.array([[1.5], [-2.0]], np.float32),
+    }
+    handed = Handover.of(arrays)
+    taken = handed.take()
+    assert list(taken) == list(arrays)
+    for name, array in arrays.items():
+        assert taken[name].dtype == array.dtype and np.array_equal(taken[name], array)
+    taken["mask"][0] = 0  # its own memory: torch would warn of one that can't be written to
+    del taken, array
+    assert len(set(os.listdir("/proc/self/fd")) - before) <= 3  # the listener that sends descriptors
+
+
+def test_a_batch_that_fails_stops_the_passes_beside_it(tmp_path, mobilenet):
+    photos = sorted(PHOTOS.glob("*.jpg"))[:12]
+    table = write_table(tmp_path / "t.csv", [(path.name, 1, 1) for path in photos])
+    assert run("listing", "--photos", PHOTOS, "--positions", table, "--out", tmp_path / "listing.parquet") == 0
+
+    class Failing:
+        spec, dim, prepare = mobilenet.spec, mobilenet.dim, mobilenet.prepare
+        calls = 0
+
+        def embed_prepared(self, inputs):
+            self.calls += 1
+            if self.calls == 2:
+                raise MemoryError("no room")
+            return mobilenet.embed_prepared(inputs)
+
+    failing = Failing()
+    with Listing(tmp_path / "listing.parquet") as listing:
+        store = begin(listing, tmp_path / "e", mobilenet, device="cpu", dtype="float32", batch=2, size=4)
+        with pytest.raises(MemoryError):
+            embed_local(listing, store, failing, Pool(2, False, passes=2))
+    assert failing.calls <= 4 and len(store.missing()) == 3
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import save_file
 
-from img2loc.encoder import TransformersEncoder, open_encoder
+from img2loc.encoder import TransformersEncoder, _levels, _Processor, open_encoder
 from img2loc.errors import EncoderError
 from img2loc.geo import arc_km, haversine_km, unit_vectors
 from img2loc.photo import open_photo
@@ -46,6 +46,37 @@ def tiny_clip(tmp_path_factory):
 @pytest.fixture(scope="module")
 def embeddings(lite0, photo_rows):
     return lite0.embed([open_photo((PHOTOS / row["file"]).read_bytes()).image for row in photo_rows])
+
+
+@pytest.mark.parametrize("kind", ["CLIP", "Siglip", "Bit", "MobileNetV1", "ViT"])
+def test_pixels_stay_bytes_until_they_are_on_the_device_and_are_the_same_there(kind, pictures):
+    processor = getattr(transformers, f"{kind}ImageProcessorPil")()
+    levels = _levels(processor)
+    wholly, bytewise = (_Processor(processor, whole)(pictures)["pixel_values"] for whole in (True, False))
+    assert (wholly.dtype, bytewise.dtype) == (np.float32, np.uint8)
+    assert np.array_equal(levels[np.arange(3)[:, None, None], bytewise], wholly)
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        transformers.Siglip2ImageProcessorPil(),  # gives patches
+        transformers.CLIPImageProcessorPil(do_normalize=False, do_rescale=False),
+        lambda images, return_tensors, **_: {"pixel_values": np.stack([np.zeros((3, 16, 16), np.float32)])},
+        lambda images, return_tensors: {},
+    ],
+)
+def test_a_processor_of_another_kind_is_left_to_itself(processor, pictures):
+    levels = _levels(processor)
+    assert levels is None or np.array_equal(levels, np.tile(np.arange(256), (3, 1)))  # bytes as they are
+
+
+def test_an_encoder_gives_the_same_bytes_as_with_the_whole_processor(tiny_clip, pictures):
+    encoder = open_encoder(str(tiny_clip))
+    found = encoder.embed(pictures)
+    assert encoder.prepare(pictures)["pixel_values"].dtype == np.uint8
+    encoder._levels, encoder.prepare = None, _Processor(encoder.prepare.processor, whole=True)
+    assert found.tobytes() == encoder.embed(pictures).tobytes()
 
 
 def test_lite0_finds_the_same_site(embeddings, photo_rows):

@@ -1,7 +1,8 @@
-"""A LLaVA of 275 kB with random weights, which reads and writes single characters, for tests without a network."""
+"""LLaVA with random weights, which reads and writes single characters: 275 kB for tests, any size for benchmarks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -23,11 +24,40 @@ TEMPLATE = (
 )
 
 
+TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+TINY_TEXT = {**TINY, "num_key_value_heads": 2, "vocab_size": 0}
+TINY_VISION = {**TINY, "image_size": 28, "patch_size": 14, "projection_dim": 32}
+
+
 def save_tiny_llava(folder: Path) -> str:
     """Make it and save it, in transformers' format.
 
     Returns:
         The folder's name.
+    """
+    save_llava(folder)
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 400_000
+    return str(folder)
+
+
+def save_llava(
+    folder: Path,
+    *,
+    text: Mapping[str, int] = TINY_TEXT,
+    vision: Mapping[str, int] = TINY_VISION,
+    vision_feature_layer: int = -1,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Make a LLaVA of any size and save it.
+
+    Args:
+        folder: Where to.
+        text: Sizes of the language model, as LlamaConfig names them; a vocabulary of 0 is that of the tokenizer.
+        vision: Sizes of the image tower, as CLIPVisionConfig names them.
+        vision_feature_layer: The tower's layer that the language model sees.
+        device: Where the weights are drawn.
+        dtype: Their number format.
     """
     torch.manual_seed(0)
     words = ["<pad>", "<s>", "</s>", "<unk>", "<image>", "\n", *map(chr, range(32, 127))]
@@ -42,22 +72,23 @@ def save_tiny_llava(folder: Path) -> str:
         unk_token="<unk>",
         additional_special_tokens=["<image>"],
     )
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    vision = CLIPVisionConfig(**sizes, image_size=28, patch_size=14, projection_dim=32)
-    text = LlamaConfig(
-        **sizes,
-        vocab_size=len(words),
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**vision),
+        text_config=LlamaConfig(
+            **{**text, "vocab_size": text["vocab_size"] or len(words)},
+            max_position_embeddings=4096,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+        ),
+        image_token_index=4,
+        vision_feature_layer=vision_feature_layer,
     )
-    model = LlavaForConditionalGeneration(
-        LlavaConfig(vision_config=vision, text_config=text, image_token_index=4, vision_feature_layer=-1)
-    )
+    with torch.device(device):
+        model = LlavaForConditionalGeneration._from_config(config, dtype=dtype)
+    side = vision["image_size"]
     processor = LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side}),
         tokenizer=fast,
         patch_size=14,
         vision_feature_select_strategy="default",
@@ -66,5 +97,3 @@ def save_tiny_llava(folder: Path) -> str:
     )
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    assert sum(file.stat().st_size for file in folder.iterdir()) < 400_000
-    return str(folder)
