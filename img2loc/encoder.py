@@ -173,9 +173,14 @@ class TransformersEncoder:
                 "or a Hub repository as owner/name[@revision] that this machine can reach."
             ) from error
         self.prepare: Callable[[Sequence[Image.Image]], Inputs] = _Processor(processor)
-        self._device = torch.device(_best_device() if device == "auto" else device)
-        self._network = network.eval().to(self._device)
-        self._head = None if layers is None else layers.to(self._device)
+        try:
+            self._device = torch.device(_best_device() if device == "auto" else device)
+            self._network = network.eval().to(self._device)
+            self._head = None if layers is None else layers.to(self._device)
+        except (AssertionError, RuntimeError) as error:  # torch's words for a device that is not there, or too small
+            raise EncoderError(
+                f"The encoder {source!r} can't run on the device {device!r}: {_first_line(error)}. Choose auto or cpu."
+            ) from error
         self.spec = EncoderSpec(
             kind="transformers",
             source=name,
