@@ -107,6 +107,7 @@ def test_axe_finds_nothing_serious_on_a_phone_or_in_a_frame(page: Page, address:
     page.set_input_files("#photos input[type=file]", [TOWER])
     page.click("#locate-all")
     expect(page.get_by_role("link", name="in a zip")).to_be_visible(timeout=LOCATE_MS)
+    expect(page.locator("#batch-map path.point")).to_have_count(1, timeout=LOCATE_MS)
     assert findings(page) == []
 
 

@@ -105,6 +105,10 @@ def test_a_wrong_true_position_gets_words_and_keeps_the_answer(page: Page):
     truth.press("Enter")
     expect(page.locator("#truth")).to_contain_text("48.8584, 2.2945")
     expect(page.locator("#answer h2")).to_have_text("Paris, France")
+    page.get_by_role("button", name="More settings").click()
+    expect(page.locator("#truth")).to_be_hidden()
+    page.click("#locate")
+    expect(page.locator("#truth")).to_be_visible()  # or nobody would know why nothing happens
     truth.fill("48.8584, 2.2945")
     truth.press("Enter")
     expect(page.locator("#answer")).to_contain_text("from the position you gave", timeout=LOCATE_MS)
@@ -358,6 +362,7 @@ def test_candidates_can_be_read(page: Page, provider: OpenAIServer):
     expect(page.locator("#answer")).to_contain_text("Press Locate")
     page.click("#locate")
     expect(page.locator("#answer .i2l-who").first).to_contain_text("Judged among", timeout=LOCATE_MS)
+    expect(page.locator("#prediction-map path.point").first).to_be_attached(timeout=LOCATE_MS)
     table = page.get_by_role("region", name="The candidates")
     box, whole = table.bounding_box(), page.locator("#prediction-map").bounding_box()
     assert box["width"] > 0.95 * whole["width"] and box["height"] < 400
