@@ -31,10 +31,10 @@ def main() -> int:
         share_heaps()
         leave_nothing()
         tell_nobody()
-        settings = load_model(Settings.from_env())
-        host = Host(settings)
+        settings, problem = load_model(Settings.from_env())
+        host = Host(settings, problem=problem)
         page = build(host, settings)
-        sweep_often()
+        sweep_often(settings.keep_minutes * 60)
         launch(page, host)
     except (Img2LocError, OSError) as error:  # OSError: the port is taken
         print(f"app.py: {error}", file=sys.stderr)
@@ -48,14 +48,16 @@ def share_heaps() -> None:
         mallopt(M_ARENA_MAX, HEAPS)
 
 
-def load_model(settings: Settings) -> Settings:
+def load_model(settings: Settings) -> tuple[Settings, str]:
     """Load the model that runs on this machine before the first visitor comes, who would wait for it.
 
-    Where it can't be loaded the page starts all the same; whoever asks the model is told why, and gets the vote.
+    Where it can't be loaded the page starts all the same and says so; whoever asks the model gets the vote.
 
     Returns:
-        The settings, with the model named: the backend's default where it is the first choice and none is set.
+        The settings, with the model named: the backend's default where it is the first choice and none is set. And why
+        it can't be loaded; empty where it can.
     """
+    problem = ""
     backend = BACKENDS["llava"]
     if settings.backend == backend.name and not settings.llava_model:
         settings = replace(settings, llava_model=backend.models[0])
@@ -68,8 +70,9 @@ def load_model(settings: Settings) -> Settings:
             if settings.llava_model:
                 LocalLMM(settings.options(backend.name), default_model="").load()
         except LMMError as error:
-            print(f"app.py: {error} Until then the vote answers for it.", file=sys.stderr)
-    return settings
+            problem = f"{error} Until then the vote answers for it."
+            print(f"app.py: {problem}", file=sys.stderr)
+    return settings, problem
 
 
 if __name__ == "__main__":

@@ -165,10 +165,6 @@ class Visitor:
             "session_hash": self.session,
             "trigger_id": None,
         }
-        if event == "use_compare_key":  # not queued
-            answer = await self.http.post("gradio_api/run/predict", json=body, headers=self.headers)
-            answer.raise_for_status()
-            return list(answer.json()["data"])
         answer = await self.http.post("gradio_api/queue/join", json=body, headers=self.headers)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             raise Refused(answer.json()["detail"])

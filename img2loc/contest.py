@@ -15,6 +15,7 @@ from img2loc.lmm.servers import SERVERS, server_named
 from img2loc.locator import Locator
 from img2loc.maps import BLUE, GREEN, PURPLE, VERMILION, Mark
 from img2loc.markup import km, row_button, shorten, text
+from img2loc.offer import models_of, provided
 from img2loc.photo import Photo
 from img2loc.query import Query
 from img2loc.settings import Settings
@@ -36,6 +37,7 @@ class Provider:
         server: The server behind that; empty for the operator's choice.
         models: Suggested models; empty where there is nothing to choose.
         needs_key: Whether somebody must bring a key.
+        provided: Whether the operator does.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Provider:
     server: str = ""
     models: tuple[str, ...] = ()
     needs_key: bool = False
+    provided: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +67,22 @@ Answers = dict[Contestant, Prediction | str]
 
 def providers(settings: Settings) -> dict[str, Provider]:
     """Whom visitors may ask here, by name."""
-    openai, hf, llava = BACKENDS["openai"], BACKENDS["hf"], BACKENDS["llava"]
     own = server_named(settings.openai_base_url)
+
+    def operators(name: str, label: str) -> Provider:
+        return Provider(name, label, name, "", models_of(settings, name), True, provided(settings, name))
+
     found = [
         Provider("vote", BACKENDS["vote"].label, "vote"),
-        Provider("openai", own.label, "openai", "", _models(settings.openai_model, own.models or openai.models), True),
+        operators("openai", own.label),
         *(
             Provider(server.name, server.label, "openai", server.name, server.models, True)
             for server in SERVERS.values()
             if server.public and server.base_url and server.name != own.name
         ),
-        Provider("hf", hf.label, "hf", "", _models(settings.hf_model, hf.models), True),
+        operators("hf", BACKENDS["hf"].label),
+        Provider("llava", BACKENDS["llava"].label, "llava", "", (settings.llava_model,)),
     ]
-    found.append(Provider("llava", llava.label, "llava", "", (settings.llava_model,)))
     return {provider.name: provider for provider in found if provider.backend in settings.offered}
 
 
@@ -192,7 +198,8 @@ def cards(contestants: Sequence[Contestant], answers: Answers, truth: LatLon | N
 def _card(
     letter: str, colour: str, contestant: Contestant, answer: Prediction | str | None, truth: LatLon | None, say: Say
 ) -> str:
-    who = f'<p class="i2l-who">{text(contestant.label)}</p>'
+    label = say("the_vote") if contestant.provider.backend == "vote" else text(contestant.label)
+    who = f'<p class="i2l-who">{label}</p>'
     position = own_position(answer)
     if answer is None:
         return f'<span class="i2l-letter">{letter}</span>{who}<p class="i2l-pending">{say("asking")}</p>'
@@ -215,7 +222,3 @@ def _card(
 
 def _lettered(contestants: Sequence[Contestant]) -> Iterator[tuple[str, str, Contestant]]:
     return zip("ABCDEF", COLOURS, contestants, strict=False)
-
-
-def _models(first: str, suggested: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for name in (first, *suggested) if name))

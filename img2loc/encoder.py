@@ -174,14 +174,19 @@ class TransformersEncoder:
             ) from error
         levels = _levels(processor)
         self.prepare: Callable[[Sequence[Image.Image]], Inputs] = _Processor(processor, whole=levels is None)
-        self._device = torch.device(_best_device() if device == "auto" else device)
         # Where copies to a GPU queue up, apart from the network's work.
         self._copies: Any = None
-        if self._device.type == "cuda":
-            self._copies = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        self._levels = None if levels is None else torch.from_numpy(levels.ravel()).to(self._device)
-        self._network = network.eval().to(self._device)
-        self._head = None if layers is None else layers.to(self._device)
+        try:
+            self._device = torch.device(_best_device() if device == "auto" else device)
+            if self._device.type == "cuda":
+                self._copies = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            self._levels = None if levels is None else torch.from_numpy(levels.ravel()).to(self._device)
+            self._network = network.eval().to(self._device)
+            self._head = None if layers is None else layers.to(self._device)
+        except (AssertionError, RuntimeError) as error:  # torch's words for a device that is not there, or too small
+            raise EncoderError(
+                f"The encoder {source!r} can't run on the device {device!r}: {_first_line(error)}. Choose auto or cpu."
+            ) from error
         self.spec = EncoderSpec(
             kind="transformers",
             source=name,

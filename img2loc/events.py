@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,15 +16,15 @@ from gradio.components.plot import PlotData
 from img2loc import evidence, exports, maps, report
 from img2loc.area import read_area
 from img2loc.endpoints import shown_errors, visitor_of
-from img2loc.errors import ConfigError, Img2LocError
+from img2loc.errors import ConfigError, Img2LocError, LMMAuthError
 from img2loc.expense import dollars, expense, prices_of
 from img2loc.host import Host
 from img2loc.lmm import backend_named, list_models
-from img2loc.lmm.servers import server_named
 from img2loc.markup import text
+from img2loc.offer import models_of, provided
 from img2loc.permalink import Preset, read_preset
 from img2loc.precision import EXACT, place_of
-from img2loc.prompt import check_template, template_named
+from img2loc.prompt import check_template, chosen_template, template_named
 from img2loc.query import Query, check_key, known_position, parse_position
 from img2loc.sampling import OFF, Judge, read_judge, requests_of
 from img2loc.sessions import Sessions
@@ -33,6 +34,7 @@ from img2loc.words import Say, say_in, told, untold
 Update = dict[str, Any]
 
 LIST_MODELS_S = 10.0
+RIGHT: Update = gr.validate(True, "")
 # Wheel and finger scroll the page, not the map: it has buttons to zoom.
 _PLOT_CONFIG = {"scrollZoom": False, "displayModeBar": True, "displaylogo": False}
 
@@ -96,18 +98,13 @@ class Events:
             model: A model's name; None for the first suggested.
             request: From whom, for the language.
         """
-        chosen, own = backend_named(backend), self._settings.options(backend)
-        provider = server_named(server or own.base_url) if chosen.name == "openai" else None
-        provided = chosen.needs_key and not server and bool(own.api_key or (provider and not provider.needs_key))
-        suggested = (provider and provider.models) or chosen.models
-        if provided and self._settings.models:
-            suggested = self._settings.models
-        models = [name for name in (model, "" if server else own.model, *suggested) if name]
+        models = [name for name in (model, *models_of(self._settings, backend, server)) if name]
+        note = provided_note(self._settings, say_to(request))
         return Chosen(
-            model_settings=gr.update(visible=chosen.needs_key),
+            model_settings=gr.update(visible=backend_named(backend).needs_key),
             server=gr.update(visible=backend == "openai", value=server),
             model=gr.update(choices=list(dict.fromkeys(models)), value=next(iter(models), "")),
-            provided=gr.update(visible=provided, value=self._provided(say_to(request))),
+            provided=gr.update(visible=provided(self._settings, backend, server), value=note),
             # The box itself is given values only, never an update of its looks: Gradio would then keep what is typed
             # into it under a name of its own, and serve it with a deep link.
             key="",
@@ -158,8 +155,8 @@ class Events:
         if preset.problems:
             gr.Warning(text(" ".join(preset.problems)))
         if preset == Preset(problems=preset.problems):
-            provided = gr.update(value=self._provided(say_to(request)))
-            return *[gr.skip()] * 7, *Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=provided)
+            note = gr.update(value=provided_note(self._settings, say_to(request)))
+            return *[gr.skip()] * 7, *Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=note)
         backend = preset.backend or ("openai" if preset.server else self._settings.backend)
         server = preset.server or "" if backend == "openai" else ""
         prompt = preset.prompt or self._settings.prompt
@@ -174,13 +171,6 @@ class Events:
             *self.choose_backend(backend, server, preset.model, request),
         )
 
-    def _provided(self, say: Say) -> str:
-        """What the operator pays for, and how much of it."""
-        own = self._settings
-        bounds = {"provided_visitor": own.hourly_per_visitor, "provided_total": own.hourly_total}
-        told_of = [say("provided"), *(say(name, count=count) for name, count in bounds.items() if count)]
-        return f'<p class="i2l-note">{" ".join(told_of)}</p>'
-
     def use_key(self, key: str) -> tuple[Any, str, Any]:
         """Move a key from the box, whose content others could read back, to the session's state."""
         with shown_errors(text):
@@ -189,17 +179,46 @@ class Events:
             return gr.skip(), "", gr.skip()
         return kept, "", told("key_set")
 
-    def list_models(self, backend: str, server: str, model: str, key: str) -> Update:
-        """Offer the models that a key opens; any other's name may still be typed."""
+    def list_models(self, backend: str, server: str, model: str, key: str) -> tuple[Update, Update, Any]:
+        """Offer the models that a key opens; any other's name may still be typed.
+
+        Returns:
+            The models, what is wrong with the key, and the words of its button.
+        """
+        right = gr.update(visible=False, value="")
         if not key:
-            return gr.update()
+            return gr.update(), right, gr.skip()
         try:
             options = Query(None, backend, api_key=key, base_url=server or "").options(self._settings)
             names = list_models(backend, replace(options, timeout_s=LIST_MODELS_S))
         except Img2LocError as error:
-            gr.Warning(text(str(error)))
-            return gr.update()
-        return gr.update(choices=list(dict.fromkeys([model, *names])))
+            words = f'<p class="i2l-warning" role="alert">{text(str(error))}</p>'
+            again = told("use_key") if isinstance(error, LMMAuthError) else gr.skip()
+            return gr.update(), gr.update(visible=True, value=words), again
+        return gr.update(choices=list(dict.fromkeys([model, *names]))), right, gr.skip()
+
+    def check_key(self, key: str) -> Update:
+        """Say at the key's box what is wrong with it; for Gradio, before use_key."""
+        return checked(lambda: check_key((key or "").strip()))
+
+    def check(self, *asked: str | None) -> list[Update]:
+        """Say that there is no photo, or what is wrong with template, true position or area; for Gradio, before locate.
+
+        Args:
+            asked: As for locate.
+        """
+        photo, template, truth, within = asked[0], asked[6], asked[7], asked[10]
+        found = [RIGHT] * len(asked)
+        found[0] = checked(lambda: photo or Query(None).photo())
+        found[6] = checked(lambda: template and chosen_template(template))
+        found[7] = checked(lambda: parse_position(truth or ""))
+        found[10] = checked(lambda: read_area(within or ""))
+        return found
+
+    def check_chosen(self, *asked: str | None) -> list[Update]:
+        """The same before locate_unless_paid: the photo is new, so it is looked at; or it was taken away."""
+        photo = asked[0]
+        return [checked(lambda: Query(photo).photo()), *self.check(*asked)[1:]] if photo else [RIGHT] * len(asked)
 
     def change_photo(self, photo: str | None, backend: str) -> tuple[str, Update]:
         """Take away what was said of the photo before."""
@@ -317,6 +336,29 @@ def judge_choices(*more: Judge | None) -> list[tuple[str, str]]:
     words = [", ".join(map(str, judge.counts)) + " + ✓" * judge.choice if judge else "" for judge in judges]
     labels = [f"{requests_of(judge)}: {text}" if judge else "1" for judge, text in zip(judges, words, strict=True)]
     return list(zip(labels, names, strict=True))
+
+
+def checked(check: Callable[[], object]) -> Update:
+    """What a field shows: the words of the error that a check of its value raises, or nothing."""
+    try:
+        check()
+    except Img2LocError as error:
+        return {**RIGHT, "is_valid": False, "message": str(error)}
+    return RIGHT
+
+
+def provided_note(settings: Settings, say: Say, whose: str = "") -> str:
+    """What the operator pays for, and how much of it.
+
+    Args:
+        settings: The operator's choices.
+        say: In whose language.
+        whose: The provider's name, where there are others beside it.
+    """
+    bounds = {"provided_visitor": settings.hourly_per_visitor, "provided_total": settings.hourly_total}
+    told_of = [say("provided"), *(say(name, count=count) for name, count in bounds.items() if count)]
+    named = f"<b>{text(whose)}</b>: " if whose else ""
+    return f'<p class="i2l-note">{named}{" ".join(told_of)}</p>'
 
 
 def say_to(request: gr.Request | None) -> Say:

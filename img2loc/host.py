@@ -7,7 +7,7 @@ import threading
 from dataclasses import replace
 
 from img2loc import gallery
-from img2loc.errors import EncoderError, GalleryError, Img2LocError
+from img2loc.errors import ConfigError, EncoderError, GalleryError, Img2LocError
 from img2loc.locator import Locator
 from img2loc.settings import Settings
 
@@ -26,13 +26,15 @@ class Host:
     Args:
         settings: Which gallery and encoder.
         grace_s: Seconds that requests wait for them before the starter stands in.
+        problem: What visitors should know besides; empty where all else is as it should be.
 
     Raises:
         GalleryError: The starter is not there.
     """
 
-    def __init__(self, settings: Settings, *, grace_s: float = GRACE_S) -> None:
+    def __init__(self, settings: Settings, *, grace_s: float = GRACE_S, problem: str = "") -> None:
         self._settings = settings
+        self._problem = problem
         self._grace_s = grace_s
         self._starter = gallery.read_manifest(gallery.STARTER)
         self._lock = threading.Lock()
@@ -69,7 +71,10 @@ class Host:
 
     @property
     def notice(self) -> str:
-        """What visitors should know while the configured gallery isn't the one that answers; empty when it is."""
+        """What visitors should know where not all is as configured; empty when it is."""
+        return " ".join(filter(None, (self._gallery_notice(), self._problem)))
+
+    def _gallery_notice(self) -> str:
         if self._failure is not None:
             return f"{self._failure} {INSTEAD}"
         if not self.pending:
@@ -79,7 +84,12 @@ class Host:
 
     def _open_first(self) -> Locator:
         if self._settings.gallery == STARTER:
-            return Locator.from_settings(self._settings)
+            try:
+                return Locator.from_settings(self._settings)
+            except EncoderError as error:
+                if not self._settings.encoder:
+                    raise
+                raise ConfigError(f"IMG2LOC_ENCODER can't be used: {error}") from error
         opening = threading.Thread(target=self._open_configured, name="open-gallery", daemon=True)
         opening.start()
         opening.join(self._grace_s)

@@ -7,12 +7,14 @@ that a browser, or Gradio's own templates, would read as anything but text.
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from img2loc.types import LatLon, PhotoRecord
 from img2loc.words import Say
 
+_ADDRESS = re.compile(r"https?://\S+")
 # Signs that turn the direction of all that follows them on the line, our own words included.
 _DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 
@@ -55,7 +57,9 @@ def coordinates(position: LatLon, say: Say) -> str:
 def origin(photo: PhotoRecord | None, say: Say) -> str:
     """Whose a gallery's photo is, with a link to it where it is on the web."""
     photo = photo or PhotoRecord(id="")
-    author, licence = (text(shorten(words, 32)) for words in (photo.author, photo.licence))
+    # Addresses in an author's name and remarks on a licence are in the files that can be saved.
+    short = _ADDRESS.sub("", photo.author).strip(), photo.licence.partition(" (")[0]
+    author, licence = (text(shorten(words, 32)) for words in short)
     if _is_web_address(photo.url):
         author = _link(text(photo.url), author or say("its_page"))
     return " · ".join(part for part in (author, licence) if part)

@@ -5,15 +5,45 @@ from __future__ import annotations
 from img2loc import __version__
 from img2loc.api import SCHEMA_VERSION, BackendJson, BackendsJson, InfoJson, LimitsJson, gallery_json
 from img2loc.host import Host
-from img2loc.lmm import BACKENDS
+from img2loc.lmm import BACKENDS, backend_named
 from img2loc.lmm.servers import SERVERS, server_named
 from img2loc.photo import MAX_BYTES
 from img2loc.prompt import TEMPLATES
+from img2loc.query import first_of
 from img2loc.sampling import MAX_NEIGHBOURS
 from img2loc.settings import Settings
 
 MAX_BATCH = 50
 KEY_HEADERS = {"openai": "x-openai-api-key", "hf": "x-hf-token"}
+
+
+def provided(settings: Settings, backend: str, server: str = "") -> bool:
+    """Whether the operator provides a backend's models: with a key, or on a server that wants none.
+
+    Args:
+        settings: The operator's choices.
+        backend: Its exact name.
+        server: A provider's name; empty for the operator's choice. For others a visitor's own key is needed.
+    """
+    own = settings.options(backend)
+    keyless = backend == "openai" and not server_named(own.base_url).needs_key
+    return backend_named(backend).needs_key and not server and (bool(own.api_key) or keyless)
+
+
+def models_of(settings: Settings, backend: str, server: str = "") -> tuple[str, ...]:
+    """The models to choose from, the default first; those that the operator pays for, where they bound that.
+
+    Args:
+        settings: The operator's choices.
+        backend: Its exact name.
+        server: A provider's name; empty for the operator's choice.
+    """
+    chosen, own = backend_named(backend), settings.options(backend)
+    found = server_named(server or own.base_url) if backend == "openai" else None
+    suggested = () if chosen.runs_here else (found and found.models) or chosen.models
+    if settings.models and provided(settings, backend, server):
+        suggested = (first_of(settings.models, chosen.models), *settings.models)
+    return tuple(dict.fromkeys(name for name in ("" if server else own.model, *suggested) if name))
 
 
 def backends_json(settings: Settings) -> BackendsJson:
@@ -58,12 +88,11 @@ def info_json(host: Host, settings: Settings) -> InfoJson:
 def _backend_json(name: str, settings: Settings) -> BackendJson:
     backend, own = BACKENDS[name], settings.options(name)
     server = server_named(own.base_url) if backend.name == "openai" else None
-    suggested = () if backend.runs_here else (server and server.models) or backend.models
     key_wanted = server.needs_key if server else backend.needs_key
     return {
         "name": name,
         "label": backend.label,
-        "models": [model for model in dict.fromkeys((own.model, *suggested)) if model],
+        "models": list(models_of(settings, name)),
         "key_header": KEY_HEADERS.get(name, ""),
         "key_needed": key_wanted and not own.api_key,
     }

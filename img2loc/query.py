@@ -143,7 +143,7 @@ class Query:
                 raise ConfigError(f"Only {settings.llava_model} runs on this machine; leave the model's name out.")
         model = model or own.model
         if not self.api_key and not server and backend_named(self.backend).needs_key and settings.models:
-            model = model or _first_of(settings.models, backend_named(self.backend).models)
+            model = model or first_of(settings.models, backend_named(self.backend).models)
             if model not in settings.models:
                 raise ConfigError(
                     f"The operator doesn't pay for {model!r}; choose one of: {', '.join(settings.models)}, "
@@ -163,9 +163,9 @@ def known_position(photo: Photo, settings: Settings) -> LatLon | None:
     return photo.exif_position if settings.precision == EXACT else None
 
 
-def _first_of(allowed: Sequence[str], suggested: Sequence[str]) -> str:
-    """The model to ask where none is named: a backend's own default where that is allowed."""
-    return next((name for name in suggested if name in allowed), allowed[0])
+def first_of(allowed: Sequence[str], suggested: Sequence[str]) -> str:
+    """The model to ask where none is named: the first that is allowed, and one that the backend has if any is."""
+    return next((name for name in allowed if name in suggested), allowed[0])
 
 
 def check_key(key: str) -> str:

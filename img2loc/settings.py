@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -19,6 +20,7 @@ from img2loc.sampling import Judge, check_samples, read_judge
 PREFIX = "IMG2LOC_"
 MAX_BANNER_CHARS = 300
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d+)?", re.ASCII)
 KEYS = ("openai_api_key", "hf_token", "server_keys")  # these come from the providers' own variables
 _YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -54,6 +56,7 @@ class Settings:
         precision: How precisely visitors are answered: "exact", "city", "region" or "country".
         abstain_km: Beyond which calibrated radius an answer is coarsened to its region or country, or withheld; None
             for never.
+        keep_minutes: How many minutes at most a photo stays on the server.
         banner: A sentence of the operator's for the top of the page.
         limits: What is left of these bounds at the moment; one count for the page and the API.
         openai_api_key: The operator's own key, from OPENAI_API_KEY; used for whoever brings none.
@@ -82,6 +85,7 @@ class Settings:
     hourly_total: int | None = None
     precision: Precision = EXACT
     abstain_km: float | None = None
+    keep_minutes: int = 60
     banner: str = ""
     limits: Limits = field(init=False, repr=False, compare=False)
     openai_api_key: str = field(default="", repr=False)
@@ -105,17 +109,25 @@ class Settings:
                 raise ConfigError(f"{PREFIX}{name.upper()} is {bound}; it must be a whole number from 1.")
         if self.abstain_km is not None and not 0 < self.abstain_km <= 20_004:
             raise ConfigError(f"{PREFIX}ABSTAIN_KM is {self.abstain_km}; it must be a number of km from 0 to 20004.")
+        if not 1 <= self.keep_minutes <= 60:
+            raise ConfigError(f"{PREFIX}KEEP_MINUTES is {self.keep_minutes}; it must be a whole number from 1 to 60.")
         if len(self.banner) > MAX_BANNER_CHARS:
             raise ConfigError(
                 f"{PREFIX}BANNER has {len(self.banner)} characters; it must be a text of at most {MAX_BANNER_CHARS}."
             )
+        if not DEVICES.fullmatch(self.device):
+            raise ConfigError(f"{PREFIX}DEVICE is {self.device!r}; it must be one of: auto, cpu, cuda, cuda:1, mps.")
         object.__setattr__(self, "limits", Limits(self.hourly_per_visitor, self.hourly_total))
-        try:
-            check_samples(self.samples)
-            BackendOptions(temperature=self.temperature)
-            server_named(self.openai_base_url)
-        except ConfigError as error:
-            raise ConfigError(f"A variable {PREFIX}... has a value that can't be used. {error}") from None
+        checks: dict[str, Callable[[], object]] = {
+            "SAMPLES": lambda: check_samples(self.samples),
+            "TEMPERATURE": lambda: BackendOptions(temperature=self.temperature),
+            "OPENAI_BASE_URL": lambda: server_named(self.openai_base_url),
+        }
+        for name, check in checks.items():
+            try:
+                check()
+            except ConfigError as error:
+                raise ConfigError(f"{PREFIX}{name} can't be used: {error}") from None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -236,5 +248,6 @@ _NOT_TEXT: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("hourly_per_visitor", int, "a whole number from 1"),
     ("abstain_km", float, "a number of km"),
     ("hourly_total", int, "a whole number from 1"),
+    ("keep_minutes", int, "a whole number from 1 to 60"),
 )
 _SERVER_VARIABLES = [item.key_variable for item in SERVERS.values() if item.key_variable and item.name != "openai"]

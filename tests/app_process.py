@@ -68,7 +68,7 @@ class AppProcess:
             All it printed.
         """
         self._process.terminate()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)
         self._printed.seek(0)
         return self._printed.read()
 

@@ -183,12 +183,14 @@ def test_the_operators_bounds_hold_for_programs(bounded: str, provider: OpenAISe
     info = ask_info(bounded)
     assert info["precision"] == found["precision"] == "city" and info["banner"] == BANNER
     assert (info["limits"]["hourly_per_visitor"], info["limits"]["models"]) == (2, ["small"])
+    paid = ask_info(bounded, "/backends")["backends"][1]
+    assert (paid["name"], paid["models"], paid["key_needed"]) == ("openai", ["small"], False)
 
 
-def ask_info(address: str) -> Any:
+def ask_info(address: str, api_name: str = "/info") -> Any:
     client = Client(address, verbose=False, analytics_enabled=False)
     try:
-        return client.predict(api_name="/info")
+        return client.predict(api_name=api_name)
     finally:
         client.close()
 

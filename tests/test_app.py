@@ -36,6 +36,7 @@ def test_a_missing_gallery_and_a_missing_model_leave_a_page_that_says_so(tmp_pat
         config = httpx.get(f"{app.address}config")
         head = next(c["props"]["value"] for c in config.json()["components"] if c["props"].get("elem_id") == "banner")
         output = app.stop()
+    assert f"The model &#x27;{tmp_path}&#x27; can&#x27;t be loaded: " in head
     assert "Gallery: starter" in head and "&lt;gone&gt;" in head and "Until then the starter gallery answers." in head
     assert "Until then the starter gallery answers." in output and "Traceback" not in output
     assert found["method"] == "vote" and found["outcome"]["kind"] == "provider_error"
@@ -93,7 +94,7 @@ def test_the_model_of_this_machine_is_loaded_before_the_launch(tmp_path: Path, m
         raise AssertionError("loaded again")
 
     settings = Settings(llava_model=save_tiny_llava(tmp_path), timeout_s=30)
-    assert entry.load_model(settings) is settings
+    assert entry.load_model(settings) == (settings, "")
     monkeypatch.setattr(llava.transformers.AutoProcessor, "from_pretrained", no_second_load)
     monkeypatch.setattr(llava, "MAX_NEW_TOKENS", 2)
     options = Query(None, backend="llava").options(settings)  # a visitor's
@@ -103,9 +104,9 @@ def test_the_model_of_this_machine_is_loaded_before_the_launch(tmp_path: Path, m
 def test_a_first_choice_of_a_local_model_has_the_default_one(monkeypatch: pytest.MonkeyPatch):
     loaded = []
     monkeypatch.setattr(llava.LocalLMM, "load", lambda self: loaded.append(self.model))
-    settings = entry.load_model(Settings(backend="llava"))
+    settings, _ = entry.load_model(Settings(backend="llava"))
     assert [settings.llava_model] == loaded == [BACKENDS["llava"].models[0]]
-    assert entry.load_model(Settings()) == Settings() and len(loaded) == 1
+    assert entry.load_model(Settings()) == (Settings(), "") and len(loaded) == 1
 
 
 def test_on_zero_gpu_a_function_that_asks_for_the_gpu_is_there_even_without_a_model():

@@ -10,13 +10,17 @@ import pytest
 
 from img2loc import contest
 from img2loc.errors import ConfigError
+from img2loc.lmm import BACKENDS
+from img2loc.lmm.servers import SERVERS
 from img2loc.locator import Locator
 from img2loc.photo import Photo
+from img2loc.query import Query
 from img2loc.settings import Settings
 from img2loc.types import LatLon
 from tests.openai_server import KEY, OpenAIServer
 
 PARIS = LatLon(48.8584, 2.2945)
+HF_MODEL = BACKENDS["hf"].models[1]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,17 @@ def test_suggestions_can_all_be_read(settings: Settings):
     assert [name for _, name in contest.suggestions(replace(settings, backends=("vote",)))] == ["vote"]
 
 
+def test_what_the_operator_pays_for_comes_first_and_alone(settings: Settings):
+    paying = Settings(openai_api_key=KEY, hf_token="hf_mine", models=("own-model", "gpt-5.5", HF_MODEL))
+    found = contest.providers(paying)
+    # The default is the first that the backend has, as Query asks for it where none is named.
+    assert found["openai"].models == ("gpt-5.5", "own-model", HF_MODEL) and found["openai"].provided
+    assert found["hf"].models[0] == HF_MODEL and found["hf"].provided
+    assert Query(None, "hf").options(paying).model == HF_MODEL
+    assert found["gemini"].models == SERVERS["gemini"].models and not found["gemini"].provided
+    assert not contest.providers(Settings())["openai"].provided and contest.providers(settings)["openai"].provided
+
+
 @pytest.mark.parametrize("names", [[], ["vote"] * 7, ["oracle:1"], ["llava:any"], ["http://10.0.0.1:m"]])
 def test_who_is_not_offered_is_not_asked(names: list[str], settings: Settings):
     with pytest.raises(ConfigError):
@@ -62,7 +77,7 @@ def test_all_answer_and_one_failure_stops_no_other(provider, settings, starter, 
     assert contest.own_position(vote) is not None
     assert "Gemini needs a key" in keyless
     marks = contest.marks(list(answers), answers)
-    assert [(mark.label, mark.title) for mark in marks] == [("B", "Vote of the neighbours (no model, no key)")]
+    assert [(mark.label, mark.title) for mark in marks] == [("B", "Vote of the neighbours (no key)")]
     shown = contest.cards(list(answers), answers, PARIS)
     assert "refuses" in shown and "Gemini needs a key" in shown and "from the true position" in shown
 

@@ -79,6 +79,12 @@ def test_an_encoder_gives_the_same_bytes_as_with_the_whole_processor(tiny_clip, 
     assert found.tobytes() == encoder.embed(pictures).tobytes()
 
 
+def test_a_device_that_is_not_there_gets_words(tiny_clip):
+    for device in ("cuda:99", "nonsense"):
+        with pytest.raises(EncoderError, match=f"can't run on the device '{device}': .* Choose auto or cpu"):
+            open_encoder(str(tiny_clip), device=device)
+
+
 def test_lite0_finds_the_same_site(embeddings, photo_rows):
     sites = np.array([row["group"] for row in photo_rows])
     similarity = embeddings @ embeddings.T

@@ -59,7 +59,7 @@ def test_a_gallery_that_cannot_be_had_leaves_the_starter(tmp_path, capsys):
 
 
 def test_an_encoder_that_cannot_be_had_on_the_starter_stops_the_start():
-    with pytest.raises(Exception, match="no/such/encoder"):
+    with pytest.raises(ConfigError, match=r"IMG2LOC_ENCODER can't be used: .*no/such/encoder"):
         Host(Settings(encoder="no/such/encoder")).open()
 
 

@@ -133,6 +133,17 @@ def test_uploads_are_deleted_on_schedule(app: WatchedApp, http: httpx.Client):
     app.move_clock(0)
 
 
+def test_the_operator_may_keep_photos_for_a_minute_only(provider: EchoingServer, tmp_path: Path):
+    (tmp_path / "machine").mkdir()
+    with (
+        WatchedApp(tmp_path / "machine", router=provider.root, IMG2LOC_KEEP_MINUTES="1") as app,
+        httpx.Client(base_url=f"{app.address}gradio_api/", timeout=60) as http,
+    ):
+        (photo,) = upload(http, (f"{NAME}.jpg", described("JPEG")))
+        app.move_clock(65)
+        assert soon(lambda: not Path(str(photo["path"])).exists())
+
+
 def test_a_killed_server_leaves_nothing_for_long(app: WatchedApp, provider: EchoingServer, tmp_path: Path):
     """Its folder goes when the next server starts; that of one that lives stays."""
     here = {"TMPDIR": str(app.machine / "temporary")}

@@ -114,7 +114,10 @@ class Visitor:
     def page(self, session: str, event: str, *data: Any) -> None:
         """Do what the page does when a visitor acts; None stands for the session's state."""
         body = {"fn_index": self.events[event], "data": data, "session_hash": session}
-        self.keep("answers to the page", self.http.post("queue/join", json=body))
+        joined = self.http.post("queue/join", json=body)
+        self.keep("answers to the page", joined)
+        if joined.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # what is wrong is said beside its field
+            return
         self.keep("answers to the page", self.http.get("queue/data", params={"session_hash": session}))
         assert '"process_completed"' in self.places["answers to the page"][-1]
 

@@ -41,6 +41,8 @@ def test_without_bounds_all_is_offered_but_for_a_model_that_is_not_there():
         ({"IMG2LOC_HOURLY_PER_VISITOR": "0"}, "IMG2LOC_HOURLY_PER_VISITOR is 0; it must be a whole number from 1"),
         ({"IMG2LOC_PRECISION": "street"}, "IMG2LOC_PRECISION is 'street'; .* exact, city, region, country"),
         ({"IMG2LOC_BANNER": "x" * 301}, "IMG2LOC_BANNER has 301 characters; it must be a text of at most 300"),
+        ({"IMG2LOC_KEEP_MINUTES": "0"}, "IMG2LOC_KEEP_MINUTES is 0; it must be a whole number from 1 to 60"),
+        ({"IMG2LOC_KEEP_MINUTES": "off"}, "IMG2LOC_KEEP_MINUTES is 'off'; it must be a whole number from 1 to 60"),
         ({"IMG2LOC_LIMITS": "5"}, "IMG2LOC_LIMITS is no setting"),
     ],
 )
@@ -77,6 +79,8 @@ def test_variables_are_read_and_empty_ones_count_as_unset():
         ("IMG2LOC_TIMEOUT_S", "-1", "number of seconds"),
         ("IMG2LOC_TIMEOUT_S", "nan", "number of seconds"),
         ("IMG2LOC_DTYPE", "int4", "must be one of: auto"),
+        ("IMG2LOC_DEVICE", "gpu", "must be one of: auto, cpu, cuda"),
+        ("IMG2LOC_DEVICE", "cuda:", "must be one of: auto, cpu, cuda"),
     ],
 )
 def test_a_wrong_variable_is_named(variable, value, words):
@@ -107,7 +111,7 @@ def test_the_key_is_never_shown():
 def test_a_wrong_choice_for_the_models_is_named(variable, value, words):
     with pytest.raises(ConfigError, match=words) as caught:
         Settings.from_env({variable: value})
-    assert "hf_secret" not in str(caught.value)
+    assert variable in str(caught.value) and "hf_secret" not in str(caught.value)
 
 
 KEYS = {

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from PIL import Image
 
 from img2loc import evidence, report
 from img2loc.errors import ConfigError, PhotoError
-from img2loc.events import Chosen, Events, Shown
+from img2loc.events import Chosen, Events, Shown, Update
 from img2loc.geo import destination
 from img2loc.host import Host
 from img2loc.locator import PROMPTS_APART, Locator
@@ -42,6 +42,7 @@ from img2loc.types import (
     Vote,
 )
 from img2loc.ui import login_works
+from img2loc.ui.compare import CompareEvents
 from img2loc.words import ENGLISH, told
 from tests.openai_server import KEY, OpenAIServer
 
@@ -370,10 +371,16 @@ def test_a_table_links_to_photos_on_the_web_only():
     assert 'href="https://example.org/1"' in evidence.neighbours("nearest", predicted().retrieval.nearest, PARIS)
 
 
+def test_an_author_is_a_name_and_a_licence_a_licence():
+    photo = PhotoRecord("1", "An Author https://example.org/x?y", "https://example.org/1", "CC0 1.0 (about page; so)")
+    shown = evidence.neighbours("nearest", [Neighbour(0, PARIS, 0.5, photo)], PARIS)
+    assert ">An Author</a> · CC0 1.0</small>" in shown
+
+
 def test_the_answer_says_how_far_the_evidence_lies():
     away = Neighbour(0, destination(PARIS, 90, 100), 0.4)
     text = report.answer(predicted(retrieval=Retrieval((away,), ())), truth=None, truth_from_exif=False)
-    assert "was taken 100 km from here; 0 of the 1 nearest lie within 25 km." in text
+    assert "was taken 100 km from here; of the 1 nearest, 0 within 25 km." in text
 
 
 def test_no_position_is_said_plainly():
@@ -456,6 +463,16 @@ def test_who_pays_is_said(host: Host, provider: OpenAIServer):
     assert own.choose_backend("openai").provided["visible"]  # a server of one's own needs no key
 
 
+def test_compare_says_who_pays_and_what_is_wrong(host: Host):
+    bounded = Settings(openai_api_key=KEY, hourly_per_visitor=7)
+    compare = CompareEvents(host, bounded, Sessions())
+    german = gr.Request(headers={"accept-language": "de"}, query_params={})
+    assert "<b>OpenAI</b>: " in compare.provided() and "darf 7-mal pro Stunde fragen" in compare.provided(german)
+    assert CompareEvents(host, Settings(), Sessions()).provided() == ""
+    assert [field["is_valid"] for field in compare.check_key("openai", "two words", {})] == [True, False, True]
+    assert [field["is_valid"] for field in compare.check_photo(None, ["vote"], {})] == [False, True, True]
+
+
 def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
@@ -481,12 +498,33 @@ def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
     assert len(warned) == 1 and "farthest" in warned[0]
 
 
-def test_a_key_brings_the_models_and_a_wrong_one_words(events: Events, provider: OpenAIServer, monkeypatch):
-    warned: list[str] = []
-    monkeypatch.setattr(gr, "Warning", warned.append)
-    assert events.list_models("openai", "", "mine", KEY)["choices"] == ["mine", "another", "gpt-test"]
-    assert "choices" not in events.list_models("openai", "", "mine", "") and warned == []
-    assert "choices" not in events.list_models("openai", "", "mine", "sk-wrong") and "refuses the key" in warned[0]
+def test_a_key_brings_the_models_and_a_wrong_one_words(events: Events):
+    models, note, button = events.list_models("openai", "", "mine", KEY)
+    assert models["choices"] == ["mine", "another", "gpt-test"] and not note["visible"]
+    models, note, button = events.list_models("openai", "", "mine", "")
+    assert "choices" not in models and (note["visible"], note["value"]) == (False, "")
+    assert button == gr.skip()
+    models, note, button = events.list_models("openai", "", "mine", "sk-wrong")
+    assert button == told("use_key")  # not "Key set"
+    assert "choices" not in models and note["visible"] and "refuses the key" in note["value"]
+
+
+def test_what_is_wrong_is_said_at_its_field(events: Events, tmp_path: Path):
+    torn = tmp_path / "torn.jpg"
+    torn.write_bytes(b"\xff\xd8\xff\xe0 torn")
+    right = [TOWER, "vote", "", "", 16, 16, "", "48.8584, 2.2945", "", "", "France"]
+
+    def wrong(at: int, value: object, check: Callable[..., list[Update]] = events.check) -> str:
+        found = check(*[value if index == at else field for index, field in enumerate(right)])
+        assert len(found) == len(right) and all(field["is_valid"] for index, field in enumerate(found) if index != at)
+        return "" if found[at]["is_valid"] else found[at]["message"]
+
+    assert wrong(0, TOWER) == wrong(7, "") == wrong(0, None, events.check_chosen) == ""
+    assert "choose one first" in wrong(0, None) and "picture" in wrong(0, str(torn), events.check_chosen)
+    assert "$" in wrong(6, "Only $nearest?") and "48.8584, 2.2945" in wrong(7, "in Paris")
+    assert "did you mean France?" in wrong(10, "Frnace") and wrong(10, "") == ""
+    assert "copy it again" in events.check_key("two words")["message"]
+    assert events.check_key(f" {KEY}\n")["is_valid"]
 
 
 def test_coarse_answers_are_coarse_everywhere(host: Host, provider: OpenAIServer, tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from img2loc import words
+from img2loc.lmm import BACKENDS
 
 UI = Path(words.__file__).parent
 LANGUAGES = words.translations()
@@ -58,6 +59,11 @@ def test_values_are_put_into_a_text():
 def test_placeholders_survive_translation():
     for texts in LANGUAGES.values():
         assert "$nearest" in texts["template_info"] and "$farthest" in texts["template_info"]
+
+
+def test_backends_are_called_alike_on_the_page_and_in_the_api():
+    named = {name: words.ENGLISH(f"backend_{name}") for name in ("vote", "openai", "llava")}
+    assert named == {name: BACKENDS[name].label for name in named}
 
 
 def test_every_word_is_used_and_every_used_word_is_there():

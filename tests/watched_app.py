@@ -111,5 +111,5 @@ class WatchedApp(AppProcess):
             All it printed.
         """
         os.kill(self.pid, signal.SIGABRT)
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)
         return self.stop()

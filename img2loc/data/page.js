@@ -76,8 +76,16 @@
   // What Gradio leaves without words for those who can't see it, and what only the browser knows.
   const examples = ["Example: the Eiffel tower", "Example: a cheetah"];
   const address = location.origin + location.pathname;
-  new MutationObserver(() => {
+  new MutationObserver((changes) => {
+    // What is wrong with a setting must be seen.
+    const folded = ":is(#more, #where)";
+    const wrong = changes.flatMap(({addedNodes}) => [...addedNodes]).find((e) => e.matches?.(`${folded} .validation-error`));
+    if (wrong && !wrong.checkVisibility()) wrong.closest(folded).querySelector(":scope > button").click();
     document.querySelectorAll("#examples button:not([aria-label])").forEach((button, at) => { button.ariaLabel = examples[at]; });
+    document.querySelectorAll("#photos [aria-label='common.upload']").forEach((button) => {
+      button.ariaLabel = button.title = "Add photos";
+      [button.role, button.tabIndex] = ["group", -1]; // the button in it is the one that works
+    });
     document.querySelectorAll("[data-address]:empty").forEach((place) => { place.textContent = address; });
   }).observe(document.body, {childList: true, subtree: true});
 

@@ -51,7 +51,7 @@ class Backend:
 BACKENDS = {
     backend.name: backend
     for backend in (
-        Backend("vote", "Vote of the neighbours (no model, no key)"),
+        Backend("vote", "Vote of the neighbours (no key)"),
         Backend(
             "openai",
             "OpenAI, or a compatible server",

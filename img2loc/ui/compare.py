@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from img2loc import contest, evidence
 from img2loc.endpoints import shown_errors, visitor_of
-from img2loc.events import namer, plot, say_to
+from img2loc.events import RIGHT, Update, checked, namer, plot, provided_note, say_to
 from img2loc.exports import Row, answer_row
 from img2loc.host import Host
 from img2loc.maps import answers_map
@@ -20,8 +20,8 @@ from img2loc.query import Query, check_key, known_position
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.types import Prediction
-from img2loc.ui.locate import KEY_KEPT_S, QUIET, key_field, map_plot, photo_input
-from img2loc.words import word
+from img2loc.ui.locate import KEY_KEPT_S, QUEUED, QUIET, key_field, map_plot, photo_input
+from img2loc.words import told, word
 
 Keys = dict[str, str]
 
@@ -33,6 +33,19 @@ class CompareEvents:
         self._host = host
         self._settings = settings
         self._sessions = sessions
+
+    def provided(self, request: gr.Request | None = None) -> str:
+        """What the operator pays for, in the visitor's language."""
+        notes = [item for item in contest.providers(self._settings).values() if item.provided]
+        return "".join(provided_note(self._settings, say_to(request), item.label) for item in notes)
+
+    def check_photo(self, photo: str | None, *others: object) -> list[Update]:
+        """Say at the photo what is wrong with it; for Gradio, before compare."""
+        return [checked(lambda: Query(photo).photo()), *[RIGHT] * len(others)]
+
+    def check_key(self, provider: str, key: str, keys: Keys) -> list[Update]:
+        """Say at the key's box what is wrong with it; for Gradio, before use_key."""
+        return [RIGHT, checked(lambda: check_key((key or "").strip())), RIGHT]
 
     def use_key(self, provider: str, key: str, keys: Keys) -> tuple[Keys, str, str]:
         """Put a key to those given before, each for its provider.
@@ -88,17 +101,20 @@ class CompareEvents:
                 )
 
 
-def add_compare_tab(host: Host, settings: Settings, sessions: Sessions, within: Component) -> None:
+def add_compare_tab(demo: gr.Blocks, host: Host, settings: Settings, sessions: Sessions, within: Component) -> None:
     """Add the tab's content to the Blocks that are being built.
 
     Args:
+        demo: The Blocks.
         host: Who answers.
         settings: The operator's choices.
         sessions: Who waits.
         within: Where the photo is known to have been taken, as given under Locate.
     """
     events = CompareEvents(host, settings, sessions)
-    choices = contest.suggestions(settings)
+    choices = [
+        (told("backend_vote") if name == "vote" else label, name) for label, name in contest.suggestions(settings)
+    ]
     keyed = [item for item in contest.providers(settings).values() if item.needs_key]
     keys = gr.State({}, time_to_live=KEY_KEPT_S)
     with gr.Row(equal_height=False):
@@ -115,6 +131,8 @@ def add_compare_tab(host: Host, settings: Settings, sessions: Sessions, within: 
                 elem_id="contestants",
             )
             with gr.Group(visible=bool(keyed)):
+                note = events.provided()
+                provided = gr.HTML(note, visible=bool(note), elem_id="compare-provided")
                 provider = gr.Dropdown(
                     [(item.label, item.name) for item in keyed],
                     value=keyed[0].name if keyed else None,
@@ -132,11 +150,18 @@ def add_compare_tab(host: Host, settings: Settings, sessions: Sessions, within: 
             drawn = map_plot("map_all", "compare-map", visible=False)
             files = gr.HTML(elem_classes="i2l-beside")
     shown = [cards, drawn, files]
+    demo.load(events.provided, None, provided, **QUIET)
     given, taken = [provider, box, keys], [keys, box, held]
-    gr.on([use.click, box.submit, box.blur], events.use_key, given, taken, **QUIET)
+    taking: dict[str, Any] = {**QUEUED, "validator": events.check_key}
+    gr.on([use.click, box.submit, box.blur], events.use_key, given, taken, **taking)
     # A key that still stands in its box is taken first.
-    go.click(events.use_key, given, taken, **QUIET).success(
-        events.compare, [photo, chosen, keys, within], shown, api_visibility="private", show_progress="hidden"
+    go.click(events.use_key, given, taken, **taking).success(
+        events.compare,
+        [photo, chosen, keys, within],
+        shown,
+        validator=events.check_photo,
+        api_visibility="private",
+        show_progress="hidden",
     )
     # Not stopped by the queue: what is still asked for is given up, and what has come stays.
     cancel.click(sessions.leave, None, None, **QUIET)

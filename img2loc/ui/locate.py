@@ -28,6 +28,7 @@ _SCROLL_JS = """() => {
 }"""
 _LINK_JS = f"""(backend, server, model, nearest, farthest, prompt, judge, within) =>
   i2lLink({json.dumps(told("link_copied"))}, {{backend, server, model, nearest, farthest, prompt, judge, within}})"""
+_LABELS = {"vote": "backend_vote", "openai": "backend_openai", "llava": "backend_llava"}  # hf's is a name
 # Nothing of the page is part of the API: its events carry the visitor's key, and its inputs are for people.
 QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 # Only in the queue may an event give a warning, and does Gradio notice that a state has changed.
@@ -61,7 +62,7 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
                 api_visibility="private",
             )
             backend = gr.Dropdown(
-                [(BACKENDS[name].label, name) for name in settings.offered],
+                [(told(_LABELS[name]) if name in _LABELS else BACKENDS[name].label, name) for name in settings.offered],
                 value=settings.backend,
                 label=word("backend"),
                 filterable=False,
@@ -90,6 +91,7 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
                     gr.LoginButton(told("sign_in"), size="sm")
                 provided = gr.HTML(visible=first.provided["visible"], elem_id="provided")
                 key_box, use_key = key_field("key")
+                refused = gr.HTML(visible=False, elem_id="refused")
             cost = gr.HTML(visible=False, elem_id="cost")
             with gr.Row(elem_id="go"):
                 locate = gr.Button(word("locate"), variant="primary", scale=3, elem_id="locate")
@@ -117,7 +119,13 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
             with gr.Accordion(word("more"), open=False, elem_id="more"):
                 nearest, farthest = (
                     gr.Slider(
-                        0, MAX_NEIGHBOURS, DEFAULT_NEIGHBOURS, step=1, precision=0, label=word(name), elem_id=name
+                        0,
+                        MAX_NEIGHBOURS,
+                        DEFAULT_NEIGHBOURS,
+                        step=1,
+                        precision=0,
+                        label=word(f"map_{name}"),
+                        elem_id=name,
                     )
                     for name in ("nearest", "farthest")
                 )
@@ -169,17 +177,18 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
         **QUIET,
     )
     key_taken = [key, key_box, use_key]
-    gr.on([use_key.click, key_box.submit, key_box.blur], events.use_key, key_box, key_taken, **QUEUED)
-    key.change(events.list_models, [backend, server, model, key], model, **QUEUED)
+    taking: dict[str, Any] = {**QUEUED, "validator": events.check_key}
+    gr.on([use_key.click, key_box.submit, key_box.blur], events.use_key, key_box, key_taken, **taking)
+    key.change(events.list_models, [backend, server, model, key], [model, refused, use_key], **QUEUED)
     linked = [backend, server, model, nearest, farthest, named, judge, within]
     link.click(None, linked, link, js=_LINK_JS, api_visibility="private")
     looking: dict[str, Any] = {"api_visibility": "private", "show_progress_on": shown.answer}
     at_once = photo.change(events.change_photo, [photo, backend], [shown.answer, shown.evidence], **QUIET).then(
-        events.locate_unless_paid, asked, list(shown), **looking
+        events.locate_unless_paid, asked, list(shown), validator=events.check_chosen, **looking
     )
     # A key that still stands in its box is taken first.
-    pressed = gr.on([locate.click, truth.submit], events.use_key, key_box, key_taken, **QUEUED).success(
-        events.locate, asked, list(shown), **looking
+    pressed = gr.on([locate.click, truth.submit], events.use_key, key_box, key_taken, **taking).success(
+        events.locate, asked, list(shown), validator=events.check, **looking
     )
     for run in (at_once, pressed):
         run.success(None, js=_SCROLL_JS, api_visibility="private")

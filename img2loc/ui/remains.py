@@ -1,4 +1,4 @@
-"""What stays of what visitors sent: nothing, an hour later or once the server has ended, however it ends."""
+"""What stays of what visitors sent: nothing, an hour later at most or once the server has ended, however it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Final
 
 from gradio import mcp
 
-KEPT_S = 3600.0
 SWEEP_EVERY_S = 600.0
 _PREFIX: Final = "img2loc-"
 
@@ -44,21 +43,25 @@ def leave_nothing() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the picture of a crash holds keys and photos
 
 
-def sweep_often() -> None:
-    """Delete, from now on, what was sent an hour ago; call it once the page is built, whose own pictures stay.
+def sweep_often(kept_s: float) -> None:
+    """Delete, from now on, what was sent so long ago; call it once the page is built, whose own pictures stay.
 
     Gradio's sweep knows what the page's visitors sent, and not what agents did.
+
+    Args:
+        kept_s: How long what visitors sent may stay, in seconds; a sixth of that more passes before it is looked for.
     """
     folder = Path(os.environ["GRADIO_TEMP_DIR"])
-    threading.Thread(target=_sweep, args=(folder, set(folder.rglob("*"))), name="sweep", daemon=True).start()
+    arguments = (folder, set(folder.rglob("*")), kept_s)
+    threading.Thread(target=_sweep, args=arguments, name="sweep", daemon=True).start()
 
 
-def _sweep(folder: Path, ours: set[Path]) -> None:
+def _sweep(folder: Path, ours: set[Path], kept_s: float) -> None:
     while True:
-        time.sleep(SWEEP_EVERY_S)
+        time.sleep(min(SWEEP_EVERY_S, kept_s / 6))
         for path in set(folder.rglob("*")) - ours:
             with suppress(OSError):  # it is gone already, or a folder
-                if time.time() - path.stat().st_mtime > KEPT_S:
+                if time.time() - path.stat().st_mtime > kept_s:
                     path.unlink()
 
 

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.app_process import AppProcess
 from tests.browser.chromium import open_chromium
 from tests.openai_server import OpenAIServer
+
+WAIT_MS = 30_000  # many times what is needed: the machine may have much else to do
+expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +54,7 @@ def page(browser: Browser, address: str, options: dict[str, object]) -> Iterator
 
     context = browser.new_context(**options)
     context.route("**/*", guard)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     page.on("pageerror", lambda error: faults.append(f"error {error}"))
     page.goto(address)

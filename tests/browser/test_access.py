@@ -6,16 +6,22 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.acts import LOCATE_MS, TOWER, choose_openai, locate_tower, open_more
+from tests.browser.acts import LOCATE_MS, PHONE, TOWER, choose_openai, locate_tower, open_more
 
 SERIOUS = {"serious", "critical"}
 # Where the focus is: a control's words, and what kind of thing it is.
 FOCUSED = """() => {
   const e = document.activeElement;
+  delete e.dataset.unreached;
   const name = e.getAttribute("aria-label") ?? e.labels?.[0]?.innerText ?? e.innerText ?? "";
   const id = e.id || e.closest("[id]:not([id^=component])")?.id || "";
   return e === document.body ? "" : `${id}|${name.trim().split("\\n")[0]}`;
 }"""
+# Marks every control that can be seen, so that what a walk leaves out is known.
+MARK = """() => document.querySelectorAll(
+    ".gradio-container :is(a[href], button, input, textarea, select, summary, [tabindex])"
+  ).forEach((e) => { if (e.tabIndex >= 0 && !e.disabled && e.checkVisibility()) e.dataset.unreached = ""; })"""
+LEFT_OUT = "() => [...document.querySelectorAll('[data-unreached]')].map((e) => e.outerHTML.slice(0, 200))"
 
 
 def findings(page: Page) -> list[str]:
@@ -28,8 +34,9 @@ def findings(page: Page) -> list[str]:
     ]
 
 
-def walk(page: Page, steps: int = 120) -> list[str]:
-    """Press Tab until the page has been walked through."""
+def walk(page: Page, steps: int = 300) -> list[str]:
+    """Press Tab until the page has been walked through; no control may be left out."""
+    page.evaluate(MARK)
     page.evaluate("document.body.tabIndex = -1; document.body.focus()")
     reached: list[str] = []
     for _ in range(steps):
@@ -38,6 +45,7 @@ def walk(page: Page, steps: int = 120) -> list[str]:
         if not here and len(reached) > 5:
             break
         reached.append(here)
+    assert page.evaluate(LEFT_OUT) == []
     return reached
 
 
@@ -73,11 +81,33 @@ def test_axe_finds_nothing_serious(page: Page):
     choose_openai(page)
     open_more(page)
     assert findings(page) == []
+    page.locator("#truth :is(input, textarea)").fill("in Paris")  # and what is wrong, in words beside its field
+    page.locator("#truth :is(input, textarea)").press("Enter")
+    expect(page.locator("#truth")).to_contain_text("48.8584, 2.2945")
+    page.fill("#key input", "sk-wrong")
+    page.click("#use-key")
+    expect(page.locator("#refused [role=alert]")).to_be_visible(timeout=LOCATE_MS)
+    assert findings(page) == []
     page.get_by_role("tab", name="Compare").click()
     expect(page.locator("#compare")).to_be_visible()
     assert findings(page) == []
     page.get_by_role("tab", name="Batch").click()
     expect(page.locator("#locate-all")).to_be_visible()
+    assert findings(page) == []
+
+
+@pytest.mark.parametrize("options", [PHONE])
+def test_axe_finds_nothing_serious_on_a_phone_or_in_a_frame(page: Page, address: str):
+    for path in ("", "?embed=true"):
+        page.goto(address + path)
+        locate_tower(page)
+        assert findings(page) == []
+    page.goto(address)
+    page.get_by_role("tab", name="Batch").click()
+    page.set_input_files("#photos input[type=file]", [TOWER])
+    page.click("#locate-all")
+    expect(page.get_by_role("link", name="in a zip")).to_be_visible(timeout=LOCATE_MS)
+    expect(page.locator("#batch-map path.point")).to_have_count(1, timeout=LOCATE_MS)
     assert findings(page) == []
 
 
@@ -98,6 +128,7 @@ def test_every_control_is_reached_by_keyboard_in_the_order_of_reading(page: Page
             "more|",
             "nearest|",
             "farthest|",
+            "judge|",
             "truth|",
             "named-template|",
             "template|",

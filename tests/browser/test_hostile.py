@@ -66,7 +66,7 @@ def test_what_a_models_server_says_is_shown_as_text(page: Page, hostile: OpenAIS
     hostile.models_error = IMAGE
     page.fill("#key input", "sk-another")
     page.click("#use-key")
-    assert_text(page.get_by_test_id("toast-text"), IMAGE)
+    assert_text(page.locator("#refused [role=alert]"), IMAGE)
     assert len(requests) > 5
 
 
