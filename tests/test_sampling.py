@@ -67,7 +67,11 @@ def test_judge_is_read(text: str, counts):
     assert read_judge(text) == counts
 
 
-@pytest.mark.parametrize("text", ["on", "-1", "51", "1,,2", "1;2", "0,1,2,3,4,5,6,7,8", "1.5", "٣", "1" * 5000, "99,9"])
+@pytest.mark.parametrize(
+    "text",
+    ["on", "-1", "51", "1,,2", "1;2", "0,1,2,3,4,5,6,7,8", "1.5", "٣", "1" * 5000, "99,9",
+     "1," * 99 + "x", "1," * 99 + "9" * 5000, "1," * 500_000, "1," * 99 + "1"],
+)  # fmt: skip
 def test_judge_that_is_none_gets_a_sentence(text: str):
     with pytest.raises(ConfigError, match=r"^judge is .{1,60}; it must be one to 8 numbers .* or off\.$"):
         read_judge(text)
