@@ -15,7 +15,6 @@ from img2loc.types import LatLon, Outcome, OutcomeKind
 MAX_SAMPLES = 20
 MAX_PROMPTS = 8
 MAX_NEIGHBOURS = 50
-MAX_JUDGE_CHARS = 200  # of what says with how many
 OFF = "off"
 
 
@@ -40,10 +39,8 @@ def read_judge(text: str) -> tuple[int, ...] | None:
     """
     if text.strip().lower() in ("", OFF):
         return None
-    parts = [part.strip() for part in text[: MAX_JUDGE_CHARS + 1].split(",")]
-    if len(text) > MAX_JUDGE_CHARS or not all(
-        re.fullmatch(r"[0-9]{1,2}", part) and int(part) <= MAX_NEIGHBOURS for part in parts
-    ):
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 99 or not all(re.fullmatch(r"[0-9]{1,2}", part) and int(part) <= MAX_NEIGHBOURS for part in parts):
         parts = []
     counts = tuple(dict.fromkeys(map(int, parts)))
     if not 1 <= len(counts) <= MAX_PROMPTS:

@@ -129,6 +129,10 @@ def _bombs() -> Iterator[Case]:
     yield Case("TIFF", "bomb", "30,000 lines of a damaged fax", "refuse", _damaged_fax)
     yield Case("HEIC", "bomb", "grey of more bits than there are", "refuse", deep_grey_heic)
     yield Case("GIF", "bomb", "a frame beyond the screen", "refuse", _outgrown_gif)
+    yield Case("TIFF", "bomb", "25,000 fields of 1 MB in a BigTIFF", "refuse", lambda: big_tiff(25_000))
+    for header in (b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"):  # Pillow takes the last two, too
+        other = f"a TIFF that begins with {header!r}"
+        yield Case("TIFF", "bomb", other, "refuse", lambda h=header: h + tiff()[4:])
 
 
 def _scans(side: int, more: int) -> bytes:
@@ -154,6 +158,17 @@ def deep_grey_heic() -> bytes:
     source = bytearray(sources("HEIC")[3])
     source[source.index(b"hvcC") + 4 + 17] = 0xFF
     return bytes(source)
+
+
+def big_tiff(more: int) -> bytes:
+    """A TIFF of 64-bit numbers with more fields, each of the same megabyte."""
+    pixels = bytes(1_000_000)
+    fields = [(256, 3, 1, 64), (257, 3, 1, 64), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 16, 1, 16)]
+    fields += [(277, 3, 1, 1), (278, 3, 1, 64), (279, 4, 1, 64 * 64)]
+    fields += [(40_000 + number, 7, len(pixels), 16) for number in range(more)]
+    listed = b"".join(struct.pack("<HHQQ", *field) for field in fields)
+    head = struct.pack("<4sHHQ", b"II+\0", 8, 0, 16 + len(pixels))
+    return head + pixels + struct.pack("<Q", len(fields)) + listed + bytes(8)
 
 
 def _outgrown_gif() -> bytes:
