@@ -23,7 +23,7 @@ from img2loc.photo import MAX_BYTES
 DRAIN_S: Final = 2.0
 MAX_FIELD_BYTES: Final = 1_000  # of what comes with files
 MAX_UPLOAD_BYTES: Final = MAX_BATCH * (MAX_BYTES + 1_000)
-MAX_AGENTS_BYTES: Final = 2 * MAX_BYTES  # a photo stands in it as Base64
+MAX_AGENTS_BYTES: Final = 5_000_000  # Gradio's MCP server takes 4 MiB
 MAX_REQUEST_BYTES: Final = 300_000  # the page takes templates of 20,000 characters, of twelve bytes each at most
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

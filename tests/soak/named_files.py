@@ -65,7 +65,17 @@ class Case:
 @cache
 def named_cases() -> tuple[Case, ...]:
     """All of them."""
-    return (*_whole(), *_sizes(), *_bombs(), *_descriptions(), *_pieces(), *_moving(), *_strangers(), *_cuts())
+    return (
+        *_whole(),
+        *_sizes(),
+        *_bombs(),
+        *_descriptions(),
+        *_pieces(),
+        *_moving(),
+        *_strangers(),
+        *_others(),
+        *_cuts(),
+    )
 
 
 def _whole() -> Iterator[Case]:
@@ -380,6 +390,48 @@ def _strangers() -> Iterator[Case]:
     script = b"GIF89a/*" + sources("GIF")[0][8:] + b"*/=alert(1)"
     yield Case("GIF", "polyglot", "a script", "either", lambda: script)
     yield Case("JPEG", "polyglot", "a script in a comment", "open", lambda: with_segments([(0xFE, b"*/=alert(1)/*")]))
+
+
+def _others() -> Iterator[Case]:
+    """Formats that are not taken, rarer kinds of those that are, and JPEG frames that lie."""
+    noise = Image.effect_noise((120, 80), 60).convert("RGB")
+    for name in (
+        *("BMP", "DIB", "JPEG2000", "ICO", "ICNS", "PPM", "TGA", "PCX", "SGI", "DDS", "IM", "QOI", "EPS", "PDF"),
+    ):
+        yield Case("none", "format", name, "refuse", lambda n=name: encoded(noise, n))
+    heads = {
+        "JPEG XL": b"\xff\x0a",
+        "JPEG XL in boxes": b"\0\0\0\x0cJXL \r\n\x87\n",
+        "Photoshop": b"8BPS\0\1",
+        "RAF": b"FUJIFILMCCD-RAW ",
+        "RW2": b"IIU\0\x18\0\0\0",
+        "ORF": b"IIRO\x08\0\0\0",
+        "CR3": struct.pack(">L", 24) + b"ftypcrx \0\0\0\1crx isom",
+        "an AVIF of frames without any": struct.pack(">L", 24) + b"ftypavis\0\0\0\0mif1avis",
+        "a sound": b"RIFF" + struct.pack("<L", 100) + b"WAVE",
+    }
+    for words, head in heads.items():
+        yield Case("none", "format", words, "refuse", lambda h=head: h + bytes(200))
+    for packing in ("raw", "packbits", "tiff_lzw", "tiff_deflate", "jpeg"):
+        yield Case("TIFF", "format", packing, "open", lambda c=packing: encoded(noise, "TIFF", compression=c))
+    for packing in ("lzma", "zstd"):
+        yield Case("TIFF", "format", packing, "refuse", lambda c=packing: encoded(noise, "TIFF", compression=c))
+    for options in ({"subsampling": 0}, {"keep_rgb": True}, {"restart_marker_blocks": 1}, {"quality": 1}):
+        yield Case("JPEG", "format", f"{options}", "open", lambda o=options: encoded(noise, "JPEG", **o))
+    yield Case("JPEG", "format", "several in one", "open", lambda: encoded(noise, "MPO", append_images=[noise] * 20))
+    yield Case("JPEG", "format", "no pictures, only tables", "refuse", lambda: encoded(noise, "JPEG", streamtype=1))
+    whole = encoded(noise, "JPEG")
+    frame = whole.index(b"\xff\xc0")
+
+    def lying(words: str, at: int, value: bytes) -> Case:
+        return Case("JPEG", "format", words, "either", lambda: whole[: frame + at] + value + whole[frame + at + 1 :])
+
+    for kind in range(0xC1, 0xCC):
+        yield lying(f"a frame of kind {kind:#x}", 1, bytes([kind]))
+    for number in (0, 1, 12, 16, 255):
+        yield lying(f"{number} bits", 4, bytes([number]))
+        yield lying(f"{number} parts", 9, bytes([number]))
+        yield lying(f"parts sampled {number}", 11, bytes([number]))
 
 
 def _cuts() -> Iterator[Case]:
