@@ -15,10 +15,12 @@ from img2loc.settings import Settings
 from img2loc.ui import build, launch
 from img2loc.ui.remains import leave_nothing, sweep_often
 
-# Each thread of glibc's gets a heap of its own, up to eight a processor, and what one freed lies idle while the next
-# takes more: in ten minutes of load memory grew by 40%; with two heaps it stays flat (benchmarks/load.py).
+# glibc gives each thread a heap of its own, up to eight a processor, and what one freed lies idle while the next takes
+# more. And once pictures have come and gone it takes the next from the heaps, too, which then are full of holes. With
+# two heaps, and all that is large taken from the system and given back, memory stays flat (benchmarks/load.py).
 HEAPS = 2
-M_ARENA_MAX = -8  # Source: glibc's malloc.h
+LARGE_BYTES = 256 << 10
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # Source: glibc's malloc.h
 
 
 def main() -> int:
@@ -43,9 +45,10 @@ def main() -> int:
 
 
 def share_heaps() -> None:
-    """Have all threads share a few heaps, where the C library is one that can be told."""
+    """Have all threads share a few heaps of small things, where the C library is one that can be told."""
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_ARENA_MAX, HEAPS)
+        mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def load_model(settings: Settings) -> tuple[Settings, str]:

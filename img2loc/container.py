@@ -12,6 +12,7 @@ import struct
 from img2loc.errors import PhotoError
 from img2loc.exif import Exif, read_exif
 
+NO_PHOTO = "This is no JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF picture; choose a photo."
 MAX_PARTS = 100_000  # segments, chunks or blocks; a file of the largest size taken, in pieces of 8 kB, has 4,000
 # One scan of a JPEG may be ten bytes long and makes the decoder go through the whole picture once more; a progressive
 # file has about ten of them.
@@ -52,7 +53,7 @@ def cut(source: bytes) -> tuple[bytes, Exif]:
         and so is how AVIF and HEIC are turned.
 
     Raises:
-        PhotoError: Decoding it would take time or memory out of all proportion.
+        PhotoError: It is none of the formats, or decoding it would take time or memory out of all proportion.
         IndexError, struct.error: It is cut short.
     """
     if source.startswith(b"\xff\xd8\xff"):
@@ -65,7 +66,9 @@ def cut(source: bytes) -> tuple[bytes, Exif]:
         return _tiff(source)
     if source[4:8] == b"ftyp":
         return _isobmff(source)
-    return source, Exif()
+    if source.startswith(b"RIFF") and source[8:12] == b"WEBP":
+        return source, Exif()
+    raise PhotoError(NO_PHOTO)  # such as a BigTIFF, which Pillow would read, descriptions and all
 
 
 def _jpeg(source: bytes) -> tuple[bytes, Exif]:

@@ -23,7 +23,7 @@ from img2loc.lmm import backend_named, list_models
 from img2loc.markup import text
 from img2loc.offer import models_of, provided
 from img2loc.permalink import Preset, read_preset
-from img2loc.precision import EXACT, place_of
+from img2loc.precision import EXACT, LEVELS, place_of
 from img2loc.prompt import check_template, chosen_template, template_named
 from img2loc.query import Query, check_key, known_position, parse_position
 from img2loc.sampling import OFF, Judge, read_judge, requests_of
@@ -302,8 +302,9 @@ class Events:
         if cancel.is_set():  # the page says so already
             return Shown(*[gr.skip()] * len(Shown._fields))
         known = given or known_position(opened, self._settings)
-        name = namer(self._settings)
+        name = namer(self._settings, prediction.withheld)
         outcome, retrieval, position = prediction.outcome, prediction.retrieval, prediction.position
+        coarse = self._settings.precision != EXACT or prediction.withheld
         return Shown(
             answer=report.answer(prediction, truth=known, truth_from_exif=given is None, name=name, say=say),
             evidence=gr.update(visible=True),
@@ -311,7 +312,7 @@ class Events:
             beside=evidence.legend(prediction, known, say)
             + evidence.candidates(prediction, name, say)
             + evidence.files(exports.rows(Path(photo or "").name, prediction, known, name), say)
-            + (evidence.street(position, prediction.radius_km, say) if self._settings.precision == EXACT else ""),
+            + ("" if coarse else evidence.street(position, prediction.radius_km, say)),
             nearest_plot=plot(maps.nearest_map(retrieval, name)),
             nearest_table=evidence.neighbours("nearest", retrieval.nearest, position, name, say),
             farthest_plot=plot(maps.farthest_map(retrieval, name)),
@@ -366,9 +367,15 @@ def say_to(request: gr.Request | None) -> Say:
     return say_in(request.headers.get("accept-language", "") if request else "")
 
 
-def namer(settings: Settings) -> maps.Name:
-    """How positions are called here; it remembers, since one result asks for the same ones again and again."""
-    return cache(lambda position: place_of(position, settings.precision))
+def namer(settings: Settings, withheld: str = "") -> maps.Name:
+    """How positions are called here; it remembers, since one result asks for the same ones again and again.
+
+    Args:
+        settings: The operator's choices.
+        withheld: Prediction.withheld: a coarse answer's positions stand for areas, and are called so.
+    """
+    level = max((level for level in LEVELS if level in (settings.precision, withheld)), key=LEVELS.index)
+    return cache(lambda position: place_of(position, level))
 
 
 def plot(figure: go.Figure) -> PlotData:

@@ -239,7 +239,7 @@ class Gallery:
             return None
         from img2loc.location import open_location  # noqa: PLC0415 - torch
 
-        return open_location(self.folder / LOCATION)
+        return open_location(self.folder / LOCATION, self.manifest.dim)
 
 
 def _latlon(row: npt.NDArray[np.float32]) -> LatLon:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from img2loc.container import cut
+from img2loc.container import NO_PHOTO, cut
 from img2loc.errors import PhotoError
 from img2loc.exif import Exif, read_exif
 from img2loc.types import LatLon
@@ -111,7 +111,7 @@ def open_photo(source: bytes | Image.Image) -> Photo:
     except PhotoError:
         raise
     except UnidentifiedImageError:
-        raise PhotoError("This is no JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF picture; choose a photo.") from None
+        raise PhotoError(NO_PHOTO) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PhotoError(f"The picture has too many pixels; at most {MAX_PIXELS // 10**6} million are taken.") from None
     except MemoryError:

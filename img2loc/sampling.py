@@ -74,7 +74,7 @@ def read_judge(text: str) -> Judge | None:
     if choice:
         numbers = numbers.rstrip().removesuffix("+")  # in an address a plus is a blank
     parts = [part.strip() for part in numbers.split(",")]
-    if not all(re.fullmatch(r"[0-9]{1,2}", part) and int(part) <= MAX_NEIGHBOURS for part in parts[:99]):
+    if len(parts) > 99 or not all(re.fullmatch(r"[0-9]{1,2}", part) and int(part) <= MAX_NEIGHBOURS for part in parts):
         parts = []
     counts = tuple(dict.fromkeys(map(int, parts)))
     if not 1 <= len(counts) <= MAX_PROMPTS:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from asyncio import Queue
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import gradio as gr
 from gradio.context import LocalContext
+from gradio.server_messages import EventMessage
 
+MAX_MAILBOXES = 2000  # as many as Gradio's own
 _LOOK_EVERY_S = 0.1
 
 
@@ -72,3 +76,38 @@ class Sessions:
                 self._asking[session].discard(cancel)
                 if not self._asking[session]:
                     del self._asking[session]
+
+
+class Mailboxes(OrderedDict[str, Queue[EventMessage]]):
+    """What Gradio has to tell each session, of so many sessions as were asked for last.
+
+    Gradio's own forgets the session that came first, though its visitor may have asked again and be waiting.
+
+    Args:
+        expected: Gradio's list of what each session waits for; nobody else takes a session off it.
+        size: Of how many.
+    """
+
+    def __init__(self, expected: dict[str, set[str]], size: int = MAX_MAILBOXES) -> None:
+        super().__init__()
+        self._expected = expected
+        self._size = size
+
+    def __contains__(self, session: object) -> bool:
+        """Whether there is one; whoever looks needs it."""
+        found = super().__contains__(session)
+        if found:
+            self.move_to_end(str(session))
+        return found
+
+    def __setitem__(self, session: str, box: Queue[EventMessage]) -> None:
+        """Add one, in place of the one that nobody has looked for in the longest time."""
+        super().__setitem__(session, box)
+        self.move_to_end(session)
+        if len(self) > self._size:
+            del self[next(iter(self))]  # not popitem, which asks whether it is there
+
+    def __delitem__(self, session: str) -> None:
+        """Forget a session."""
+        super().__delitem__(session)
+        self._expected.pop(session, None)

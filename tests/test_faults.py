@@ -13,12 +13,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
-from img2loc.gallery import STARTER
+from img2loc.calibration import Calibration, Group
+from img2loc.errors import GalleryError
+from img2loc.evaluation import calibrate
+from img2loc.gallery import CALIBRATION, STARTER, open_gallery
 from tests.app_process import ROOT, AppProcess
 from tests.conftest import PHOTOS
 from tests.hub_server import Hub, serve_hub
@@ -80,6 +85,10 @@ def test_damage_that_changes_answers_would_be_found(tmp_path: Path):
     shutil.copytree(STARTER, tmp_path / "hurt")
     faults.write_codes(tmp_path / "codes")
     assert faults.answer(tmp_path / "hurt") == faults.answer(STARTER) != faults.answer(tmp_path / "codes")
+    for seed in (0, 1):
+        faults.write_planet(tmp_path / f"planet{seed}", seed)
+    one, other = (faults.answer(tmp_path / f"planet{seed}") for seed in (0, 1))
+    assert all(a != b for a, b in zip(one, other, strict=True)) and len(one) == 7
 
 
 def test_a_pull_that_was_killed_is_made_good(hub: Hub, tmp_path: Path):
@@ -113,6 +122,37 @@ def test_a_publication_that_was_killed_is_made_good(hub: Hub, tmp_path: Path):
     assert done.returncode == 0, printed
     pulled = said(start(hub, tmp_path / "pulled", "-c", OPEN_GALLERY, "someone/planet"))
     assert pulled.endswith(f"260 {hub.commit('someone/planet')}")
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_calibration_that_was_killed_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int):
+    """Between any two of its steps; the files are put in their places one after the other."""
+    gallery = tmp_path / "gallery"
+    shutil.copytree(STARTER, gallery)
+    identity = open_gallery(str(gallery)).manifest.identity
+    arguments = SimpleNamespace(data=[], out=gallery / CALIBRATION)
+    replaced = []
+
+    def killed(*paths: Path) -> None:
+        replaced.append(paths)
+        if len(replaced) == at:
+            raise KeyboardInterrupt
+        os.rename(*paths)
+
+    def measured(radius_km: float) -> Calibration:
+        return Calibration("own", "2026-11-26", identity, 0.9, {"vote": (Group(0.5, radius_km, 50),)})
+
+    for radius_km in (30.0, 40.0):
+        monkeypatch.setattr(calibrate, "calibration_of", lambda _, km=radius_km: measured(km))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            replaced.clear()
+            patch.setattr(calibrate, "os", SimpleNamespace(replace=killed))
+            calibrate.calibrate(arguments)
+        with suppress(GalleryError):
+            open_gallery(str(gallery))
+        assert {path.name for path in gallery.iterdir()} <= {*(p.name for p in STARTER.iterdir()), CALIBRATION}
+        assert calibrate.calibrate(arguments) == 0
+        assert open_gallery(str(gallery)).calibration == measured(radius_km)
 
 
 def test_a_pull_that_finds_no_room_gets_words_and_is_made_good(hub: Hub, tmp_path: Path):

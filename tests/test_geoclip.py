@@ -173,15 +173,25 @@ def test_a_spoiled_location_encoder_is_refused_with_words(made, tmp_path):
         (lambda w: w.pop("LocEnc0.capsule.1.bias"), "LocEnc0.capsule.1.bias"),
         (lambda w: w.update({"LocEnc0.capsule.1.bias": torch.zeros(3)}), "size mismatch"),
         (lambda w: w.clear(), "logit_scale"),
+        (lambda w: w.update({"logit_scale": torch.tensor([1000.0])}), "math range error"),
+        (lambda w: w.update({"logit_scale": torch.tensor([math.nan])}), "no numbers"),
+        (lambda w: w.update({"logit_scale": torch.zeros(2)}), "one element"),
+        (lambda w: w.update({"LocEnc1.head.0.bias": torch.full((512,), math.inf)}), "no numbers"),
+        (lambda w: w.update({"LocEnc1.head.0.weight": torch.zeros(512)}), "range"),
+        (lambda w: w.update({"LocEnc1.capsule.0.b": torch.zeros(32, 3)}), "shape"),
+        (lambda w: w.update({"LocEnc1.capsule.0.b": torch.zeros(31, 2)}), "shape"),
+        (lambda w: [w.pop(name) for name in list(w) if name.startswith("LocEnc")], "non-empty"),
     ):
         spoiled = dict(weights)
         spoil(spoiled)
         safetensors.torch.save_file(spoiled, tmp_path / "l.safetensors")
         with pytest.raises(GalleryError, match=words):
-            open_location(tmp_path / "l.safetensors")
+            open_location(tmp_path / "l.safetensors", 512)
     (tmp_path / "l.safetensors").write_bytes(b"<html>")
     with pytest.raises(GalleryError, match="get the gallery again"):
-        open_location(tmp_path / "l.safetensors")
+        open_location(tmp_path / "l.safetensors", 512)
+    with pytest.raises(GalleryError, match="mismatch"):
+        open_location(made.folder / LOCATION, 768)
 
 
 @pytest.mark.parametrize("batch", [1, 7, COUNT, 4096])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 import tests.soak.photos as soak
 from img2loc.errors import PhotoError
 from img2loc.photo import MAX_SIDE_PX, Photo, open_photo
-from tests.soak.named_files import Case, deep_grey_heic, named_cases
+from tests.soak.named_files import Case, big_tiff, deep_grey_heic, named_cases
 from tests.soak.picture_files import SMALL, encoded, picture
 
 
@@ -26,6 +27,20 @@ def test_a_grey_heic_of_a_lie_about_its_bits_is_refused():
     """pi_heif 1.4.0 writes past the end of its memory, and the process dies sooner or later."""
     with pytest.raises(PhotoError, match="grey HEIC"):
         open_photo(deep_grey_heic())
+
+
+def test_a_big_tiff_is_refused_unread():
+    """Pillow reads its fields one by one: a megabyte became eight gigabytes."""
+    with pytest.raises(PhotoError, match="no JPEG"):
+        open_photo(big_tiff(25_000))
+    with Image.open(io.BytesIO(big_tiff(0))) as whole:
+        assert whole.size == (64, 64)
+
+
+@pytest.mark.parametrize("format_name", ["BMP", "JPEG2000", "ICO", "PPM", "TGA", "PCX", "DDS", "ICNS", "PDF", "QOI"])
+def test_other_formats_are_refused_before_any_decoder(format_name: str):
+    with pytest.raises(PhotoError, match="no JPEG"):
+        open_photo(encoded(picture(0, (64, 64)), format_name))
 
 
 def test_floats_too_far_apart_for_a_float_open():

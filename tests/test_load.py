@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -21,9 +24,10 @@ from img2loc.errors import LMMError
 from img2loc.lmm import BackendOptions, Turn, open_lmm
 from img2loc.locator import Locator
 from img2loc.photo import Photo, open_photo
-from img2loc.sessions import Abandoned
+from img2loc.sessions import Abandoned, Mailboxes
 from img2loc.types import LatLon
 from img2loc.ui import MAX_SESSIONS, MAX_THREADS, launch
+from tests.app_process import ROOT
 from tests.conftest import in_own_loop
 
 SOON_S = 20
@@ -158,6 +162,60 @@ def test_who_leaves_during_a_wait_ends_it(event: SimpleNamespace):
 
 def test_outside_the_queue_nobody_leaves_unnoticed():
     assert not Abandoned().is_set()
+
+
+def test_who_asks_again_is_not_forgotten_before_those_who_dont():
+    """Gradio's own box forgets who came first: of 50 who stay for ten minutes, two lost an answer."""
+    sessions = ("first", "second", "third")
+    expected = {session: {"an event"} for session in sessions}
+    boxes = Mailboxes(expected, 3)
+    for session in sessions:
+        boxes[session] = asyncio.Queue()
+    assert "first" in boxes and "nobody" not in boxes
+    boxes["fourth"] = asyncio.Queue()
+    assert list(boxes) == ["third", "first", "fourth"] and list(expected) == ["first", "third"]
+    boxes["third"] = asyncio.Queue()
+    boxes["fifth"] = asyncio.Queue()
+    assert list(boxes) == ["fourth", "third", "fifth"] and boxes.get("first") is None
+    del boxes["fourth"]
+    assert len(boxes) == 2
+
+
+def test_the_page_keeps_its_messages_in_them():
+    script = """
+from img2loc.host import Host
+from img2loc.settings import Settings
+from img2loc.ui import build
+queue = build(Host(Settings()), Settings())._queue
+print(type(queue.pending_messages_per_session).__name__)
+queue.pending_messages_per_session["a"], queue.pending_event_ids_session["a"] = None, {"an event"}
+del queue.pending_messages_per_session["a"]
+print(len(queue.pending_event_ids_session))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["Mailboxes", "0"], done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_what_is_large_goes_back_to_the_system():
+    """Where the threshold is glibc's own, the first large piece that is freed raises it, and the next one is kept."""
+    script = """
+import app, ctypes, mmap
+from pathlib import Path
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+def held_mb(): return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE >> 20
+app.share_heaps()
+before_mb = held_mb()
+for size in (30_000_000, 20_000_000):
+    large = libc.malloc(size)
+    ctypes.memset(large, 1, size)
+    small = libc.malloc(100_000)  # would stand behind it on the heap
+    libc.free(large)
+    print(held_mb() - before_mb < 5)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"], done.stderr
 
 
 def test_two_maps_at_once_share_no_trace(monkeypatch: pytest.MonkeyPatch):

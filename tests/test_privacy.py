@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from img2loc.ui import remains
 from tests.echoing_server import EchoingServer
 from tests.soak.photos import JPEG_PARTS
 from tests.soak.picture_files import FORMATS, SERIAL, SMALL, encoded, picture, sources
@@ -142,6 +143,37 @@ def test_the_operator_may_keep_photos_for_a_minute_only(provider: EchoingServer,
         (photo,) = upload(http, (f"{NAME}.jpg", described("JPEG")))
         app.move_clock(65)
         assert soon(lambda: not Path(str(photo["path"])).exists())
+
+
+@pytest.mark.parametrize("wrong_s", [-1e9, -4000.0, 0.0, 4000.0, 1e9])
+def test_a_clock_that_is_set_deletes_no_upload_early_and_none_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong_s: float
+):
+    """Files' own times may be anything; what counts is how long a file has been there since it was last sent."""
+    every_s, files = remains.SWEEP_EVERY_S, (tmp_path / "photo.jpg", tmp_path / "again.jpg")
+    sent, gone = dict.fromkeys(files, every_s / 2), dict[Path, float]()
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            """Let the time pass, and what happens in it."""
+            gone.update({file: self.now for file in files if self.now > 0 and not file.exists() and file not in gone})
+            if self.now > 3 * KEPT_S:
+                raise TimeoutError
+            for file in files if self.now == 0 else files[1:] if self.now == KEPT_S - every_s else ():
+                sent[file] = self.now + seconds / 2
+                file.write_bytes(b"photo")
+                os.utime(file, (0, 2e9 + self.now + wrong_s))
+            self.now += seconds
+
+    monkeypatch.setattr(remains, "time", Clock())
+    with pytest.raises(TimeoutError):
+        remains._sweep(tmp_path, set(), KEPT_S)
+    assert {file: KEPT_S <= gone[file] - sent[file] <= KEPT_S + every_s for file in files} == dict.fromkeys(files, True)
 
 
 def test_a_killed_server_leaves_nothing_for_long(app: WatchedApp, provider: EchoingServer, tmp_path: Path):

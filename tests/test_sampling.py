@@ -102,6 +102,10 @@ def test_how_many_requests_a_photo_takes():
         "0+1",
         "0+choices",
         "0+",
+        "1," * 99 + "x",
+        "1," * 99 + "9" * 5000,
+        "1," * 500_000,
+        "1," * 99 + "1",
     ],
 )
 def test_judge_that_is_none_gets_a_sentence(text: str):

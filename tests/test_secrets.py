@@ -106,7 +106,9 @@ class Visitor:
             self.keep(place, self.http.get(f"call/{endpoint}/{joined.json()['event_id']}"))
 
     def agent(self, headers: Mapping[str, str], place: str = "answers to agents", **arguments: Any) -> None:
-        arguments["photo"] = self.data_url
+        if isinstance(arguments.get("photo"), dict) and "orig_name" in arguments["photo"]:
+            arguments["photo"] = self.data_url
+        arguments.setdefault("photo", self.data_url)
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "locate", "arguments": arguments}}
         accept = {"accept": "application/json, text/event-stream"}
         self.keep(place, self.http.post("mcp/", json=body, headers={**accept, **headers}))
@@ -147,10 +149,14 @@ def visit(visitor: Visitor) -> None:
     visitor.page("compare", "use_key_2", "openai", key["compare"], None)
     visitor.page("compare", "compare", photo, [f"openai:{model}" for model in MODELS[:6]], None, "")
     visitor.places["what was misplaced"] = []  # it comes back to who sent it
-    for wrong in ("model", "prompt", "base_url", "backend", "nearest", "api_key"):
-        how = {**few, "backend": "openai", wrong: key["misplaced"]}
-        visitor.api("locate", {}, "what was misplaced", photo=photo, **how)
-        visitor.agent({}, "what was misplaced", **how)
+    for wrong in ("model", "prompt", "base_url", "backend", "nearest", "judge", "photo", "api_key"):
+        for misplaced in (key["misplaced"], [key["misplaced"]], {"path": key["misplaced"]}, {"url": key["misplaced"]}):
+            how = {**few, "photo": photo, "backend": "openai", wrong: misplaced}
+            visitor.api("locate", {}, "what was misplaced", **how)
+            visitor.agent({}, "what was misplaced", **how)
+    for misplaced in (key["misplaced"], [key["misplaced"]], [{"path": key["misplaced"], "meta": photo["meta"]}]):
+        visitor.api("locate_batch", {}, "what was misplaced", photos=misplaced)
+        visitor.api("neighbours", {}, "what was misplaced", photo=misplaced)
     visitor.page("misplaced", "use_key_1", f"{key['misplaced']} {key['misplaced']}")
     for path in (name for name in PLACES if name.startswith("/") and " " not in name):
         sessions = ("page", "hf_page", "compare") if path.endswith("deep_link") else ("",)

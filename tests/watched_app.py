@@ -11,7 +11,7 @@ from tests.app_process import ROOT, AppProcess
 # Imported by the app's Python at its start. Every logger talks as much as it can, but for those that repeat what was
 # answered, to us or by us; every address that is looked up or connected to is written down, and every program that is
 # started; a prompt that says FORCED meets an error that nobody expects; old files are looked for all the time, by a
-# clock that can be moved; Hugging Face's router is on loopback.
+# clock that can be moved on; Hugging Face's router is on loopback.
 _SITE = """
 import logging, os, sys, time
 from pathlib import Path
@@ -39,9 +39,9 @@ class MovedClock:
     sleep = time.sleep
 
     @staticmethod
-    def time():
+    def monotonic():
         moved = folder / "seconds-later"
-        return time.time() + float(moved.read_text() if moved.exists() else 0)
+        return time.monotonic() + float(moved.read_text() if moved.exists() else 0)
 
 img2loc.ui.remains.time = MovedClock
 img2loc.ui.remains.SWEEP_EVERY_S = 0.1

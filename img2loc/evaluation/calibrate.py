@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,10 +36,10 @@ def calibrate(arguments: argparse.Namespace) -> int:
         if manifest.identity != found.gallery:
             raise DataError(f"The gallery in {out.parent} is not the one that the journals were made with.")
     try:
-        out.write_bytes(TypeAdapter(Calibration).dump_json(found, indent=1) + b"\n")
-        if beside:
+        _write_whole(out, TypeAdapter(Calibration).dump_json(found, indent=1) + b"\n")
+        if beside:  # who is killed before this is done says the same again
             files = {**manifest.files, CALIBRATION: describe_file(out)}
-            (out.parent / MANIFEST).write_text(replace(manifest, files=files).to_json(), encoding="utf-8")
+            _write_whole(out.parent / MANIFEST, replace(manifest, files=files).to_json().encode())
     except OSError as error:
         raise DataError(f"{out} can't be written: {error.strerror or error}.") from error
     for name, groups in found.methods.items():
@@ -49,6 +50,16 @@ def calibrate(arguments: argparse.Namespace) -> int:
             )
     print(f"{out}{', listed in the gallery' if beside else f': put it beside a gallery as {CALIBRATION} by --out'}")
     return 0
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def calibration_of(records: Sequence[tuple[Path, Record]]) -> Calibration:

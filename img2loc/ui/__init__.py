@@ -15,14 +15,15 @@ from img2loc.endpoints import add_endpoints
 from img2loc.events import Events
 from img2loc.host import Host
 from img2loc.photo import MAX_BYTES
-from img2loc.sessions import Sessions
+from img2loc.sessions import Mailboxes, Sessions
 from img2loc.settings import Settings
 from img2loc.ui.batch import add_batch_tab
 from img2loc.ui.compare import add_compare_tab
 from img2loc.ui.gates import ClosedRoutes, PhotoTransport
 from img2loc.ui.locate import add_locate_tab
 from img2loc.ui.theme import theme
-from img2loc.ui.uploads import REFUSALS, TidyParser
+from img2loc.ui.unexpected import mind_what_is_said
+from img2loc.ui.uploads import REFUSALS, BoundedBodies, TidyParser
 from img2loc.words import for_gradio, word
 
 BANNER_EVERY_S = 2  # while the gallery is on its way
@@ -88,6 +89,8 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
         demo.unload(sessions.leave)
     # Requests wait mostly for a model's reply, so several go at once; the encoder's own threads share the processor.
     demo.queue(max_size=64, default_concurrency_limit=8, api_open=True)
+    queue = demo._queue
+    queue.pending_messages_per_session = Mailboxes(queue.pending_event_ids_session)  # type: ignore[assignment]
     return demo
 
 
@@ -110,9 +113,13 @@ def launch(demo: gr.Blocks, host: Host) -> None:
     data = resources.files("img2loc") / "data"
     processing_utils.async_transport = PhotoTransport()  # type: ignore[assignment]  # Gradio's place for one's own
     route_utils.GradioMultiPartParser = TidyParser  # type: ignore[misc]
+    mind_what_is_said()
     demo.launch(
         prevent_thread_lock=True,
-        app_kwargs={"middleware": [Middleware(ClosedRoutes)], "exception_handlers": REFUSALS},
+        app_kwargs={
+            "middleware": [Middleware(ClosedRoutes), Middleware(BoundedBodies)],
+            "exception_handlers": REFUSALS,
+        },
         run_history=False,  # on by default: it writes inputs, keys included, to the browser's storage
         enable_monitoring=False,  # on by default: anybody is told how much the site is used
         show_error=False,  # our own errors pass; nothing else's text does

@@ -34,6 +34,8 @@ def leave_nothing() -> None:
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))  # nobody else on this machine may look into it
     _lock(folder)
     os.environ["GRADIO_TEMP_DIR"] = mcp.DEFAULT_TEMP_DIR = str(folder)
+    # Gradio would keep of ten thousand requests when they came and from which session, for a page that is closed here.
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # How a Space, Docker or systemd ends a server; Python itself would end at once and delete nothing.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -57,11 +59,17 @@ def sweep_often(kept_s: float) -> None:
 
 
 def _sweep(folder: Path, ours: set[Path], kept_s: float) -> None:
+    # When each file, and when what was sent again under its name, was first seen here: by a clock that nobody sets, as
+    # that of the files' own times may be.
+    seen: dict[tuple[Path, int], float] = {}
     while True:
         time.sleep(min(SWEEP_EVERY_S, kept_s / 6))
+        now, before, seen = time.monotonic(), seen, {}
         for path in set(folder.rglob("*")) - ours:
             with suppress(OSError):  # it is gone already, or a folder
-                if time.time() - path.stat().st_mtime > kept_s:
+                file = path, path.stat().st_mtime_ns
+                seen[file] = before.get(file, now)
+                if now - seen[file] >= kept_s:
                     path.unlink()
 
 

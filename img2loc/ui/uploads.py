@@ -1,4 +1,4 @@
-"""What becomes of uploads that are broken off, refused or find no room."""
+"""What becomes of uploads that are broken off, too large, refused or find no room."""
 
 from __future__ import annotations
 
@@ -10,16 +10,36 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gradio.route_utils import GradioMultiPartParser
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from img2loc.offer import MAX_BATCH
+from img2loc.photo import MAX_BYTES
 
 DRAIN_S: Final = 2.0
+MAX_FIELD_BYTES: Final = 1_000  # of what comes with files
+MAX_UPLOAD_BYTES: Final = MAX_BATCH * (MAX_BYTES + 1_000)
+MAX_AGENTS_BYTES: Final = 5_000_000  # Gradio's MCP server takes 4 MiB
+MAX_REQUEST_BYTES: Final = 300_000  # the page takes templates of 20,000 characters, of twelve bytes each at most
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TidyParser(GradioMultiPartParser):
     """Reads uploads, and keeps what becomes a photo; Gradio's own keeps for ever what is broken off or too large."""
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Take a piece; of what is no file no more than a little, since that is kept in memory."""
+        part = self._current_part
+        if part.file is not None:
+            super().on_part_data(data, start, end)
+        elif len(part.data) + end - start > MAX_FIELD_BYTES:
+            raise MultiPartException("There is more in the upload than photos.")
+        else:
+            part.data += data[start:end]
 
     async def parse(self) -> FormData:
         """Read a form."""
@@ -37,6 +57,53 @@ class TidyParser(GradioMultiPartParser):
                         file.close()
 
 
+class BoundedBodies:
+    """Reads no more of a request than an honest one has; Gradio takes bodies of any size into memory.
+
+    Args:
+        app: Gradio's own.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 413, or let Gradio."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        left = _most_bytes(scope["path"])
+        told = f"The request is larger than {left:,} bytes, the most that is taken here."
+        if int(Headers(scope=scope).get("content-length") or 0) > left:
+            await _drain(receive)
+            await PlainTextResponse(told, status_code=413)(scope, receive, send)
+            return
+
+        async def bounded() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise HTTPException(413, told)
+            return message
+
+        await self._app(scope, bounded, send)
+
+
+def _most_bytes(path: str) -> int:
+    if path.endswith("/gradio_api/upload"):
+        return MAX_UPLOAD_BYTES
+    return MAX_AGENTS_BYTES if "/gradio_api/mcp/" in f"{path}/" else MAX_REQUEST_BYTES
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on for a moment: whoever still sends when the connection closes never reads the answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while (await receive()).get("more_body"):
+                pass
+
+
 async def _busy(request: Request, error: Exception) -> Response:
     """Gradio's queue is full, or stopped."""
     told = "Too many photos are waiting already; try again in a minute."
@@ -52,10 +119,7 @@ async def _no_room(request: Request, error: Exception) -> Response:
     """The disk is full."""
     if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
         raise error
-    with contextlib.suppress(ClientDisconnect, TimeoutError):
-        async with asyncio.timeout(DRAIN_S):  # whoever still sends when the connection closes never reads the answer
-            async for _ in Request(request.scope, request.receive).stream():
-                pass
+    await _drain(request.receive)
     return PlainTextResponse("The server has no room for a photo at the moment; try again later.", status_code=507)
 
 

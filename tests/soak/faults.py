@@ -2,9 +2,9 @@
 
     python -m tests.soak.faults --seed 0
 
-Two galleries: the starter, and one of short codes. In each block of each file one bit is turned; each file is cut at
-each block, and put in the other gallery's place. Prints a table, and exits 1 where a damaged gallery answered anything
-else, or failed in other words than our own.
+Three galleries: the starter, one of short codes, and one with a head, a location encoder and a calibration. In each
+block of each file one bit is turned; each file is cut at each block, and another gallery's put in its place. Prints a
+table, and exits 1 where a damaged gallery answered anything else, or failed in other words than our own.
 """
 
 from __future__ import annotations
@@ -16,19 +16,26 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
+import torch
+from pydantic import TypeAdapter
 
+from img2loc.calibration import Calibration, Group
 from img2loc.errors import GalleryError
-from img2loc.gallery import MANIFEST, STARTER, open_gallery
-from img2loc.types import LatLon, PhotoRecord, Retrieval
+from img2loc.gallery import CALIBRATION, MANIFEST, STARTER, describe_file, open_gallery, read_manifest
+from img2loc.location import LOGIT_SCALE
+from img2loc.types import LatLon, PhotoRecord
 from index_builder.index import Label, write_rows
 from index_builder.layout import Layout
 from index_builder.rows import from_memory
 
 BLOCK = 4096
 ROWS, FACTORY = 4000, "OPQ64_256,IVF1,PQ64x4fs,Refine(SQfp16)"
+PLACES = (LatLon(48.8584, 2.2945), LatLon(-41.3, 174.8), LatLon(0, 0))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,11 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table: Counter[tuple[str, str, str]] = Counter()
     wrong = 0
     with tempfile.TemporaryDirectory() as name:
-        whole = [Path(name) / "starter", Path(name) / "codes"]
-        shutil.copytree(STARTER, whole[0])
-        write_codes(whole[1])
+        starter, codes, planet, other_planet = (Path(name) / made for made in ("starter", "codes", "planet", "other"))
+        shutil.copytree(STARTER, starter)
+        write_codes(codes)
+        write_planet(planet, 0)
+        write_planet(other_planet, 1)
         hurt = Path(name) / "hurt"
-        for gallery, other in (whole, reversed(whole)):
+        for gallery, other in ((starter, codes), (codes, starter), (planet, other_planet)):
             expected = answer(gallery)
             shutil.copytree(gallery, hurt)
             for file, kind, data in damages(gallery, other, chosen.seed, chosen.every):
@@ -60,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 (hurt / file).write_bytes((gallery / file).read_bytes())
             shutil.rmtree(hurt)
     for (file, kind, came), times in sorted(table.items()):
-        print(f"{file:28}{kind:8}{times:7,}  {came}")
+        print(f"{file:36}{kind:8}{times:7,}  {came}")
     print(f"{table.total():,} damages, {wrong} faults")
     return 1 if wrong else 0
 
@@ -80,12 +89,43 @@ def write_codes(folder: Path) -> None:
     write_rows(folder, rows, encoder=starter.encoder, label=Label("codes"), layout=layout)
 
 
-def answer(folder: Path) -> tuple[Retrieval, ...]:
-    """What a gallery finds for three queries."""
+def write_planet(folder: Path, seed: int) -> None:
+    """A gallery of made-up places that brings all that one may bring."""
+    rng = np.random.default_rng(seed)
+    encoder = open_gallery(str(STARTER)).manifest.encoder
+    vectors = rng.normal(size=(50, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    places = [LatLon(float(lat), float(lon)) for lat, lon in rng.uniform((-90, -180), (90, 180), (50, 2))]
+    shapes = {"0.b": (8, 2), "1.weight": (24, 16), "3.weight": (24, 24), "5.weight": (24, 24)}
+    location = {f"LocEnc0.capsule.{name}": rng.normal(size=shape) for name, shape in shapes.items()}
+    location |= {f"LocEnc0.capsule.{layer}.bias": rng.normal(size=24) for layer in (1, 3, 5)}
+    location |= {"LocEnc0.head.0.weight": rng.normal(size=(64, 24)), "LocEnc0.head.0.bias": rng.normal(size=64)}
+    tensors = {name: torch.from_numpy(values.astype(np.float32)) for name, values in location.items()}
+    write_rows(
+        folder,
+        from_memory(vectors, places, []),
+        encoder=encoder,
+        label=Label("planet"),
+        head=rng.bytes(10_000),
+        location=safetensors.torch.save({**tensors, LOGIT_SCALE: torch.tensor([3.0])}),
+    )
+    manifest = read_manifest(folder)
+    groups = (Group(0.1, 900.0 + seed, 50), Group(0.5, 30.0, 50))
+    found = Calibration("own", "2026-11-26", manifest.identity, 0.9, {"vote": groups})
+    (folder / CALIBRATION).write_bytes(TypeAdapter(Calibration).dump_json(found))
+    files = {**manifest.files, CALIBRATION: describe_file(folder / CALIBRATION)}
+    (folder / MANIFEST).write_text(replace(manifest, files=files).to_json(), encoding="utf-8")
+
+
+def answer(folder: Path) -> tuple[object, ...]:
+    """What a gallery finds for three queries, and how sure it is."""
     gallery = open_gallery(str(folder))
     rng = np.random.default_rng(1)
     queries = rng.normal(size=(3, gallery.manifest.dim)).astype(np.float32)
-    return tuple(gallery.search(query / np.linalg.norm(query), 8, 8) for query in queries)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    location = gallery.location
+    fits = [location.fit(query, PLACES).tolist() for query in queries] if location else []
+    return (*(gallery.search(query, 8, 8) for query in queries), gallery.calibration, *fits)
 
 
 def damages(gallery: Path, other: Path, seed: int, every: int) -> Iterator[tuple[str, str, bytes]]:

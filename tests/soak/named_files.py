@@ -65,7 +65,17 @@ class Case:
 @cache
 def named_cases() -> tuple[Case, ...]:
     """All of them."""
-    return (*_whole(), *_sizes(), *_bombs(), *_descriptions(), *_pieces(), *_moving(), *_strangers(), *_cuts())
+    return (
+        *_whole(),
+        *_sizes(),
+        *_bombs(),
+        *_descriptions(),
+        *_pieces(),
+        *_moving(),
+        *_strangers(),
+        *_others(),
+        *_cuts(),
+    )
 
 
 def _whole() -> Iterator[Case]:
@@ -129,6 +139,10 @@ def _bombs() -> Iterator[Case]:
     yield Case("TIFF", "bomb", "30,000 lines of a damaged fax", "refuse", _damaged_fax)
     yield Case("HEIC", "bomb", "grey of more bits than there are", "refuse", deep_grey_heic)
     yield Case("GIF", "bomb", "a frame beyond the screen", "refuse", _outgrown_gif)
+    yield Case("TIFF", "bomb", "25,000 fields of 1 MB in a BigTIFF", "refuse", lambda: big_tiff(25_000))
+    for header in (b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"):  # Pillow takes the last two, too
+        other = f"a TIFF that begins with {header!r}"
+        yield Case("TIFF", "bomb", other, "refuse", lambda h=header: h + tiff()[4:])
 
 
 def _scans(side: int, more: int) -> bytes:
@@ -154,6 +168,17 @@ def deep_grey_heic() -> bytes:
     source = bytearray(sources("HEIC")[3])
     source[source.index(b"hvcC") + 4 + 17] = 0xFF
     return bytes(source)
+
+
+def big_tiff(more: int) -> bytes:
+    """A TIFF of 64-bit numbers with more fields, each of the same megabyte."""
+    pixels = bytes(1_000_000)
+    fields = [(256, 3, 1, 64), (257, 3, 1, 64), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 16, 1, 16)]
+    fields += [(277, 3, 1, 1), (278, 3, 1, 64), (279, 4, 1, 64 * 64)]
+    fields += [(40_000 + number, 7, len(pixels), 16) for number in range(more)]
+    listed = b"".join(struct.pack("<HHQQ", *field) for field in fields)
+    head = struct.pack("<4sHHQ", b"II+\0", 8, 0, 16 + len(pixels))
+    return head + pixels + struct.pack("<Q", len(fields)) + listed + bytes(8)
 
 
 def _outgrown_gif() -> bytes:
@@ -365,6 +390,48 @@ def _strangers() -> Iterator[Case]:
     script = b"GIF89a/*" + sources("GIF")[0][8:] + b"*/=alert(1)"
     yield Case("GIF", "polyglot", "a script", "either", lambda: script)
     yield Case("JPEG", "polyglot", "a script in a comment", "open", lambda: with_segments([(0xFE, b"*/=alert(1)/*")]))
+
+
+def _others() -> Iterator[Case]:
+    """Formats that are not taken, rarer kinds of those that are, and JPEG frames that lie."""
+    noise = Image.effect_noise((120, 80), 60).convert("RGB")
+    for name in (
+        *("BMP", "DIB", "JPEG2000", "ICO", "ICNS", "PPM", "TGA", "PCX", "SGI", "DDS", "IM", "QOI", "EPS", "PDF"),
+    ):
+        yield Case("none", "format", name, "refuse", lambda n=name: encoded(noise, n))
+    heads = {
+        "JPEG XL": b"\xff\x0a",
+        "JPEG XL in boxes": b"\0\0\0\x0cJXL \r\n\x87\n",
+        "Photoshop": b"8BPS\0\1",
+        "RAF": b"FUJIFILMCCD-RAW ",
+        "RW2": b"IIU\0\x18\0\0\0",
+        "ORF": b"IIRO\x08\0\0\0",
+        "CR3": struct.pack(">L", 24) + b"ftypcrx \0\0\0\1crx isom",
+        "an AVIF of frames without any": struct.pack(">L", 24) + b"ftypavis\0\0\0\0mif1avis",
+        "a sound": b"RIFF" + struct.pack("<L", 100) + b"WAVE",
+    }
+    for words, head in heads.items():
+        yield Case("none", "format", words, "refuse", lambda h=head: h + bytes(200))
+    for packing in ("raw", "packbits", "tiff_lzw", "tiff_deflate", "jpeg"):
+        yield Case("TIFF", "format", packing, "open", lambda c=packing: encoded(noise, "TIFF", compression=c))
+    for packing in ("lzma", "zstd"):
+        yield Case("TIFF", "format", packing, "refuse", lambda c=packing: encoded(noise, "TIFF", compression=c))
+    for options in ({"subsampling": 0}, {"keep_rgb": True}, {"restart_marker_blocks": 1}, {"quality": 1}):
+        yield Case("JPEG", "format", f"{options}", "open", lambda o=options: encoded(noise, "JPEG", **o))
+    yield Case("JPEG", "format", "several in one", "open", lambda: encoded(noise, "MPO", append_images=[noise] * 20))
+    yield Case("JPEG", "format", "no pictures, only tables", "refuse", lambda: encoded(noise, "JPEG", streamtype=1))
+    whole = encoded(noise, "JPEG")
+    frame = whole.index(b"\xff\xc0")
+
+    def lying(words: str, at: int, value: bytes) -> Case:
+        return Case("JPEG", "format", words, "either", lambda: whole[: frame + at] + value + whole[frame + at + 1 :])
+
+    for kind in range(0xC1, 0xCC):
+        yield lying(f"a frame of kind {kind:#x}", 1, bytes([kind]))
+    for number in (0, 1, 12, 16, 255):
+        yield lying(f"{number} bits", 4, bytes([number]))
+        yield lying(f"{number} parts", 9, bytes([number]))
+        yield lying(f"parts sampled {number}", 11, bytes([number]))
 
 
 def _cuts() -> Iterator[Case]:
