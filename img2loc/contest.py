@@ -118,6 +118,7 @@ def ask_all(
     settings: Settings,
     cancel: threading.Event,
     visitor: str,
+    within: str = "",
 ) -> Iterator[Answers]:
     """Ask all at once.
 
@@ -129,6 +130,7 @@ def ask_all(
         settings: The operator's choices.
         cancel: Set when nobody waits any more.
         visitor: Whom it comes from, as Query has it.
+        within: Where the photo is known to have been taken, as Query has it.
 
     Yields:
         The answers so far, in the contestants' order: a prediction, or why there is none.
@@ -145,6 +147,7 @@ def ask_all(
                 base_url=provider.server,
                 cancel=cancel,
                 visitor=visitor,
+                within=within,
             )
             return query.locate(photo, locator, settings)
         except Img2LocError as error:

@@ -131,6 +131,7 @@ class Endpoints:
         prompt: str = "",
         base_url: str = "",
         judge: str = "",
+        within: str = "",
         x_openai_api_key: gr.Header | None = None,
         x_hf_token: gr.Header | None = None,
         request: gr.Request | None = None,
@@ -152,6 +153,8 @@ class Endpoints:
             judge: Numbers of neighbours, such as 0,5,10,15: the model is asked once with each, and all answers and the
                 neighbours' modes are judged as candidates; with +choice after them it is asked once more, to choose
                 among the best; empty for the default, off for one prompt.
+            within: Where the photo is known to have been taken: countries or regions of the world, with semicolons
+                between, or a circle, as "Paris, 50 km" or "48.86, 2.35, 50 km"; empty for anywhere.
 
         Returns:
             position (degrees), radius_km, place, method (lmm, vote, judge or none), vote, outcome, nearest, farthest,
@@ -160,7 +163,7 @@ class Endpoints:
         with shown_errors():
             key, visitor = _key(backend, x_openai_api_key, x_hf_token), visitor_of(request)
             counts, cancel = (nearest, farthest), Abandoned()
-            query = Query(photo, backend, model, key, *counts, prompt, base_url, cancel, visitor, judge)
+            query = Query(photo, backend, model, key, *counts, prompt, base_url, cancel, visitor, judge, within)
             locator = self._host.locator
             prediction = query.locate(query.photo(), locator, self._settings)
             return _answer({**prediction_json(prediction), **self._sourced(locator)}, request)
@@ -175,6 +178,7 @@ class Endpoints:
         prompt: str = "",
         base_url: str = "",
         judge: str = "",
+        within: str = "",
         x_openai_api_key: gr.Header | None = None,
         x_hf_token: gr.Header | None = None,
         request: gr.Request | None = None,
@@ -190,6 +194,7 @@ class Endpoints:
             prompt: A template's name or text; as for locate.
             base_url: Another provider; as for locate.
             judge: As for locate; each photo then costs as many requests.
+            within: As for locate; the same for all photos.
 
         Returns:
             results, in the photos' order: photo (its name), prediction (as of locate, or null) and error (a sentence).
@@ -207,7 +212,7 @@ class Endpoints:
                 if cancel.is_set():
                     break
                 item: dict[str, Any] = {"photo": Path(path).name, "prediction": None, "error": ""}
-                query = Query(path, backend, model, key, *counts, prompt, base_url, cancel, visitor, judge)
+                query = Query(path, backend, model, key, *counts, prompt, base_url, cancel, visitor, judge, within)
                 try:
                     item["prediction"] = prediction_json(query.locate(query.photo(), locator, self._settings))
                 except (PhotoError, LimitError) as error:  # any other is the same for all photos
@@ -220,6 +225,7 @@ class Endpoints:
         photo: str | None,
         nearest: int = DEFAULT_NEIGHBOURS,
         farthest: int = DEFAULT_NEIGHBOURS,
+        within: str = "",
         request: gr.Request | None = None,
     ) -> Result:
         """Find the photos of the gallery that are most and least similar to a photo, with where they were taken.
@@ -228,12 +234,13 @@ class Endpoints:
             photo: The photo.
             nearest: How many of the most similar, 0 to 50.
             farthest: How many of the most dissimilar, 0 to 50.
+            within: As for locate.
 
         Returns:
             nearest and farthest, each a list of rank, similarity (-1 to 1), position and photo (author, licence).
         """
         with shown_errors():
-            query = Query(photo, nearest=nearest, farthest=farthest)
+            query = Query(photo, nearest=nearest, farthest=farthest, within=within)
             locator = self._host.locator
             found = query.neighbours(query.photo(), locator, self._settings)
             return _answer({**retrieval_json(found), **self._sourced(locator)}, request)
@@ -286,11 +293,12 @@ def add_endpoints(host: Host, settings: Settings) -> None:
             Api("", text, "prompt"),
             Api("", text, "base_url"),
             Api("", text, "judge"),
+            Api("", text, "within"),
         ]
         for name, inputs, shape in (
             ("locate", [photo, *asked], LocateJson),
             ("locate_batch", [photos, *asked], BatchJson),
-            ("neighbours", [photo, nearest, farthest], NeighboursJson),
+            ("neighbours", [photo, nearest, farthest, asked[-1]], NeighboursJson),
             ("backends", [], BackendsJson),
             ("info", [], InfoJson),
         ):

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from gradio.components.plot import PlotData
 
 from img2loc import evidence, exports, maps, report
+from img2loc.area import read_area
 from img2loc.endpoints import shown_errors, visitor_of
 from img2loc.errors import ConfigError, Img2LocError
 from img2loc.expense import dollars, expense, prices_of
@@ -149,7 +150,7 @@ class Events:
 
         Returns:
             The backend, the numbers of nearest and farthest, the template's name and its text, how often the model is
-            asked, and all of Chosen.
+            asked, the area, and all of Chosen.
         """
         own = self._settings
         preset = read_preset(dict(request.query_params), own.offered)
@@ -158,7 +159,7 @@ class Events:
             gr.Warning(text(" ".join(preset.problems)))
         if preset == Preset(problems=preset.problems):
             provided = gr.update(value=self._provided(say_to(request)))
-            return *[gr.skip()] * 6, *Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=provided)
+            return *[gr.skip()] * 7, *Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=provided)
         backend = preset.backend or ("openai" if preset.server else self._settings.backend)
         server = preset.server or "" if backend == "openai" else ""
         prompt = preset.prompt or self._settings.prompt
@@ -169,6 +170,7 @@ class Events:
             prompt,
             template_named(prompt),
             gr.skip() if how is None else gr.update(choices=judge_choices(own.judge, read_judge(how)), value=how),
+            gr.skip() if preset.within is None else preset.within,
             *self.choose_backend(backend, server, preset.model, request),
         )
 
@@ -204,6 +206,18 @@ class Events:
         waiting = photo and backend_named(backend).needs_key
         return told("html_ready" if waiting else "html_empty"), gr.update(visible=False)
 
+    def show_area(self, within: str, request: gr.Request | None = None) -> tuple[str, Update]:
+        """Say which area the words stand for, or why they stand for none, and draw it."""
+        say = say_to(request)
+        try:
+            area = read_area(within or "")
+        except Img2LocError as error:
+            words = f'<p class="i2l-warning" role="alert">{text(str(error))}</p>'
+            return words, gr.update(value=plot(maps.area_map(None)), visible=True)
+        told_of = say("within_only", area=text(str(area))) if area else say("within_anywhere")
+        words = f'<p class="i2l-note" role="status">{told_of}</p>'
+        return words, gr.update(value=plot(maps.area_map(area)), visible=True)
+
     def cancel(self, request: gr.Request) -> tuple[str, Update]:
         """Give up what the visitor was waiting for."""
         self._sessions.leave(request)
@@ -221,6 +235,7 @@ class Events:
         truth: str,
         server: str = "",
         judge: str = "",
+        within: str = "",
         request: gr.Request | None = None,
         token: gr.OAuthToken | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
@@ -228,9 +243,8 @@ class Events:
         """Locate a photo as soon as it is chosen, where that costs nothing and sends it nowhere."""
         if not photo or backend_named(backend).needs_key:
             return Shown(*[gr.skip()] * len(Shown._fields))
-        return self.locate(
-            photo, backend, model, key, nearest, farthest, template, truth, server, judge, request, token, progress
-        )
+        asked = (photo, backend, model, key, nearest, farthest, template, truth, server, judge, within)
+        return self.locate(*asked, request, token, progress)
 
     def locate(
         self,
@@ -244,6 +258,7 @@ class Events:
         truth: str,
         server: str = "",
         judge: str = "",
+        within: str = "",
         request: gr.Request | None = None,
         token: gr.OAuthToken | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
@@ -255,7 +270,8 @@ class Events:
                 key = token.token
             words, visitor = (template or "", server or ""), visitor_of(request)
             counts = (nearest, farthest)
-            query = Query(photo, backend, model or "", key or "", *counts, *words, cancel, visitor, judge or "")
+            how = (judge or "", within or "")
+            query = Query(photo, backend, model or "", key or "", *counts, *words, cancel, visitor, *how)
             say, stages = say_to(request), list(report.STAGES)
             opened = query.photo()
             prediction = query.locate(

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from img2loc.area import Area, holds
 from img2loc.calibration import Calibration, read_calibration
 from img2loc.checksums import file_sha256, known_sha256
 from img2loc.encoder import Encoder, EncoderSpec
 from img2loc.errors import GalleryError, GalleryMismatchError, HubError
 from img2loc.hub import OnBytes, fetch, ignore_bytes, split_revision
-from img2loc.search import Searcher, open_index
+from img2loc.search import Among, Searcher, open_index
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Retrieval
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ REQUIRED_FILES = (INDEX, POSITIONS)
 OPTIONAL_FILES = (RECORDS, HEAD, LOCATION, CALIBRATION)
 STARTER = Path(__file__).parent / "starter"
 MEASURED_K = 16  # recall is measured for so many
+KEPT_AREAS = 16  # whose rows are remembered: a bit a row
 UNIT_TOLERANCE = 1e-3  # an embedding computed in bfloat16 and normalised in float32 is far within it
 
 
@@ -120,7 +123,9 @@ class Gallery:
     _positions: npt.NDArray[np.float32] = field(repr=False)
     _records: Any = field(repr=False)
 
-    def search(self, embedding: npt.NDArray[np.float32], nearest: int, farthest: int) -> Retrieval:
+    def search(
+        self, embedding: npt.NDArray[np.float32], nearest: int, farthest: int, within: Area | None = None
+    ) -> Retrieval:
         """Find the photos most and least similar to a query, both in one call of the index.
 
         The farthest from q in inner product are the nearest to -q.
@@ -129,6 +134,7 @@ class Gallery:
             embedding: (dim,) float32 of unit norm.
             nearest: How many of the most similar; 0 for none. No more than the gallery holds are returned.
             farthest: How many of the most dissimilar; likewise.
+            within: Photos taken elsewhere don't count; None for anywhere.
 
         Raises:
             GalleryError: The query has another dimension, is not finite or not of unit norm, or a count is negative.
@@ -149,18 +155,28 @@ class Gallery:
         if not queries:
             return Retrieval((), ())
         k = min(max(nearest, farthest, MEASURED_K), self.manifest.count)  # fewer would also compare fewer candidates
-        similarities, rows = self._searcher.search(np.stack(queries), k)
-        near = self._neighbours(rows[0][:nearest], similarities[0]) if nearest else ()
-        far = self._neighbours(rows[-1][:farthest], -similarities[-1]) if farthest else ()
+        among = None if within is None else self._rows_within(within)
+        similarities, rows = self._searcher.search(np.stack(queries), k, among)
+        near = self._neighbours(rows[0][:nearest], similarities[0], within) if nearest else ()
+        far = self._neighbours(rows[-1][:farthest], -similarities[-1], within) if farthest else ()
         return Retrieval(near, far)
 
-    def _neighbours(self, rows: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32]) -> tuple[Neighbour, ...]:
+    @cached_property
+    def _rows_within(self) -> Callable[[Area], Among]:
+        """Which rows lie within an area: looked up once, not at each search."""
+        return lru_cache(KEPT_AREAS)(lambda area: Among(area.holds(self._positions)))
+
+    def _neighbours(
+        self, rows: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32], within: Area | None
+    ) -> tuple[Neighbour, ...]:
         found = [int(row) for row in rows if row >= 0]  # an approximate index fills up with -1
         photos = self.records(found)
-        return tuple(
+        neighbours = (
             Neighbour(row, _latlon(self._positions[row]), float(np.clip(similarity, -1, 1)), photos.get(row))
             for row, similarity in zip(found, similarities, strict=False)
         )
+        # One that lies on the very edge may fall off it by being rounded.
+        return tuple(neighbour for neighbour in neighbours if holds(within, neighbour.position))
 
     def records(self, rows: list[int]) -> dict[int, PhotoRecord]:
         """The records of some rows, read from just the row groups that hold them; empty where none are kept."""

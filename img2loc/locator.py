@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from img2loc import prompt
+from img2loc.area import Area
 from img2loc.candidates import Fit, candidates, spread_km, with_choice
 from img2loc.choice import choose, options, worded
 from img2loc.encoder import Encoder, cpu_has_bfloat16, open_encoder
@@ -74,15 +75,16 @@ class Locator:
         )
         return cls(encoder, gallery)
 
-    def neighbours(self, photo: Photo, *, nearest: int, farthest: int) -> Retrieval:
+    def neighbours(self, photo: Photo, *, nearest: int, farthest: int, within: Area | None = None) -> Retrieval:
         """Find the gallery's photos most and least similar to a photo.
 
         Args:
             photo: The query.
             nearest: How many of the most similar; 0 for none.
             farthest: How many of the most dissimilar; 0 for none.
+            within: Photos taken elsewhere don't count; None for anywhere.
         """
-        return self.gallery.search(self._embed(photo), nearest, farthest)
+        return self.gallery.search(self._embed(photo), nearest, farthest, within)
 
     def locate(
         self,
@@ -94,6 +96,7 @@ class Locator:
         template: str = prompt.DEFAULT_TEMPLATE,
         samples: int = 1,
         judge: Judge | None = None,
+        within: Area | None = None,
         exclude: Exclude | None = None,
         on_stage: OnStage = lambda stage: None,
     ) -> Prediction:
@@ -109,6 +112,8 @@ class Locator:
             judge: With how many neighbours each way the model is asked instead, a prompt each; all its answers and the
                 neighbours' modes are candidates, among which the model may be asked to choose, and candidates.py's rule
                 decides. None for no judging.
+            within: Where the photo is known to have been taken: nothing elsewhere is looked at or answered. None for
+                anywhere.
             exclude: Says which neighbours are left out, before any are counted; for evaluation.
             on_stage: Called with each stage's name as it begins.
 
@@ -132,27 +137,27 @@ class Locator:
             embedding = self._embed(photo)
         with stage("search"):
             most = max(judge.counts, default=0) if judge else 0
-            found = self._search(embedding, max(nearest, most, VOTE_NEIGHBOURS), max(farthest, most), exclude)
+            found = self._search(embedding, max(nearest, most, VOTE_NEIGHBOURS), max(farthest, most), exclude, within)
             retrieval = Retrieval(found.nearest[:nearest], found.farthest[:farthest])
         with stage("vote"):
-            voted = vote(found.nearest[: max(nearest, VOTE_NEIGHBOURS)])
+            voted = vote(found.nearest[: max(nearest, VOTE_NEIGHBOURS)], within=within)
         text, outcome, outcomes = "", None, list[Outcome]()
         if lmm is not None:
             with stage("ask"):
                 if judge is None:
-                    text = prompt.render(template, retrieval)
-                    outcome = ask_often(lmm, text, photo.to_jpeg(), samples=samples)
+                    text = prompt.render(template, retrieval, within)
+                    outcome = ask_often(lmm, text, photo.to_jpeg(), samples=samples, within=within)
                 else:
-                    texts = _prompts(template, found, judge.counts)
+                    texts = _prompts(template, found, judge.counts, within)
                     text = PROMPTS_APART.join(texts)
-                    outcomes = ask_all(lmm, texts, photo.to_jpeg(), samples=samples)
+                    outcomes = ask_all(lmm, texts, photo.to_jpeg(), samples=samples, within=within)
         judged: tuple[Candidate, ...] = ()
         choice: Outcome | None = None
         if judge is not None:
             with stage("judge"):
                 answers = [one.position for one in outcomes if one.position]
                 voters = found.nearest[:VOTE_NEIGHBOURS]
-                judged = candidates(answers, voters, self._fit(embedding))
+                judged = candidates(answers, voters, self._fit(embedding), within=within)
             failed = bool(outcomes) and outcomes[-1].kind is OutcomeKind.PROVIDER_ERROR
             if lmm is not None and judge.choice and len(judged) > 1 and not failed:
                 with stage("choose"):
@@ -177,7 +182,8 @@ class Locator:
         if judged:
             radius_km = spread_km(judged)
         probability = None
-        if (calibration := self._calibration) and found.nearest and position:
+        # What was measured on answers from anywhere doesn't hold for those that somebody held to an area.
+        if (calibration := self._calibration) and found.nearest and position and within is None:
             measured_km = calibration.radius_km(method, lmm.model if lmm else "", found.nearest[0].similarity)
             if measured_km is not None:
                 radius_km, probability = measured_km, calibration.probability
@@ -194,6 +200,7 @@ class Locator:
             candidates=judged,
             choice=choice,
             probability=probability,
+            within=str(within or ""),
         )
 
     def _fit(self, embedding: npt.NDArray[np.float32]) -> Fit | None:
@@ -206,15 +213,20 @@ class Locator:
         return embedding
 
     def _search(
-        self, embedding: npt.NDArray[np.float32], nearest: int, farthest: int, exclude: Exclude | None
+        self,
+        embedding: npt.NDArray[np.float32],
+        nearest: int,
+        farthest: int,
+        exclude: Exclude | None,
+        within: Area | None,
     ) -> Retrieval:
         """Search, and search wider where some are left out; fewer come back where the gallery has no more to give."""
         if exclude is None:
-            return self.gallery.search(embedding, nearest, farthest)
+            return self.gallery.search(embedding, nearest, farthest, within)
         end = min(MAX_SEARCHED, self.gallery.manifest.count)
         wide = min(max(nearest, farthest) + SPARE_NEIGHBOURS, end)
         while True:
-            found = self.gallery.search(embedding, wide if nearest else 0, wide if farthest else 0)
+            found = self.gallery.search(embedding, wide if nearest else 0, wide if farthest else 0, within)
             near = [neighbour for neighbour in found.nearest if not exclude(neighbour)]
             far = [neighbour for neighbour in found.farthest if not exclude(neighbour)]
             if wide == end or (len(near) >= nearest and len(far) >= farthest):
@@ -222,10 +234,10 @@ class Locator:
             wide = min(4 * wide, end)
 
 
-def _prompts(template: str, found: Retrieval, counts: Sequence[int]) -> list[str]:
+def _prompts(template: str, found: Retrieval, counts: Sequence[int], within: Area | None) -> list[str]:
     """The prompts with so many neighbours each way."""
     return [
-        prompt.render(template, Retrieval(found.nearest[:count], found.farthest[:count]))
+        prompt.render(template, Retrieval(found.nearest[:count], found.farthest[:count]), within)
         for count in dict.fromkeys(counts)
     ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from img2loc.area import Area, read_area
 from img2loc.atlas import figure
 from img2loc.geo import destination, nearest_place
 from img2loc.types import Candidate, LatLon, Neighbour, Place, Prediction, Retrieval
@@ -54,15 +55,23 @@ def farthest_map(retrieval: Retrieval, name: Name = nearest_place) -> go.Figure:
     return _neighbours_map(retrieval.farthest, PURPLE, "square", name)
 
 
+def area_map(area: Area | None) -> go.Figure:
+    """Draw where a photo is known to have been taken; without that, the whole world."""
+    return figure([_outline(area)], area.framed()) if area else figure([], [])
+
+
 def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Name = nearest_place) -> go.Figure:
     """Draw the answer with its radius, the candidates and where their mass lies, the vote, and the true position.
+
+    Where the photo was known to have been taken is outlined.
 
     Args:
         prediction: What to draw; its nearest neighbours stay in the background and don't count for the frame.
         truth: Where the photo was really taken, if that is known.
         name: How positions are called.
     """
-    traces: list[go.Scattergeo] = []
+    area = read_area(prediction.within)
+    traces: list[go.Scattergeo] = [_outline(area)] if area else []
     framed = [position for position in (prediction.position, truth) if position]
     if faint := prediction.retrieval.nearest:
         marker: dict[str, object] = {"size": 7, "color": BLUE, "opacity": 0.7}
@@ -92,6 +101,16 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
 
 def _circle(position: LatLon, radius_km: float) -> list[LatLon]:
     return [destination(position, bearing, radius_km) for bearing in range(0, 361, 5)]
+
+
+def _outline(area: Area) -> go.Scattergeo:
+    lats: list[float | None] = []
+    lons: list[float | None] = []
+    for ring in area.rings():
+        lats += [*(round(at.lat, 2) for at in ring), None]
+        lons += [*(round(at.lon, 2) for at in ring), None]
+    line = {"color": GREEN, "width": 1.5}
+    return go.Scattergeo(name="area", mode="lines", lat=lats, lon=lons, line=line, hoverinfo="skip")
 
 
 def _mass(one: Candidate) -> go.Scattergeo:

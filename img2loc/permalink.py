@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from img2loc.area import read_area
 from img2loc.errors import ConfigError
 from img2loc.lmm.servers import SERVERS
 from img2loc.prompt import TEMPLATES
@@ -29,6 +30,7 @@ class Preset:
         farthest: How many of the most dissimilar.
         prompt: A template's name.
         judge: As sampling.read_judge has it.
+        within: As area.read_area has it.
         problems: What the link asks for and can't have, in words for a person.
     """
 
@@ -39,6 +41,7 @@ class Preset:
     farthest: int | None = None
     prompt: str | None = None
     judge: str | None = None
+    within: str | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -71,6 +74,11 @@ def read_preset(query: Mapping[str, str], backends: Collection[str]) -> Preset:
     if value := query.get("judge", ""):
         try:
             found["judge"] = str(read_judge(value) or OFF)
+        except ConfigError as error:
+            problems.append(str(error))
+    if value := query.get("within", "").strip():
+        try:
+            found["within"] = str(read_area(value) or "")
         except ConfigError as error:
             problems.append(str(error))
     if model := query.get("model", "").strip():

@@ -9,6 +9,7 @@ from importlib import resources
 from string import Template
 from typing import Final
 
+from img2loc.area import Area
 from img2loc.errors import ConfigError
 from img2loc.geo import haversine_km, nearest_place
 from img2loc.types import Neighbour, Retrieval
@@ -27,6 +28,12 @@ REPAIR: Final = (
     "No position could be read from that reply. Answer again with one JSON object and nothing else: "
     '"latitude" and "longitude" as numbers in decimal degrees (negative in the south and in the west), '
     '"place" and "reasoning" as short strings. If you are unsure, give your best guess.'
+)
+# How the prompt says where the photo is known to have been taken, and what follows an answer that lies elsewhere.
+WITHIN: Final = "It is known that the photo was taken here: {area}. Give a position inside that area."
+OUTSIDE: Final = (
+    "That position lies outside of the area in which the photo is known to have been taken: {area}. "
+    "Answer again in the same form, with the most likely position inside it."
 )
 
 # Strict mode wants every key required and no others. Our parser checks ranges: not all servers accept them here.
@@ -130,7 +137,7 @@ def check_template(template: str) -> None:
         )
 
 
-def render(template: str, retrieval: Retrieval) -> str:
+def render(template: str, retrieval: Retrieval, within: Area | None = None) -> str:
     """Fill the neighbours into a template.
 
     A line whose lists are all empty is left out, so that switching a list off also takes away the words about it.
@@ -139,6 +146,7 @@ def render(template: str, retrieval: Retrieval) -> str:
     Args:
         template: Text that check_template accepts.
         retrieval: The neighbours, in rank order; either list may be empty.
+        within: Where the photo is known to have been taken; a last line says so.
 
     Returns:
         The prompt. Coordinates are in degrees with 5 decimals (about a metre).
@@ -157,7 +165,8 @@ def render(template: str, retrieval: Retrieval) -> str:
     kept = [line for line in lines if not (names := line.get_identifiers()) or any(values[name] for name in names)]
     filled = {name: value or _NONE for name, value in values.items()}
     text = "\n".join(line.substitute(filled) for line in kept).strip()
-    return text or Template(template).substitute(filled).strip()
+    text = text or Template(template).substitute(filled).strip()
+    return f"{text}\n{WITHIN.format(area=within)}" if within else text
 
 
 @dataclass(frozen=True, slots=True)

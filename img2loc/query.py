@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from img2loc.area import read_area
 from img2loc.coordinates import read_coordinates
 from img2loc.errors import ConfigError, PhotoError
+from img2loc.geo import decimal_position
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
 from img2loc.lmm.servers import server_named
 from img2loc.locator import Locator, OnStage
@@ -21,8 +22,6 @@ from img2loc.settings import Settings
 from img2loc.types import LatLon, Prediction, Retrieval
 
 MAX_POSITION_CHARS = 100
-_NUMBER = r"([+-]?\d+(?:\.\d+)?)"
-_POSITION = re.compile(rf"\(?\s*{_NUMBER}\s*°?\s*(?:[,;]\s*|\s+){_NUMBER}\s*°?\s*\)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +41,10 @@ class Query:
         cancel: Set when nobody waits for the answer any more.
         visitor: Whom it comes from, as limits.client_address has it; all those of whom nothing is known count as one.
         judge: As sampling.read_judge has it; empty for the operator's choice.
+        within: Where the photo is known to have been taken, as area.read_area has it; empty for anywhere.
 
     Raises:
-        ConfigError: A count, the key or judge can't be one.
+        ConfigError: A count, the key, judge or within can't be one.
     """
 
     photo_path: str | None
@@ -58,17 +58,19 @@ class Query:
     cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     visitor: str = field(default="", repr=False)
     judge: str = ""
+    within: str = ""
 
     def __post_init__(self) -> None:
         for name in ("nearest", "farthest"):
             count = getattr(self, name)
             if not isinstance(count, int) or not 0 <= count <= MAX_NEIGHBOURS:
                 raise ConfigError(f"{name} is {count!r}; it must be a whole number from 0 to {MAX_NEIGHBOURS}.")
-        for name in ("backend", "model", "prompt", "base_url", "judge"):
+        for name in ("backend", "model", "prompt", "base_url", "judge", "within"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} must be a text.")
         check_key(self.api_key)
         read_judge(self.judge)
+        read_area(self.within)
 
     def photo(self) -> Photo:
         """Open the photo.
@@ -106,6 +108,7 @@ class Query:
             template=template,
             samples=settings.samples,
             judge=judge,
+            within=read_area(self.within),
             on_stage=on_stage,
         )
         return coarsen(abstain(prediction, settings.abstain_km), settings.precision)
@@ -150,7 +153,8 @@ class Query:
 
     def neighbours(self, photo: Photo, locator: Locator, settings: Settings) -> Retrieval:
         """Find the photo's neighbours, placed as precisely as the operator allows."""
-        found = locator.neighbours(photo, nearest=self.nearest, farthest=self.farthest)
+        within = read_area(self.within)
+        found = locator.neighbours(photo, nearest=self.nearest, farthest=self.farthest, within=within)
         return coarsen_retrieval(found, settings.precision)
 
 
@@ -195,13 +199,11 @@ def parse_position(text: str) -> LatLon | None:
     advice = "write it as 'latitude, longitude' in decimal degrees, such as 48.8584, 2.2945."
     if len(text) > MAX_POSITION_CHARS:  # blanks without end would keep the search below busy without end
         raise ConfigError(f"The true position can't be read; {advice}")
-    plain = _POSITION.fullmatch(text.strip())
-    if not plain:  # degrees, minutes and hemispheres, as maps copy them
-        found = read_coordinates(text)
-        if isinstance(found, LatLon):
-            return found
-        raise ConfigError(f"The true position can't be read; {advice}")
     try:
-        return LatLon(float(plain[1]), float(plain[2]))
+        plain = decimal_position(text)
     except ValueError as error:
         raise ConfigError(f"The true position is not on Earth: {error}; {advice}") from None
+    found = plain or read_coordinates(text)  # degrees, minutes and hemispheres, as maps copy them
+    if isinstance(found, LatLon):
+        return found
+    raise ConfigError(f"The true position can't be read; {advice}")

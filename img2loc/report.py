@@ -65,10 +65,14 @@ def answer(
         title, words = (
             ("withheld_title", "withheld_nothing") if prediction.withheld else ("nowhere_title", "nowhere_text")
         )
-        return _card(f"{failure}<h2>{say(title)}</h2><p>{say(words)}</p>")
+        if prediction.within and not prediction.withheld:
+            words = "nowhere_within"
+        return _card(f"{failure}<h2>{say(title)}</h2><p>{say(words, area=text(prediction.within))}</p>")
     facts = [(say("position"), coordinates(position, say))]
     if prediction.radius_km is not None:
         facts.append((say("radius"), _answers_radius(prediction, prediction.radius_km, say)))
+    if prediction.within:
+        facts.append((say("within_fact"), text(prediction.within)))
     if truth:
         source = say("error_exif" if truth_from_exif else "error_given")
         facts.append((say("error"), f"{km(geodesic_km(position, truth))} <small>{source}</small>"))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from img2loc.answer import ask
+from img2loc.area import Area
 from img2loc.errors import ConfigError
 from img2loc.geo import haversine_km
 from img2loc.lmm import LMM
@@ -84,7 +85,7 @@ def read_judge(text: str) -> Judge | None:
     return Judge(counts, choice)
 
 
-def ask_often(lmm: LMM, text: str, jpeg: bytes, *, samples: int = 1) -> Outcome:
+def ask_often(lmm: LMM, text: str, jpeg: bytes, *, samples: int = 1, within: Area | None = None) -> Outcome:
     """Ask a model where a photo was taken, several times over.
 
     Args:
@@ -92,13 +93,14 @@ def ask_often(lmm: LMM, text: str, jpeg: bytes, *, samples: int = 1) -> Outcome:
         text: The prompt.
         jpeg: The photo, without metadata.
         samples: How often to ask, 1 to MAX_SAMPLES. No answer is asked for after a provider's error.
+        within: Where the photo is known to have been taken; None for anywhere.
 
     Returns:
         The outcome whose position has the least sum of great-circle distances to the others' (the first of several
         such), with the replies of all; where none has a position, the last. A mean would lie in the sea between two
         good guesses.
     """
-    outcomes = ask_all(lmm, [text], jpeg, samples=samples)
+    outcomes = ask_all(lmm, [text], jpeg, samples=samples, within=within)
     replies = tuple(reply for outcome in outcomes for reply in outcome.replies)
     positions = [outcome.position for outcome in outcomes if outcome.position]
     if not positions:
@@ -111,7 +113,9 @@ def ask_often(lmm: LMM, text: str, jpeg: bytes, *, samples: int = 1) -> Outcome:
     return replace(next(outcome for outcome in outcomes if outcome.position == best), replies=replies)
 
 
-def ask_all(lmm: LMM, texts: Sequence[str], jpeg: bytes, *, samples: int = 1) -> list[Outcome]:
+def ask_all(
+    lmm: LMM, texts: Sequence[str], jpeg: bytes, *, samples: int = 1, within: Area | None = None
+) -> list[Outcome]:
     """Ask a model each of several prompts, several times over.
 
     Args:
@@ -119,6 +123,7 @@ def ask_all(lmm: LMM, texts: Sequence[str], jpeg: bytes, *, samples: int = 1) ->
         texts: The prompts.
         jpeg: The photo, without metadata.
         samples: How often to ask each, 1 to MAX_SAMPLES. No answer is asked for after a provider's error.
+        within: Where the photo is known to have been taken; None for anywhere.
 
     Returns:
         The outcomes in order, one or more.
@@ -127,7 +132,7 @@ def ask_all(lmm: LMM, texts: Sequence[str], jpeg: bytes, *, samples: int = 1) ->
     outcomes: list[Outcome] = []
     for text in texts:
         for _ in range(samples):
-            outcomes.append(ask(lmm, text, jpeg))
+            outcomes.append(ask(lmm, text, jpeg, within))
             if outcomes[-1].kind is OutcomeKind.PROVIDER_ERROR:
                 return outcomes
     return outcomes

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,25 @@ Rows = npt.NDArray[np.int64]
 TRIALS, TRIALS_S = 3, 0.25  # for choosing the number of threads
 GPU_SPARE_BYTES = 4 << 30  # left on a GPU for the encoder and FAISS's own workspace
 GPU_BLOCK_ROWS = 1 << 16
+EXACT_BLOCK_ROWS = 1 << 14
+
+
+class Among:
+    """The rows that a search is held to.
+
+    Args:
+        held: (rows of the index,) whether each counts.
+    """
+
+    def __init__(self, held: npt.NDArray[np.bool_]) -> None:
+        import faiss  # noqa: PLC0415
+
+        self._bits = np.packbits(held, bitorder="little")  # FAISS reads them where they are
+        self.selector: Any = faiss.IDSelectorBitmap(self._bits)  # type: ignore[call-arg, arg-type]
+
+    def rows(self) -> Rows:
+        """The rows themselves, in order."""
+        return np.flatnonzero(np.unpackbits(self._bits, bitorder="little"))
 
 
 class Searcher:
@@ -36,19 +56,23 @@ class Searcher:
     """
 
     def __init__(self, index: Any, search: dict[str, int]) -> None:  # noqa: ANN401 - FAISS has no types
-        self._index = index
+        self._on_disk = index  # FAISS can leave no rows out on a GPU
+        self._index = _on_gpu(index)
+        index = self._index
+        self._settings = search
         self._parameters = search_parameters(index, search)
         self._places = threading.BoundedSemaphore(1 if _is_on_gpu(index) else processors())
         self._lock = threading.Lock()
         self._searching = 0
         self.threads_alone = 1 if _is_on_gpu(index) else self._fastest()
 
-    def search(self, queries: npt.NDArray[np.float32], k: int) -> tuple[Similarities, Rows]:
+    def search(self, queries: npt.NDArray[np.float32], k: int, among: Among | None = None) -> tuple[Similarities, Rows]:
         """Find each query's neighbours by inner product.
 
         Args:
             queries: (n, dim).
             k: How many of each.
+            among: The rows that count; None for all.
 
         Returns:
             (n, k) similarities, falling, and (n, k) rows; -1 where there are no more.
@@ -58,21 +82,54 @@ class Searcher:
                 self._searching += 1
                 threads = self.threads_alone if self._searching == 1 else 1
             try:
-                return self._on(threads, queries, k)
+                return self._on(threads, queries, k, among)
             finally:
                 with self._lock:
                     self._searching -= 1
 
-    def _on(self, threads: int, queries: npt.NDArray[np.float32], k: int) -> tuple[Similarities, Rows]:
+    def _on(
+        self, threads: int, queries: npt.NDArray[np.float32], k: int, among: Among | None = None
+    ) -> tuple[Similarities, Rows]:
         import faiss  # noqa: PLC0415 - a quarter of a second
 
         before = faiss.omp_get_max_threads()  # of this thread of ours alone
         faiss.omp_set_num_threads(threads)
         try:
-            similarities, rows = self._index.search(queries, k, params=self._parameters)
+            if among is None:
+                similarities, rows = self._index.search(queries, k, params=self._parameters)
+            elif self._leaves_out:
+                parameters = search_parameters(self._on_disk, self._settings, among.selector)
+                similarities, rows = self._on_disk.search(queries, k, params=parameters)
+            else:
+                similarities, rows = self._one_by_one(queries, k, among.rows())
         finally:
             faiss.omp_set_num_threads(before)
         return similarities, rows
+
+    @cached_property
+    def _leaves_out(self) -> bool:
+        """Whether FAISS can leave rows out of such an index's search: not all kinds of its indexes can."""
+        none = Among(np.zeros(self._on_disk.ntotal, bool))
+        query = np.zeros((1, self._on_disk.d), np.float32)
+        try:
+            self._on_disk.search(query, 1, params=search_parameters(self._on_disk, self._settings, none.selector))
+        except RuntimeError:
+            return False
+        return True
+
+    def _one_by_one(self, queries: npt.NDArray[np.float32], k: int, rows: Rows) -> tuple[Similarities, Rows]:
+        """Compare some rows' vectors, as the index keeps them, with each query."""
+        similarities = np.full((len(queries), k), -np.inf, np.float32)
+        found = np.full((len(queries), k), -1, np.int64)
+        for start in range(0, len(rows), EXACT_BLOCK_ROWS):
+            block = rows[start : start + EXACT_BLOCK_ROWS]
+            products = queries @ self._on_disk.reconstruct_batch(block).T
+            similarities = np.concatenate([similarities, products], axis=1)
+            found = np.concatenate([found, np.broadcast_to(block, products.shape)], axis=1)
+            best = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+            similarities = np.take_along_axis(similarities, best, axis=1)
+            found = np.take_along_axis(found, best, axis=1)
+        return similarities, found
 
     def _fastest(self) -> int:
         """How many threads answer one photo's two queries soonest."""
@@ -95,7 +152,7 @@ class Searcher:
 
 
 def open_index(path: Path) -> Any:  # noqa: ANN401 - FAISS has no types
-    """Open an index: on a GPU where FAISS sees one that holds its vectors, else as a memory map.
+    """Open an index as a memory map.
 
     Args:
         path: The index's file.
@@ -105,34 +162,23 @@ def open_index(path: Path) -> Any:  # noqa: ANN401 - FAISS has no types
     """
     import faiss  # noqa: PLC0415
 
-    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    vectors = _stored_vectors(index)
-    if vectors is None or getattr(faiss, "get_num_gpus", int)() < 1:
-        return index
-    needed, free = index.ntotal * index.d * 2 + GPU_SPARE_BYTES, _free_gpu_bytes()
-    if needed > free:
-        log.info(
-            "The gallery needs %.1f GB of a GPU that has %.1f free; the CPU searches it.", needed / 1e9, free / 1e9
-        )
-        return index
-    on_gpu = _to_gpu(vectors)
-    log.info("The gallery's %s vectors are on the GPU, in half precision.", f"{index.ntotal:,}")
-    return on_gpu
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
 
 
-def search_parameters(index: Any, search: dict[str, int]) -> Any:  # noqa: ANN401
+def search_parameters(index: Any, search: dict[str, int], selector: Any = None) -> Any:  # noqa: ANN401
     """A manifest's search settings as FAISS takes them.
 
     Args:
         index: The index they are for.
         search: See Manifest.
+        selector: FAISS's, of the rows that count; None for all.
 
     Returns:
         FAISS's object; None for the index's own way.
     """
     import faiss  # noqa: PLC0415
 
-    if not search or _is_on_gpu(index):
+    if (not search and selector is None) or _is_on_gpu(index):
         return None
     refined = isinstance(index, faiss.IndexRefine)
     inner: Any = faiss.downcast_index(index.base_index) if refined else index
@@ -141,9 +187,11 @@ def search_parameters(index: Any, search: dict[str, int]) -> Any:  # noqa: ANN40
         inner = faiss.downcast_index(inner.index)
     base: Any = None
     if isinstance(inner, faiss.IndexIVF):
-        base = faiss.SearchParametersIVF(nprobe=search["nprobe"])  # type: ignore[call-arg]
-        if rotated:
-            base = faiss.SearchParametersPreTransform(index_params=base)  # type: ignore[call-arg]
+        base = faiss.SearchParametersIVF(nprobe=search["nprobe"], sel=selector)  # type: ignore[call-arg]
+    elif selector is not None:
+        base = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+    if base is not None and rotated:
+        base = faiss.SearchParametersPreTransform(index_params=base)  # type: ignore[call-arg]
     if not refined:
         return base
     return faiss.IndexRefineSearchParameters(  # type: ignore[call-arg]
@@ -172,6 +220,23 @@ def _free_gpu_bytes() -> int:
     import torch  # noqa: PLC0415
 
     return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0
+
+
+def _on_gpu(index: Any) -> Any:  # noqa: ANN401
+    """An index's vectors on a GPU, where FAISS sees one that has room for them; else the index as it is."""
+    import faiss  # noqa: PLC0415
+
+    if getattr(faiss, "get_num_gpus", int)() < 1 or (vectors := _stored_vectors(index)) is None:
+        return index
+    needed, free = index.ntotal * index.d * 2 + GPU_SPARE_BYTES, _free_gpu_bytes()
+    if needed > free:
+        log.info(
+            "The gallery needs %.1f GB of a GPU that has %.1f free; the CPU searches it.", needed / 1e9, free / 1e9
+        )
+        return index
+    on_gpu = _to_gpu(vectors)
+    log.info("The gallery's %s vectors are on the GPU, in half precision.", f"{index.ntotal:,}")
+    return on_gpu
 
 
 def _to_gpu(vectors: Any) -> Any:  # noqa: ANN401

@@ -165,6 +165,7 @@ class OutcomeKind(StrEnum):
     REPAIRED = "repaired"
     REFUSED = "refused"
     UNPARSEABLE = "unparseable"
+    OUTSIDE = "outside"
     PROVIDER_ERROR = "provider_error"
 
 
@@ -173,7 +174,8 @@ class Outcome:
     """How asking a model ended, with a position only where it gave one.
 
     Args:
-        kind: answered (first reply read), repaired (second reply read), refused, unparseable or provider_error.
+        kind: answered (first reply read), repaired (second reply read), refused, unparseable, outside (of where the
+            photo is known to have been taken, twice) or provider_error.
         position: Where the model places the photo; None unless answered or repaired.
         place: The model's own name for the place, as it wrote it.
         reasoning: The model's own reasons, as it wrote them.
@@ -218,6 +220,7 @@ class Prediction:
             where the radius is a spread, or there is none.
         withheld: What the operator's bound on the radius left of the answer: its region, its country or nothing; empty
             where it is whole.
+        within: Where the photo was known to have been taken, in words; empty for anywhere. No position lies elsewhere.
     """
 
     position: LatLon | None
@@ -233,3 +236,4 @@ class Prediction:
     choice: Outcome | None = None
     probability: float | None = None
     withheld: Literal["", "region", "country", "nothing"] = ""
+    within: str = ""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from img2loc.area import Area, holds
 from img2loc.geo import EARTH_RADIUS_KM, FloatArray, arc_km, to_latlon, unit_vectors
-from img2loc.types import Neighbour, Vote
+from img2loc.types import LatLon, Neighbour, Vote
 
 SIGMA_KM = 4.0
 WEIGHT_POWER = 10
@@ -35,27 +36,30 @@ def vote_weights(similarities: FloatArray) -> FloatArray:
     return np.asarray(weights / weights.sum())
 
 
-def vote(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM) -> Vote | None:
+def vote(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within: Area | None = None) -> Vote | None:
     """Find where the neighbours' density peaks most, and how far half of it spreads.
 
     Args:
         neighbours: The nearest neighbours of a query.
         sigma_km: Width of the Gaussian.
+        within: Where all neighbours lie, and so must the mode; None for anywhere.
 
     Returns:
         The mode and the radius around it that holds half of the density, or None when there are no neighbours.
 
     Source: [L]kNN of Vo, Jacobs, Hays 2017, https://arxiv.org/abs/1705.04838, with sigma = 4.
     """
-    found = modes(neighbours, sigma_km=sigma_km)
+    found = modes(neighbours, sigma_km=sigma_km, within=within)
     if not found:
         return None
     points, weights = _voters(neighbours)
     mode, _ = found[0]
-    return Vote(to_latlon(mode), _half_mass_km(mode, points, weights, sigma_km), len(neighbours))
+    return Vote(mode, _half_mass_km(unit_vectors([mode])[0], points, weights, sigma_km), len(neighbours))
 
 
-def modes(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM) -> list[tuple[FloatArray, float]]:
+def modes(
+    neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within: Area | None = None
+) -> list[tuple[LatLon, float]]:
     """Find all places where the neighbours' density peaks.
 
     A Gaussian of great-circle distance stands on each neighbour; the modes are found by mean shift on the sphere from
@@ -64,10 +68,11 @@ def modes(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM) -> lis
     Args:
         neighbours: The nearest neighbours of a query.
         sigma_km: Width of the Gaussian.
+        within: Where all neighbours lie; a mode that lies elsewhere, as between two islands, gives way to the neighbour
+            that led to it.
 
     Returns:
-        Unit vectors with their densities, the densest first; where several neighbours lead to one mode it is there
-        several times, but for a hair's breadth.
+        Places, to a metre, with their densities, the densest first; each once.
     """
     if not neighbours:
         return []
@@ -81,9 +86,17 @@ def modes(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM) -> lis
         shifted = moved
         if shift < MEAN_SHIFT_TOLERANCE:
             break
-    density = _kernel(shifted, points, sigma_km) @ weights
+    led = sorted(zip(shifted, neighbours, strict=True), key=lambda pair: pair[1].similarity)  # the most similar counts
+    places = {_to_a_metre(to_latlon(mode)): neighbour.position for mode, neighbour in led}
+    found = list(dict.fromkeys(mode if holds(within, mode) else own for mode, own in places.items()))
+    density = _kernel(unit_vectors(found), points, sigma_km) @ weights
     order = np.argsort(-density, kind="stable")
-    return [(shifted[at], float(density[at])) for at in order]
+    return [(found[at], float(density[at])) for at in order]
+
+
+def _to_a_metre(at: LatLon) -> LatLon:
+    """Modes that are one but for a hair's breadth are one."""
+    return LatLon(round(at.lat, 5), round(at.lon, 5))
 
 
 def _voters(neighbours: Sequence[Neighbour]) -> tuple[FloatArray, FloatArray]:

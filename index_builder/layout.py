@@ -57,8 +57,9 @@ class Layout:
         codes = dim // DIMS_PER_CODE // CODES_STEP * CODES_STEP
         if count < LARGE_ROWS or not codes:
             return cls(FLAT, {})
-        cells = f"IVF{1 << round(np.log2(CELLS_PER_ROOT * count**0.5))}," if count >= HUGE_ROWS else ""
-        return cls(f"OPQ{codes}_{AXES_PER_CODE * codes},{cells}PQ{codes}x4fs,Refine({FLAT})", {})
+        # FAISS can leave rows out of a search through an inverted file's codes, so there is one even of a single cell.
+        cells = 1 << round(np.log2(CELLS_PER_ROOT * count**0.5)) if count >= HUGE_ROWS else 1
+        return cls(f"OPQ{codes}_{AXES_PER_CODE * codes},IVF{cells},PQ{codes}x4fs,Refine({FLAT})", {})
 
     @classmethod
     def named(cls, factory: str, *, k_factor: int | None = None, nprobe: int | None = None) -> Layout:
@@ -88,7 +89,8 @@ class Layout:
     def settings(self) -> list[dict[str, int]]:
         """Every way to search that is worth measuring, the cheapest first; what is given stays as it is."""
         k_factors = [self.search["k_factor"]] if "k_factor" in self.search else K_FACTORS
-        probes = [self.search["nprobe"]] if "nprobe" in self.search else [round(self.cells * s) for s in PROBED_SHARES]
+        shares = dict.fromkeys(max(1, round(self.cells * share)) for share in PROBED_SHARES)
+        probes = [self.search["nprobe"]] if "nprobe" in self.search else list(shares)
         ways: list[dict[str, int]] = [{}]
         for name, values in (("nprobe", probes), ("k_factor", k_factors)):
             if name in self.needed:

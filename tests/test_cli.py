@@ -53,6 +53,17 @@ def test_csv_has_a_header_and_a_row_a_photo(capsys):
     assert float(rows[0]["lat"]) == pytest.approx(48.8584, abs=1e-3)
 
 
+def test_a_known_area_holds_every_answer(capsys):
+    assert main(["locate", EIFFEL, TAJ, "--within", "indien; Japan", "--json"]) == 0
+    for found in json.loads(capsys.readouterr().out):
+        assert found["within"] == "India; Japan" and found["place"]["country"] in ("India", "Japan")
+    assert main(["locate", EIFFEL, "--within", "30, -40, 300 km"]) == 1
+    assert "no photo from within this area" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["locate", EIFFEL, "--within", "Frnace"])
+    assert caught.value.code == 2 and "did you mean France?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("shape", [[], ["--json"], ["--geojson"], ["--csv"]])
 def test_one_bad_photo_spoils_no_other(tmp_path, capsys, shape):
     bad = tmp_path / "bad.jpg"

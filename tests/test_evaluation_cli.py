@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 
 from img2loc.__main__ import main
+from img2loc.area import country_of, holds, read_area
 from img2loc.candidates import rescored
 from img2loc.evaluation.answers import of_record
 from img2loc.evaluation.cost import Meter
@@ -114,6 +115,27 @@ def test_wrong_usage_exits_with_2(arguments):
 def open_once(monkeypatch, starter):
     """The starter's locator, opened once for all tests instead of once a command."""
     monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+
+
+@pytest.mark.usefixtures("open_once")
+def test_a_run_held_to_the_truths_countries_answers_nowhere_else(listing, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(listing, tmp_path, "--within", "France; Nowhere")
+    assert "No country" in capsys.readouterr().err
+    for within in ("own-country", "Europe"):
+        assert run(listing, tmp_path, "--within", within) == 0
+        record = read_journal(tmp_path / f"vote-n16-f16-within-{within}.jsonl")
+        assert record.header.setup.within == within
+        for item in record.header.items:
+            area = country_of(item.position) if within == "own-country" else read_area(within)
+            entry = record.entries[item.id]
+            assert all(holds(area, neighbour.position) for neighbour in (*entry.nearest, *entry.farthest))
+            assert entry.position is None or holds(area, entry.position)
+    said = capsys.readouterr().out
+    assert main(["evaluate", "replay", str(tmp_path)]) == 0
+    assert "| vote-n16-f16-within-own-country: vote | 8 |" in said
+    assert main(["evaluate", "report", str(tmp_path), "--out", str(tmp_path / "report")]) == 0
+    assert "all within own-country" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("open_once")

@@ -54,7 +54,7 @@ GALLERY = tuple(
 class GridLocator:
     """A locator of which every step is plain: the gallery is the same for all photos, but for what is left out."""
 
-    def locate(self, photo, *, lmm, nearest, farthest, template, samples, judge, exclude):
+    def locate(self, photo, *, lmm, nearest, farthest, template, samples, judge, within, exclude):
         assert judge is None
         kept = [neighbour for neighbour in GALLERY if not exclude(neighbour)]
         retrieval = Retrieval(tuple(kept[:nearest]), tuple(kept[::-1][:farthest]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from img2loc import search
-from img2loc.search import Searcher, open_index
+from img2loc.search import Among, Searcher, open_index
 
 from .test_gallery import unit
 
@@ -149,10 +149,9 @@ def test_with_a_gpu_the_vectors_go_there(stored, gpu, monkeypatch, caplog):
     path, vectors = stored
     monkeypatch.setattr(search, "GPU_BLOCK_ROWS", 1500)
     with caplog.at_level(logging.INFO, "img2loc.search"):
-        index = open_index(path)
-    assert isinstance(index, GpuIndexFlatIP) and index.ntotal == 4000
+        searcher = Searcher(open_index(path), SETTINGS)
     assert "4,000 vectors are on the GPU" in caplog.text
-    similarities, rows = Searcher(index, SETTINGS).search(vectors[:5], 16)
+    similarities, rows = searcher.search(vectors[:5], 16)
     exact = vectors[:5] @ vectors.T
     assert similarities == pytest.approx(-np.sort(-exact, axis=1)[:, :16], abs=2e-3)
     assert rows[:, 0].tolist() == [0, 1, 2, 3, 4]
@@ -161,8 +160,8 @@ def test_with_a_gpu_the_vectors_go_there(stored, gpu, monkeypatch, caplog):
 def test_a_gallery_too_large_for_the_gpu_stays_on_the_cpu_and_says_so(stored, gpu, monkeypatch, caplog):
     monkeypatch.setattr(search, "_free_gpu_bytes", lambda: 1 << 30)
     with caplog.at_level(logging.INFO, "img2loc.search"):
-        index = open_index(stored[0])
-    assert isinstance(index, faiss.IndexRefine)
+        searcher = Searcher(open_index(stored[0]), SETTINGS)
+    assert searcher.search(stored[1][:2], 1)[1].ravel().tolist() == [0, 1]
     assert "the CPU searches it" in caplog.text
 
 
@@ -171,4 +170,46 @@ def test_codes_alone_stay_on_the_cpu(tmp_path, gpu):
     index.train(unit(2000, 32))
     index.add(unit(2000, 32))
     faiss.write_index(index, str(tmp_path / "codes.faiss"))
-    assert isinstance(open_index(tmp_path / "codes.faiss"), faiss.IndexPQFastScan)
+    Searcher(open_index(tmp_path / "codes.faiss"), {}).search(unit(2, 32), 3)  # the stand-in holds vectors alone
+
+
+def held_exact(queries, vectors, held, k):
+    """The rows that count, by brute force."""
+    rows = np.flatnonzero(held)
+    order = np.argsort(-(queries @ vectors[rows].T), axis=1, kind="stable")[:, :k]
+    return rows[order]
+
+
+FACTORIES = {
+    "SQfp16": {},
+    "Flat": {},
+    "OPQ8,IVF1,PQ8x4fs,Refine(SQfp16)": {"k_factor": 512, "nprobe": 1},
+    "OPQ8,PQ8x4fs,Refine(SQfp16)": {"k_factor": 512},  # FAISS can leave nothing out of this one
+    "IVF16,PQ8x4fs,Refine(Flat)": {"k_factor": 512, "nprobe": 16},
+}
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_a_search_among_some_rows_finds_what_comparing_them_all_finds(factory, monkeypatch):
+    monkeypatch.setattr(search, "EXACT_BLOCK_ROWS", 100)
+    vectors = unit(3000, 32)
+    index = faiss.index_factory(32, factory, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    searcher = Searcher(index, FACTORIES[factory])
+    held = np.arange(3000) % 7 == 3
+    queries = np.concatenate([vectors[:3], -vectors[:3]])
+    _, rows = searcher.search(queries, 16, Among(held))
+    exact = held_exact(queries, vectors, held, 16)
+    assert held[rows].all()
+    assert np.mean([len(set(a) & set(b)) / 16 for a, b in zip(rows, exact, strict=True)]) > 0.99
+    similarities, rows = searcher.search(queries, 16, Among(np.arange(3000) < 5))
+    assert (rows[:, :5] < 5).all() and (rows[:, 5:] == -1).all() and (np.diff(similarities[:, :5]) <= 0).all()
+    assert (searcher.search(queries, 16, Among(np.zeros(3000, bool)))[1] == -1).all()
+
+
+def test_with_a_gpu_a_search_among_some_rows_is_the_cpus(stored, gpu):
+    path, vectors = stored
+    held = np.arange(4000) % 3 == 0
+    _, rows = Searcher(open_index(path), {"k_factor": 512}).search(vectors[:4], 16, Among(held))
+    assert held[rows].all()

@@ -63,7 +63,7 @@ def events(host: Host, provider: OpenAIServer) -> Events:
 
 def locate(events: Events, photo: str | None = TOWER, **changes: object) -> Shown:
     asked = {"backend": "vote", "model": "", "key": "", "nearest": 16, "farthest": 16, "template": "", "truth": ""}
-    asked |= {"server": "", "judge": ""}
+    asked |= {"server": "", "judge": "", "within": ""}
     return events.locate(photo, *{**asked, **changes}.values())
 
 
@@ -145,6 +145,20 @@ def test_what_it_will_cost_is_said_before(host: Host):
     assert "Requests a photo: 1, on this machine" in said(backend="llava", model="some/model")
     assert "price is unknown" in said(server="gemini", model="gpt-y")
     assert "about $0.0" in said(server="gemini", model="gemini-3.1-pro-preview")
+
+
+def test_a_known_area_is_shown_and_held_to(events: Events):
+    words, drawn = events.show_area("deutschland; fr")
+    assert "Only within: Germany; France." in words and drawn["visible"]
+    assert '"name":"area"' in drawn["value"].plot
+    assert "Anywhere on Earth" in events.show_area("")[0]
+    words, drawn = events.show_area("<b>Nowhere</b>")
+    assert "No country" in words and "<b>" not in words and '"name":"area"' not in drawn["value"].plot
+    shown = locate(events, within="Spain; Portugal")
+    assert re.search("Within</dt><dd>Spain; Portugal", shown.answer)
+    assert re.search("<h2>[^<]*(Spain|Portugal)</h2>", shown.answer) and '"name":"area"' in shown.prediction_plot.plot
+    nowhere = locate(events, within="30, -40, 99 km").answer
+    assert "no photo from within this area (99 km around 30.00000, -40.00000)" in nowhere
 
 
 def test_a_failed_model_leaves_candidates_and_the_reason(events: Events, provider: OpenAIServer):
@@ -289,7 +303,7 @@ def test_who_closes_the_page_is_not_waited_for(events: Events, provider: OpenAIS
     threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
     threading.Timer(0.6, events.cancel, [visitor]).start()
     start = time.perf_counter()
-    shown = events.locate(TOWER, "openai", "", KEY, 16, 16, "", "", "", "", visitor)
+    shown = events.locate(TOWER, "openai", "", KEY, 16, 16, "", "", "", "", "", visitor)
     assert 0.5 < time.perf_counter() - start < 3 and all(part == gr.skip() for part in shown)
     assert events._sessions._asking == {}
 
@@ -299,7 +313,7 @@ def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(
     monkeypatch.setattr("img2loc.query.open_lmm", lambda name, options: asked.append((name, options.api_key)))
     token = gr.OAuthToken(token="hf_oauth_visitors", scope="inference-api", expires_at=0)
     for backend, key in (("hf", ""), ("hf", "hf_typed"), ("openai", ""), ("vote", "")):
-        events.locate(TOWER, backend, "", key, 16, 16, "", "", "", "", None, token)
+        events.locate(TOWER, backend, "", key, 16, 16, "", "", "", "", "", None, token)
     assert asked == [("hf", "hf_oauth_visitors"), ("hf", "hf_typed"), ("openai", ""), ("vote", "")]
 
 
@@ -434,7 +448,7 @@ def test_who_pays_is_said(host: Host, provider: OpenAIServer):
     assert ENGLISH("provided") in chosen.provided["value"] and "an hour" not in chosen.provided["value"]
     bounded = Events(host, Settings(openai_api_key=KEY, hourly_per_visitor=7, hourly_total=90), Sessions())
     german = gr.Request(headers={"accept-language": "de-AT"}, query_params={})
-    told_of = [bounded.choose_backend("openai").provided, Chosen(*bounded.follow_link(german)[6:]).provided]
+    told_of = [bounded.choose_backend("openai").provided, Chosen(*bounded.follow_link(german)[7:]).provided]
     assert "may ask 7 times an hour" in told_of[0]["value"] and "may ask 90 times" in told_of[0]["value"]
     assert "darf 7-mal pro Stunde fragen" in told_of[1]["value"]
     own = Events(host, Settings(openai_base_url=provider.base_url), Sessions())
@@ -445,9 +459,9 @@ def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
     untouched = events.follow_link(gr.Request(query_params={"__theme": "dark"}, headers={}))
-    but_for_words = [*untouched[:6], *Chosen(*untouched[6:])._replace(provided=gr.skip())]
+    but_for_words = [*untouched[:7], *Chosen(*untouched[7:])._replace(provided=gr.skip())]
     assert all(part == gr.skip() for part in but_for_words) and warned == []
-    backend, nearest, farthest, prompt, template, judge, *rest = events.follow_link(
+    backend, nearest, farthest, prompt, template, judge, within, *rest = events.follow_link(
         gr.Request(
             query_params={"server": "gemini", "model": "m", "nearest": "3", "prompt": "g3", "farthest": "x"}
             | {"judge": "0, 7"},
@@ -459,7 +473,7 @@ def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
         (backend, nearest, prompt, judge["value"]) == ("openai", 3, "g3", "0,7")
         and ("2: 0, 7", "0,7") in judge["choices"]
         and ("5: 0, 5, 10, 15 + ✓", "0,5,10,15+choice") in judge["choices"]
-        and farthest == gr.skip()
+        and farthest == within == gr.skip()
         and "$nearest" in template
     )
     assert chosen.server["value"] == "gemini" and chosen.model["value"] == "m" and chosen.key == ""

@@ -47,6 +47,20 @@
   document.addEventListener("mouseover", light);
   document.addEventListener("focusin", light);
 
+  // A click on the map of the known area sets a circle there; its words go where they can be read and changed.
+  document.addEventListener("click", (event) => {
+    const map = event.target.closest?.("#area-map .js-plotly-plot");
+    if (!map || event.target.closest(".modebar")) return;
+    const frame = map.querySelector(".main-svg").getBoundingClientRect();
+    const at = map._fullLayout.geo._subplot.projection.invert([event.clientX - frame.left, event.clientY - frame.top]);
+    if (!at?.every(Number.isFinite)) return;
+    const words = document.querySelector("#within :is(input, textarea)");
+    const radius = document.querySelector("#within-radius input[type=number]").value;
+    words.value = `${at[1].toFixed(3)}, ${at[0].toFixed(3)}, ${radius} km`;
+    words.dispatchEvent(new Event("input", {bubbles: true}));
+    words.dispatchEvent(new Event("blur"));
+  });
+
   // A link to settings, by their names in permalink.py; `copied` is what the button then says.
   window.i2lLink = async (copied, settings) => {
     const link = new URL(location.origin + location.pathname);

@@ -6,11 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from img2loc.area import Area
 from img2loc.candidates import rescored
 from img2loc.errors import LMMError
 from img2loc.evaluation.datasets import Item, Predictions, Truth
 from img2loc.evaluation.metrics import oracle
-from img2loc.evaluation.record import MISSING, NO_POSITION, NOT_RUN, UNAVAILABLE, UNREADABLE, VOTED, Entry, Record
+from img2loc.evaluation.record import (
+    MISSING,
+    NO_POSITION,
+    NOT_RUN,
+    UNAVAILABLE,
+    UNREADABLE,
+    VOTED,
+    Entry,
+    Record,
+    area_of,
+)
 from img2loc.lmm import Turn
 from img2loc.sampling import ask_often
 from img2loc.types import LatLon, OutcomeKind, Reply
@@ -112,7 +123,7 @@ def votes_of(record: Record, count: int) -> Answers:
     """
     cases = []
     for item, entry in _pairs(record):
-        voted = vote(entry.nearest[:count])
+        voted = vote(entry.nearest[:count], within=area_of(item, record.header.setup))
         cases.append(_case(item, entry, voted.position if voted else None, VOTED))
     return Answers(f"vote of {count}", tuple(cases))
 
@@ -130,8 +141,10 @@ def replay(record: Record) -> Record:
     """
     if record.header.setup.judge is not None:
         return record
-    samples = record.header.setup.samples
-    entries = {id_: _replayed(entry, samples) for id_, entry in record.entries.items()}
+    setup, items = record.header.setup, {item.id: item for item in record.header.items}
+    entries = {
+        id_: _replayed(entry, setup.samples, area_of(items[id_], setup)) for id_, entry in record.entries.items()
+    }
     return replace(record, entries=entries)
 
 
@@ -155,15 +168,15 @@ class _Recorded:
         return self._replies.pop(0)
 
 
-def _replayed(entry: Entry, samples: int) -> Entry:
+def _replayed(entry: Entry, samples: int, within: Area | None) -> Entry:
     # Fewer than the vote had may be stored, where the prompt took fewer; then the stored vote stands.
     whole = entry.vote is not None and len(entry.nearest) >= entry.vote.neighbours
-    voted = vote(entry.nearest[: entry.vote.neighbours]) if whole and entry.vote else entry.vote
+    voted = vote(entry.nearest[: entry.vote.neighbours], within=within) if whole and entry.vote else entry.vote
     outcome = entry.outcome
     if outcome is None:
         return replace(entry, vote=voted, position=voted.position if voted else None)
     failure = outcome.message if outcome.kind is OutcomeKind.PROVIDER_ERROR else ""
-    outcome = ask_often(_Recorded(outcome.replies, failure), "", b"", samples=samples)
+    outcome = ask_often(_Recorded(outcome.replies, failure), "", b"", samples=samples, within=within)
     position = outcome.position or (voted.position if voted else None)
     return replace(entry, kind=outcome.kind.value, outcome=outcome, vote=voted, position=position)
 

@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from img2loc.area import Area, read_area
 from img2loc.errors import ConfigError
 from img2loc.evaluation.datasets import DATA_SETS
+from img2loc.evaluation.record import OWN_COUNTRY
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS
@@ -78,6 +80,7 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
         "--samples", type=_count, default=settings.samples, metavar="N", help="ask N times (default: %(default)s)"
     )
     add_judge(run, settings, several=True)
+    add_within(run, also=OWN_COUNTRY)
     for name, kind in (("nearest", "similar"), ("farthest", "dissimilar")):
         run.add_argument(
             f"--{name}",
@@ -146,6 +149,31 @@ def add_judge(verb: argparse.ArgumentParser, settings: Settings, *, several: boo
         "modes; +choice asks once more, to choose among the best (default: "
         f"{settings.judge or 'off, one prompt, whose answer stands'}; 0,5,10,15 is a good set)"
         + ("; several sets make a run each" if several else ""),
+    )
+
+
+def add_within(verb: argparse.ArgumentParser, *, also: str = "") -> None:
+    """Add the argument --within.
+
+    Args:
+        verb: The verb's parser.
+        also: A word that is taken besides, as it is.
+    """
+
+    def read(text: str) -> Area | str | None:
+        try:
+            return text if also and text == also else read_area(text)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    verb.add_argument(
+        "--within",
+        type=read,
+        metavar="AREA",
+        help="where the photos are known to have been taken: countries or regions of the world, with semicolons "
+        "between, or a circle, as 'Paris, 50 km' or '48.86, 2.35, 50 km'"
+        + (f"; {also}: each in the country of its truth" if also else "")
+        + " (default: anywhere)",
     )
 
 

@@ -180,6 +180,7 @@ def _setup(
         exclude_author=not arguments.keep_author,
         near_duplicate=arguments.near_duplicate,
         judge=judge,
+        within=str(arguments.within or ""),
     )
 
 
@@ -205,4 +206,6 @@ def _pricing(arguments: argparse.Namespace, setup: Setup) -> Pricing | None:
 def _name(setup: Setup) -> str:
     model = re.sub(r"[^\w.]+", "-", setup.model)
     judged = "" if setup.judge is None else f"judge{setup.judge}".replace(",", "+")
-    return "-".join(part for part in (setup.backend, model, f"n{setup.nearest}", f"f{setup.farthest}", judged) if part)
+    within = f"within {setup.within}" if setup.within else ""
+    parts = (setup.backend, model, f"n{setup.nearest}", f"f{setup.farthest}", judged, within)
+    return re.sub(r"[^\w.+]+", "-", "-".join(part for part in parts if part))

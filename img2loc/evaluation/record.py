@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from img2loc.area import Area, country_of, read_area
 from img2loc.evaluation.datasets import Item
 from img2loc.sampling import Judge
 from img2loc.types import Candidate, LatLon, Neighbour, Outcome, OutcomeKind, Reply, Vote
@@ -18,6 +19,8 @@ MISSING: Final = "missing"
 UNAVAILABLE: Final = "unavailable"
 UNREADABLE: Final = "unreadable"
 NOT_RUN: Final = "not_run"
+
+OWN_COUNTRY: Final = "own-country"  # of Setup.within
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Setup:
         exclude_itself: Neighbours with the query's id are left out.
         exclude_author: Neighbours by the query's author are left out.
         near_duplicate: Neighbours at least this similar are left out.
+        within: Where all photos are taken to be, in words; OWN_COUNTRY for each in the country of its truth; empty for
+            anywhere.
         judge: How the model is asked where its answers are judged; None where nothing is.
     """
 
@@ -61,6 +66,12 @@ class Setup:
     exclude_author: bool
     near_duplicate: float
     judge: Judge | None = None
+    within: str = ""
+
+
+def area_of(item: Item, setup: Setup) -> Area | None:
+    """Where a photo is taken to be: as the run says, or in the country of its truth, at sea anywhere."""
+    return country_of(item.position) if setup.within == OWN_COUNTRY else read_area(setup.within)
 
 
 @dataclass(frozen=True, slots=True)

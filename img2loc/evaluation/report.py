@@ -100,6 +100,7 @@ def _setups(runs: Sequence[Run], drop_absent: bool) -> list[Block]:
         if setup.judge is not None:
             asked += f", judged, prompts with {', '.join(map(str, setup.judge.counts))} neighbours each way"
             asked += ", then a choice among the best" if setup.judge.choice else ""
+        asked += f", all within {setup.within}" if setup.within else ""
         prompt = hashlib.sha256(setup.template.encode()).hexdigest()[:12] if setup.template else "none"
         rows.append(
             (

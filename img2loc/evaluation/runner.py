@@ -13,7 +13,16 @@ from img2loc.evaluation.cost import Meter, Preview, preview
 from img2loc.evaluation.datasets import Item
 from img2loc.evaluation.journal import Journal
 from img2loc.evaluation.photos import Folder
-from img2loc.evaluation.record import MISSING, NO_POSITION, UNAVAILABLE, UNREADABLE, VOTED, Entry, Setup
+from img2loc.evaluation.record import (
+    MISSING,
+    NO_POSITION,
+    UNAVAILABLE,
+    UNREADABLE,
+    VOTED,
+    Entry,
+    Setup,
+    area_of,
+)
 from img2loc.lmm import LMM, Turn
 from img2loc.locator import PROMPTS_APART, Exclude, Locator
 from img2loc.photo import Photo, open_photo
@@ -217,6 +226,7 @@ class Runner:
             template=setup.template or DEFAULT_TEMPLATE,
             samples=setup.samples,
             judge=setup.judge,
+            within=area_of(item, setup),
             exclude=exclusion(item, setup),
         )
 

@@ -62,7 +62,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
             with gr.Tab(word("tab_locate"), id="locate"):
                 asked = add_locate_tab(demo, events, settings, login=login_works())
             with gr.Tab(word("tab_compare"), id="compare"):
-                add_compare_tab(host, settings, sessions)
+                add_compare_tab(host, settings, sessions, asked[-1])
             with gr.Tab(word("tab_batch"), id="batch"):
                 add_batch_tab(host, settings, sessions, asked)
         gr.HTML(word("html_foot"), elem_id="foot")

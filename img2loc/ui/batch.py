@@ -54,6 +54,7 @@ class BatchEvents:
         template: str,
         server: str,
         judge: str,
+        within: str,
         request: gr.Request | None = None,
         token: gr.OAuthToken | None = None,
     ) -> Iterator[tuple[str, Any]]:
@@ -78,8 +79,9 @@ class BatchEvents:
                 words, visitor = (template or "", server or ""), visitor_of(request)
                 thumbnail = ""
                 try:
+                    how = (judge or "", within or "")
                     query = Query(
-                        file, backend, model or "", key or "", nearest, farthest, *words, cancel, visitor, judge or ""
+                        file, backend, model or "", key or "", nearest, farthest, *words, cancel, visitor, *how
                     )
                     photo = query.photo()
                     thumbnail = _thumbnail(photo)

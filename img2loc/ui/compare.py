@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from img2loc import contest, evidence
 from img2loc.endpoints import shown_errors, visitor_of
@@ -51,6 +52,7 @@ class CompareEvents:
         photo: str | None,
         names: Sequence[str],
         keys: Keys,
+        within: str = "",
         request: gr.Request | None = None,
         token: gr.OAuthToken | None = None,
     ) -> Iterator[tuple[str, Any, str]]:
@@ -61,7 +63,7 @@ class CompareEvents:
         """
         with shown_errors(text), self._sessions.asked_by(request) as cancel:
             contestants = contest.read_contestants(names, self._settings)
-            opened = Query(photo).photo()
+            opened = Query(photo, within=within or "").photo()
             truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(request)
             if token:  # who has signed in on a Space pays with their own account
                 keys = {"hf": token.token, **keys}
@@ -74,6 +76,7 @@ class CompareEvents:
                 settings=self._settings,
                 cancel=cancel,
                 visitor=visitor_of(request),
+                within=within or "",
             ):
                 drawn = answers_map(contest.marks(contestants, answers), truth, name)
                 done = len(answers) == len(contestants)
@@ -85,8 +88,15 @@ class CompareEvents:
                 )
 
 
-def add_compare_tab(host: Host, settings: Settings, sessions: Sessions) -> None:
-    """Add the tab's content to the Blocks that are being built."""
+def add_compare_tab(host: Host, settings: Settings, sessions: Sessions, within: Component) -> None:
+    """Add the tab's content to the Blocks that are being built.
+
+    Args:
+        host: Who answers.
+        settings: The operator's choices.
+        sessions: Who waits.
+        within: Where the photo is known to have been taken, as given under Locate.
+    """
     events = CompareEvents(host, settings, sessions)
     choices = contest.suggestions(settings)
     keyed = [item for item in contest.providers(settings).values() if item.needs_key]
@@ -126,7 +136,7 @@ def add_compare_tab(host: Host, settings: Settings, sessions: Sessions) -> None:
     gr.on([use.click, box.submit, box.blur], events.use_key, given, taken, **QUIET)
     # A key that still stands in its box is taken first.
     go.click(events.use_key, given, taken, **QUIET).success(
-        events.compare, [photo, chosen, keys], shown, api_visibility="private", show_progress="hidden"
+        events.compare, [photo, chosen, keys, within], shown, api_visibility="private", show_progress="hidden"
     )
     # Not stopped by the queue: what is still asked for is given up, and what has come stays.
     cancel.click(sessions.leave, None, None, **QUIET)

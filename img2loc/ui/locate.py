@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from img2loc.area import MAX_CHARS
 from img2loc.endpoints import PhotoInput
 from img2loc.events import Chosen, Events, Shown, judge_choices
 from img2loc.lmm import BACKENDS, backend_named
@@ -20,12 +21,13 @@ from img2loc.settings import Settings
 from img2loc.words import told, word
 
 KEY_KEPT_S = 3600
+RADII_KM = (5, 2000, 100, 5)  # of a circle set on the map: from, to, at first, by steps of
 # On a phone the result lies below the fold.
 _SCROLL_JS = """() => {
   if (innerWidth < 800) document.getElementById("answer").scrollIntoView({behavior: "smooth"});
 }"""
-_LINK_JS = f"""(backend, server, model, nearest, farthest, prompt, judge) =>
-  i2lLink({json.dumps(told("link_copied"))}, {{backend, server, model, nearest, farthest, prompt, judge}})"""
+_LINK_JS = f"""(backend, server, model, nearest, farthest, prompt, judge, within) =>
+  i2lLink({json.dumps(told("link_copied"))}, {{backend, server, model, nearest, farthest, prompt, judge, within}})"""
 # Nothing of the page is part of the API: its events carry the visitor's key, and its inputs are for people.
 QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 # Only in the queue may an event give a warning, and does Gradio notice that a state has changed.
@@ -42,7 +44,8 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
         login: Whether visitors can sign in with Hugging Face.
 
     Returns:
-        What an answer depends on besides the photo: backend, model, key, nearest, farthest, template, server, judge.
+        What an answer depends on besides the photo: backend, model, key, nearest, farthest, template, server, judge,
+        within.
     """
     first = events.choose_backend(settings.backend)
     key = gr.State("", time_to_live=KEY_KEPT_S)
@@ -91,6 +94,26 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
             with gr.Row(elem_id="go"):
                 locate = gr.Button(word("locate"), variant="primary", scale=3, elem_id="locate")
                 cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_id="cancel", elem_classes="i2l-cancel")
+            with gr.Accordion(word("within_title"), open=False, elem_id="where") as where:
+                within = gr.Textbox(
+                    label=word("within"),
+                    placeholder=word("within_hint"),
+                    info=word("within_info"),
+                    max_length=MAX_CHARS,
+                    elem_id="within",
+                )
+                area = gr.HTML(elem_id="area")
+                area_plot = map_plot("map_area", "area-map", visible=False)
+                first_km, last_km, radius_km, step_km = RADII_KM
+                gr.Slider(
+                    first_km,
+                    last_km,
+                    radius_km,
+                    step=step_km,
+                    label=word("within_radius"),
+                    interactive=True,  # only the browser reads it
+                    elem_id="within-radius",
+                )
             with gr.Accordion(word("more"), open=False, elem_id="more"):
                 nearest, farthest = (
                     gr.Slider(
@@ -130,9 +153,10 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
         with gr.Column(scale=8, min_width=320, elem_id="result"):
             shown = _result()
 
-    asked = [photo, backend, model, key, nearest, farthest, template, truth, server, judge]
+    asked = [photo, backend, model, key, nearest, farthest, template, truth, server, judge, within]
     chosen = Chosen(model_settings, server, model, provided, key, key_box, use_key)
-    demo.load(events.follow_link, None, [backend, nearest, farthest, named, template, judge, *chosen], **QUEUED)
+    demo.load(events.follow_link, None, [backend, nearest, farthest, named, template, judge, within, *chosen], **QUEUED)
+    gr.on([where.expand, within.submit, within.blur], events.show_area, within, [area, area_plot], **QUIET)
     backend.select(events.choose_backend, backend, list(chosen), **QUIET)
     server.select(events.choose_backend, [backend, server], list(chosen), **QUIET)
     gr.on([named.select, reset.click], template_named, named, template, **QUIET)
@@ -147,9 +171,8 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
     key_taken = [key, key_box, use_key]
     gr.on([use_key.click, key_box.submit, key_box.blur], events.use_key, key_box, key_taken, **QUEUED)
     key.change(events.list_models, [backend, server, model, key], model, **QUEUED)
-    link.click(
-        None, [backend, server, model, nearest, farthest, named, judge], link, js=_LINK_JS, api_visibility="private"
-    )
+    linked = [backend, server, model, nearest, farthest, named, judge, within]
+    link.click(None, linked, link, js=_LINK_JS, api_visibility="private")
     looking: dict[str, Any] = {"api_visibility": "private", "show_progress_on": shown.answer}
     at_once = photo.change(events.change_photo, [photo, backend], [shown.answer, shown.evidence], **QUIET).then(
         events.locate_unless_paid, asked, list(shown), **looking
@@ -161,7 +184,7 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
     for run in (at_once, pressed):
         run.success(None, js=_SCROLL_JS, api_visibility="private")
     cancel.click(events.cancel, None, [shown.answer, shown.evidence], cancels=[at_once, pressed], **QUIET)
-    return [backend, model, key, nearest, farthest, template, server, judge]
+    return [backend, model, key, nearest, farthest, template, server, judge, within]
 
 
 def photo_input(elem_id: str) -> PhotoInput:

@@ -50,6 +50,31 @@ def test_one_action_gives_a_position_and_three_maps(page: Page):
     assert link.get_attribute("href").startswith("https://www.openstreetmap.org/?mlat=48.8")
 
 
+def test_a_known_area_is_set_by_words_and_on_the_map(page: Page):
+    page.get_by_role("button", name="Known area").click()
+    expect(page.locator("#area")).to_contain_text("Anywhere on Earth")
+    page.fill("#within :is(input, textarea)", "Frnace")
+    page.keyboard.press("Tab")
+    expect(page.locator("#area")).to_contain_text("did you mean France?", timeout=LOCATE_MS)
+    page.fill("#within :is(input, textarea)", "italien")
+    page.keyboard.press("Tab")
+    expect(page.locator("#area")).to_contain_text("Only within: Italy.", timeout=LOCATE_MS)
+    upload(page)
+    expect(page.locator("#answer h2")).to_contain_text("Italy", timeout=LOCATE_MS)
+    page.fill("#within :is(input, textarea)", "")
+    page.keyboard.press("Tab")
+    expect(page.locator("#area")).to_contain_text("Anywhere on Earth")
+    page.fill("#within-radius input[type=number]", "500")
+    page.keyboard.press("Tab")
+    middle = page.locator("#area-map [data-testid=plotly]")
+    expect(middle.locator("path.js-line").first).to_be_attached()
+    box = middle.bounding_box()
+    middle.click(position={"x": box["width"] / 2, "y": box["height"] / 2})  # where 0, 0 lies on the map of the world
+    expect(page.locator("#area")).to_contain_text("Only within: 500 km around", timeout=LOCATE_MS)
+    lat, lon, radius = page.locator("#within :is(input, textarea)").input_value().split(", ")
+    assert abs(float(lat)) < 3 and abs(float(lon)) < 3 and radius == "500 km"
+
+
 def test_land_is_filled_and_sea_is_not(page: Page):
     """Plotly fills the rest of the globe where a ring is wound the wrong way; then every point would be land."""
     locate_tower(page)

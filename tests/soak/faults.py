@@ -28,7 +28,7 @@ from index_builder.layout import Layout
 from index_builder.rows import from_memory
 
 BLOCK = 4096
-ROWS, FACTORY = 4000, "OPQ64_256,PQ64x4fs,Refine(SQfp16)"
+ROWS, FACTORY = 4000, "OPQ64_256,IVF1,PQ64x4fs,Refine(SQfp16)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,267 @@
+"""Where a photo is known to have been taken: in countries, in a region of the world, or within a circle.
+
+Countries are Natural Earth's (1:10m, public domain), with the borders that Germany recognises, made coarser by about
+2 km and wider by about 20 km wherever no other country's land is. Regions are the United Nations' and the continents,
+as Natural Earth assigns countries to them. Cities are those of over 15,000 people, from GeoNames (CC BY 4.0).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from img2loc.errors import ConfigError
+from img2loc.geo import (
+    EARTH_RADIUS_KM,
+    arc_km,
+    city_named,
+    decimal_position,
+    destination,
+    unit_vectors,
+    unit_vectors_of,
+)
+from img2loc.types import LatLon
+
+CITY_KM: Final = 25.0  # around a city that is named without a radius
+MAX_RADIUS_KM: Final = 20_000.0
+MAX_PARTS, MAX_CHARS = 30, 500
+DRAWN_DEG: Final = 0.1  # outlines are drawn so coarsely
+BLOCK_ROWS: Final = 1 << 18
+NO_REGION: Final = "Seven seas (open ocean)"
+
+_RADIUS = r"(?P<radius>[0-9]{1,5}(?:\.[0-9]{1,3})?)\s*km"
+_CIRCLE = re.compile(
+    rf"(?P<centre>.+?)[\s,]+(?:within\s+)?{_RADIUS}|{_RADIUS.replace('radius', 'first')}\s+around\s+(?P<around>.+)",
+    re.I,
+)
+
+# n positions as (n, 2), degrees, lat first, to (n,) whether each lies within.
+Held = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """All that lies so close to a place.
+
+    Args:
+        centre: Its middle.
+        radius_km: On a great circle.
+        around: The middle's name; empty for a mere position.
+    """
+
+    centre: LatLon
+    radius_km: float
+    around: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.radius_km:g} km around {self.around or self.centre}"
+
+    def holds(self, positions: npt.NDArray[np.floating[Any]]) -> Held:
+        """Tell which positions lie within.
+
+        Args:
+            positions: (n, 2) degrees, lat first.
+        """
+        held = np.zeros(len(positions), bool)
+        reach_deg = math.degrees(self.radius_km / EARTH_RADIUS_KM) * (1 + 1e-6) + 1e-6
+        near = np.flatnonzero(np.abs(positions[:, 0] - self.centre.lat) <= reach_deg)
+        centre = unit_vectors([self.centre])
+        for start in range(0, len(near), BLOCK_ROWS):
+            rows = near[start : start + BLOCK_ROWS]
+            held[rows] = arc_km(unit_vectors_of(positions[rows]), centre)[:, 0] <= self.radius_km
+        return held
+
+    def rings(self) -> list[list[LatLon]]:
+        """Its edge, to be drawn."""
+        return [[destination(self.centre, bearing, self.radius_km) for bearing in range(0, 361, 5)]]
+
+    def framed(self) -> list[LatLon]:
+        """What a map of it must show."""
+        return self.rings()[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Countries:
+    """One or several countries.
+
+    Args:
+        names: Of countries or of regions of the world.
+        codes: ISO 3166-1 alpha-2, of all countries that these come to, in the alphabet's order.
+    """
+
+    names: tuple[str, ...]
+    codes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(self.names)
+
+    def holds(self, positions: npt.NDArray[np.floating[Any]]) -> Held:
+        """Tell which positions lie within.
+
+        Args:
+            positions: (n, 2) degrees, lat first.
+        """
+        import shapely  # noqa: PLC0415
+
+        held = np.zeros(len(positions), bool)
+        lats, lons = positions[:, 0], positions[:, 1]
+        for code in self.codes:
+            outline = _countries()[code].outline
+            west, south, east, north = outline.bounds
+            inside = (lats >= south) & (lats <= north) & (lons >= west) & (lons <= east) & ~held
+            near = np.flatnonzero(inside)
+            held[near] = shapely.intersects_xy(outline, lons[near].astype(np.float64), lats[near].astype(np.float64))
+        return held
+
+    def rings(self) -> list[list[LatLon]]:
+        """Their outlines, to be drawn."""
+        return [ring for code in self.codes for ring in _rings(code)]
+
+    def framed(self) -> list[LatLon]:
+        """What a map of them must show: the largest part of each."""
+        return [at for code in self.codes for at in _rings(code)[0]]
+
+
+Area = Circle | Countries
+
+
+def holds(area: Area | None, position: LatLon) -> bool:
+    """Whether a position lies within an area; any does where there is none."""
+    return area is None or bool(area.holds(np.array([(position.lat, position.lon)]))[0])
+
+
+@lru_cache(maxsize=256)
+def read_area(text: str) -> Area | None:
+    """Read where a photo is known to have been taken.
+
+    Args:
+        text: Countries (by name in six languages, or ISO code) or regions of the world, with semicolons between; or
+            "latitude, longitude, 50 km"; or "Paris, 50 km", "50 km around Paris, France"; or nothing.
+
+    Returns:
+        The area; None for nothing.
+
+    Raises:
+        ConfigError: There is no such place, or the circle can't be one.
+    """
+    text = " ".join(text.split())
+    if not text:
+        return None
+    if len(text) > MAX_CHARS:
+        raise ConfigError(f"The area is described in {len(text)} characters; {_ADVICE}")
+    if circle := _CIRCLE.fullmatch(text):
+        return _circle(circle["centre"] or circle["around"], float(circle["radius"] or circle["first"]))
+    names = [part.strip() for part in text.split(";") if part.strip()]
+    if not 1 <= len(names) <= MAX_PARTS:
+        raise ConfigError(f"These are {len(names)} countries and regions; name one to {MAX_PARTS}.")
+    known = _named()
+    if len(names) == 1 and _key(names[0]) not in known:
+        return _circle(names[0], CITY_KM)
+    found: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        if _key(name) not in known:
+            raise ConfigError(_unknown(name, "country or region"))
+        title, codes = known[_key(name)]
+        found[title] = codes
+    return Countries(tuple(found), tuple(sorted({code for codes in found.values() for code in codes})))
+
+
+def country_of(position: LatLon) -> Countries | None:
+    """The country that a position lies in, the smaller one where two outlines overlap; None at sea."""
+    at = np.array([(position.lat, position.lon)])
+    found = [code for code, country in _countries().items() if Countries((country.name,), (code,)).holds(at)[0]]
+    if not found:
+        return None
+    code = min(found, key=lambda code: float(_countries()[code].outline.area))
+    return Countries((_countries()[code].name,), (code,))
+
+
+_ADVICE = "write a country or a region of the world, or a circle such as 'Paris, 50 km' or '48.86, 2.35, 50 km'."
+
+
+def _circle(centre: str, radius_km: float) -> Circle:
+    if not 1 <= radius_km <= MAX_RADIUS_KM:
+        raise ConfigError(f"The circle's radius is {radius_km:g} km; it must be from 1 to {MAX_RADIUS_KM:,.0f} km.")
+    try:
+        position = decimal_position(centre)
+    except ValueError as error:
+        raise ConfigError(f"The circle's middle is not on Earth: {error}; {_ADVICE}") from None
+    if position is not None:
+        return Circle(position, radius_km)
+    if (city := city_named(centre)) is None:
+        raise ConfigError(_unknown(centre, "country, region or city"))
+    return Circle(city[1], radius_km, city[0])
+
+
+def _unknown(name: str, kind: str) -> str:
+    titles = {key: title for key, (title, _) in _named().items()}
+    close = [titles[key] for key in difflib.get_close_matches(_key(name), titles, n=1, cutoff=0.75)]
+    hint = f"did you mean {close[0]}? Else " if close else ""
+    return f"No {kind} is known as {name[:60]!r}; {hint}{_ADVICE}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Country:
+    """A country as Natural Earth has it; its outline is shapely's, prepared."""
+
+    name: str
+    names: tuple[str, ...]
+    regions: tuple[str, ...]
+    outline: Any
+
+
+@cache
+def _countries() -> dict[str, _Country]:
+    """Every country by its code. `python -m index_builder.countries` made the file."""
+    import pyarrow.parquet as pq  # noqa: PLC0415
+    import shapely  # noqa: PLC0415
+
+    with resources.as_file(resources.files("img2loc") / "data" / "countries.parquet") as path:
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    found = {}
+    for row in rows:
+        outline = shapely.from_wkb(row["outline"])
+        shapely.prepare(outline)
+        regions = tuple(dict.fromkeys(name for name in (row["continent"], row["subregion"]) if name != NO_REGION))
+        found[row["code"]] = _Country(row["names"][0], tuple(row["names"]), regions, outline)
+    return found
+
+
+def _rings(code: str) -> list[list[LatLon]]:
+    """The outlines of a country's parts, the largest first, coarse."""
+    import shapely  # noqa: PLC0415
+
+    parts = shapely.get_parts(shapely.simplify(_countries()[code].outline, DRAWN_DEG))
+    return [
+        [LatLon(lat, lon) for lon, lat in part.exterior.coords] for part in sorted(parts, key=lambda part: -part.area)
+    ]
+
+
+@cache
+def _named() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """By every key that a name may have: what it is called, and the codes of its countries. Countries go first."""
+    regions: dict[str, list[str]] = {}
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for code, country in _countries().items():
+        for name in (*country.names, code):
+            found.setdefault(_key(name), (country.name, (code,)))
+        for name in country.regions:
+            regions.setdefault(name, []).append(code)
+    for name, codes in regions.items():
+        found.setdefault(_key(name), (name, tuple(codes)))
+    return found
+
+
+def _key(name: str) -> str:
+    """A name without accents, case and marks."""
+    plain = "".join(char for char in unicodedata.normalize("NFKD", name) if not unicodedata.combining(char))
+    return re.sub(r"[\W_]+", " ", plain.casefold()).strip().removeprefix("the ")
