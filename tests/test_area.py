@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from img2loc.area import MAX_CHARS, Circle, Countries, country_of, holds, read_area
-from img2loc.candidates import candidates
+from img2loc.candidates import candidates, spread_km
 from img2loc.encoder import Encoder
 from img2loc.errors import ConfigError
 from img2loc.geo import EARTH_RADIUS_KM, destination, geodesic_km, haversine_km
@@ -244,6 +244,14 @@ def test_a_model_that_insists_is_no_answer(starter, tower):
         tower, lmm=ScriptedLMM([LAS_VEGAS] * 4), judge=Judge((0, 5)), within=read_area("Paris, 50 km")
     )
     assert judged.method == "judge" and all(one.answers == 0 for one in judged.candidates)
+
+
+def test_a_model_chooses_among_places_within_alone(starter, tower):
+    within = read_area("Spain; Portugal")
+    lmm = ScriptedLMM(['{"latitude": 40.4, "longitude": -3.7}', '{"choice": "A"}'])
+    found = starter.locate(tower, lmm=lmm, judge=Judge((0,), choice=True), within=within)
+    assert found.choice.position and all(holds(within, one.position) for one in found.candidates)
+    assert found.radius_km == spread_km(found.candidates) and found.probability is None
 
 
 def test_where_the_gallery_has_nothing_only_a_model_can_answer(starter, tower):
