@@ -4,7 +4,7 @@
 
 The builder's own index of made-up embeddings (embeddings.py), at positions drawn around cities by their population.
 Latency is that of one photo, both directions together, the two ways in turn; the goal is 1.5 times. What lies within an
-area is looked up once and then remembered: that time stands apart.
+area is looked up once and then remembered: that time stands apart. Vectors are in the page cache, both ways.
 """
 
 from __future__ import annotations
@@ -101,12 +101,14 @@ def _measure(words: str, searcher: Searcher, data: EmbeddingSet, positions: np.n
     look_up_s = time.perf_counter() - start
     rows = among.rows()
     seconds: dict[bool, list[float]] = {False: [], True: []}
-    for query in np.resize(data.queries, (REPEAT, DIM)):
-        both = np.stack([query, -query])
-        for within in (False, True):
-            start = time.perf_counter()
-            searcher.search(both, RECALL_K, among if within else None)
-            seconds[within].append(time.perf_counter() - start)
+    for counted in (False, True):  # the vectors that are compared exactly come from the disk the first time
+        for query in data.queries[:REPEAT]:
+            both = np.stack([query, -query])
+            for within in (False, True):
+                start = time.perf_counter()
+                searcher.search(both, RECALL_K, among if within else None)
+                if counted:
+                    seconds[within].append(time.perf_counter() - start)
     hits = []
     for query in data.queries[:EXACT]:
         both = np.stack([query, -query])
