@@ -18,6 +18,7 @@ from img2loc.endpoints import Endpoints
 from img2loc.events import Events, namer
 from img2loc.locator import Locator
 from img2loc.photo import Photo
+from img2loc.sampling import Judge
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.types import LatLon
@@ -49,7 +50,7 @@ def measured(starter: Locator, radius_km: float) -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def exact(starter: Locator, tower: Photo) -> set[tuple[str, ...]]:
     """What only a whole answer may hold, all of each: coordinates, the model's words, neighbours' photos."""
-    found = starter.locate(tower, nearest=50, farthest=50, judge=(5,))
+    found = starter.locate(tower, nearest=50, farthest=50, judge=Judge((5,)))
     neighbours = (*found.retrieval.nearest, *found.retrieval.farthest)
     places = {found.vote.position, LatLon(48.8584, 2.2945), *(one.position for one in (*found.candidates, *neighbours))}
     words = {"An iron lattice", "data-street", *(text for n in neighbours for text in (n.photo.id, n.photo.url))}
@@ -73,7 +74,7 @@ def test_nothing_finer_is_left_anywhere(
     host = measured(starter, KINDS[withheld])
     settings = Settings(openai_base_url=provider.base_url, abstain_km=BOUND_KM)
     model, key = ("m", KEY) if backend == "openai" else ("", "")
-    asked = (backend, model, key, 16, 16, "", "", judge)
+    asked = (backend, model, key, 16, 16, "", "", judge, "")
     api = Endpoints(host, settings)
     said = {
         "the API": api.locate(TOWER, backend, model, judge=judge, x_openai_api_key=key),
