@@ -305,19 +305,18 @@ def test_files_hold_the_words_as_they_are(said):
 
 def test_what_pops_up_is_text(monkeypatch, host):
     """Gradio takes the words of an error or a warning for HTML."""
-    warned: list[str] = []
-    monkeypatch.setattr(gr, "Warning", warned.append)
     for said in MARKUP:
         with pytest.raises(gr.Error) as raised, shown_errors(text):
             raise ConfigError(said)
         monkeypatch.setattr(img2loc.events, "list_models", _raising(LMMError(said)))
         events = img2loc.events.Events(host, Settings(), None)
-        events.list_models("openai", "", "gpt", KEY)
+        note = events.list_models("openai", "", "gpt", KEY)[1]["value"]
         compare = CompareEvents(host, Settings(), _Sessions())
         with pytest.raises(gr.Error) as named:
             list(compare.compare(None, [said], {}))
-        for popped in (raised.value.message, warned.pop(), named.value.message):
+        for popped in (raised.value.message, named.value.message):
             assert elements(popped) == [], popped
+        assert elements(note) == [("p", "class", "role"), ("/p",)], note  # our own paragraph
         assert DIRECTIONS.sub("", said).strip() in words(raised.value.message)
     with pytest.raises(gr.Error) as raised, shown_errors():
         raise ConfigError(MARKUP[0])
