@@ -54,7 +54,7 @@ def _faiss(
         import faiss  # noqa: PLC0415
 
         count, dim = data.vectors.shape
-        rows = Rows(count, dim, data.blocks, lambda: iter(()), lambda: iter(()))
+        rows = Rows(count, dim, data.blocks, lambda: iter([np.zeros((count, 2))]), lambda: iter(()))
         faiss.write_index(make_index(rows, Layout(factory(count, dim), {})), str(folder / "index.faiss"))
 
     def open_(folder: Path) -> Search:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from img2loc.encoder import Embeddings
 from img2loc.errors import ConfigError
 from img2loc.search import search_parameters
+from index_builder.arrange import arrange_by_place
 from index_builder.recall import RECALL_K, Found, measure_recall
 from index_builder.rows import Rows, take
 
@@ -99,7 +100,7 @@ class Layout:
 
 
 def make_index(rows: Rows, layout: Layout) -> Any:  # noqa: ANN401 - FAISS has no types
-    """Train an index and fill it, a block at a time.
+    """Train an index, fill it a block at a time, and arrange it.
 
     Raises:
         ConfigError: FAISS can't make it, or the rows are not as many as they say.
@@ -121,6 +122,7 @@ def make_index(rows: Rows, layout: Layout) -> Any:  # noqa: ANN401 - FAISS has n
             progress.update(len(block))
     if index.ntotal != rows.count:
         raise ConfigError(f"{index.ntotal:,} embeddings came for {rows.count:,} rows; run the embed stage again.")
+    arrange_by_place(index, np.concatenate([np.asarray(block, np.float32) for block in rows.positions()]))
     return index
 
 
