@@ -33,9 +33,13 @@ def locate_tower(page: Page) -> None:
         expect(page.locator(f"{selector} path.point").first).to_be_attached(timeout=LOCATE_MS)
 
 
+def choose(page: Page, label: str, option: str | re.Pattern[str]) -> None:
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
 def choose_openai(page: Page) -> None:
-    page.get_by_label("Who answers").click()
-    page.get_by_role("option", name=re.compile("OpenAI")).click()
+    choose(page, "Who answers", re.compile("OpenAI"))
     expect(page.locator("#key input")).to_be_visible()
 
 

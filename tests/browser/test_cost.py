@@ -6,13 +6,8 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.acts import LOCATE_MS, choose_openai, open_more, upload, use_key
+from tests.browser.acts import LOCATE_MS, choose, choose_openai, open_more, upload, use_key
 from tests.openai_server import OpenAIServer
-
-
-def choose(page: Page, box: str, option: str) -> None:
-    page.locator(f"{box} input").click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 def test_the_cost_follows_what_is_chosen(page: Page, address: str):
@@ -21,16 +16,16 @@ def test_the_cost_follows_what_is_chosen(page: Page, address: str):
     expect(page.locator("#cost")).to_have_text(
         "Requests a photo: 1; this model's price is unknown"
     )  # at our own server
-    choose(page, "#server", "Gemini")
+    choose(page, "Server", "Gemini")
     expect(page.locator("#cost")).to_have_text(re.compile(r"Requests a photo: 1; about \$0\.00\d+ with this model"))
     open_more(page)
-    choose(page, "#judge", "5: 0, 5, 10, 15 + ✓")
+    choose(page, "How often the model is asked", "5: 0, 5, 10, 15 + ✓")
     for line in ("#cost", "#judge-cost"):
         expect(page.locator(line)).to_have_text(re.compile(r"Requests a photo: 5; about \$0\.01\d+ with this model"))
     page.locator("#model input").fill("my-own-model")
     page.locator("#model input").press("Enter")
     expect(page.locator("#cost")).to_have_text("Requests a photo: 5; this model's price is unknown")
-    choose(page, "#backend", "Vote of the neighbours (no model, no key)")
+    choose(page, "Who answers", "Vote of the neighbours (no key)")
     expect(page.locator("#cost")).to_be_hidden()
     expect(page.locator("#judge-cost")).to_be_hidden()
 
@@ -45,7 +40,7 @@ def test_the_candidates_can_be_read_with_the_models_choice(page: Page, provider:
     use_key(page)
     upload(page)
     open_more(page)
-    choose(page, "#judge", "5: 0, 5, 10, 15 + ✓")
+    choose(page, "How often the model is asked", "5: 0, 5, 10, 15 + ✓")
     provider.enqueue(*["good"] * 4)
     provider.enqueue("good", text='{"choice": "B", "reasoning": "It looks so."}')
     page.click("#locate")

@@ -18,6 +18,7 @@ from tests.browser.acts import (
     LOCATE_MS,
     MAPS,
     PHONE,
+    choose,
     choose_openai,
     locate_tower,
     open_more,
@@ -381,8 +382,7 @@ def test_candidates_can_be_read(page: Page, provider: OpenAIServer):
     choose_openai(page)
     use_key(page)
     open_more(page)
-    page.get_by_label("How often the model is asked").click()
-    page.get_by_role("option", name="2: 0, 10").click()
+    choose(page, "How often the model is asked", "2: 0, 10")
     upload(page)
     expect(page.locator("#answer")).to_contain_text("Press Locate")
     page.click("#locate")
