@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from img2loc.errors import ConfigError, MissingKeyError
+from img2loc.errors import ConfigError, MissingKeyError, PhotoError
 from img2loc.limits import LimitError
-from img2loc.query import Query, known_position
+from img2loc.query import Query, known_position, parse_position
 from img2loc.settings import Settings
 from img2loc.types import LatLon
 
 from .openai_server import KEY, OpenAIServer
 
+PARIS = LatLon(48.8584, 2.2945)
 OWN = Settings(openai_api_key="sk-operators", hf_token="hf_operators", server_keys={"GEMINI_API_KEY": "sk-gemini"})
 
 
@@ -145,3 +146,31 @@ def test_a_position_in_the_file_is_not_shown_beside_a_coarse_answer(tower):
     photo = replace(tower, exif_position=LatLon(48.85837, 2.294481))
     assert known_position(photo, Settings()) == photo.exif_position
     assert known_position(photo, Settings(precision="city")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("48.8584, 2.2945", PARIS),
+        ("48.8584 2.2945", PARIS),
+        (" ( 48.8584 ; 2.2945 ) ", PARIS),
+        ("-33, 151", LatLon(-33, 151)),
+        ("51°30'0\"N 0°7'30\"W", LatLon(51.5, -0.125)),
+        ("", None),
+        ("  ", None),
+    ],
+)
+def test_positions_as_people_type_them(text: str, position: LatLon | None):
+    assert parse_position(text) == position
+
+
+@pytest.mark.parametrize("text", ["100, 20", "20, 200", "1e3, 2", "48,8", "12 34 56", "lat lon", "nan, 0", "x" * 100])
+def test_typed_positions_are_never_guessed(text: str):
+    with pytest.raises(ConfigError) if text != "48,8" else pytest.MonkeyPatch.context():
+        parse_position(text)
+
+
+def test_a_query_never_shows_its_key():
+    assert KEY not in repr(Query(None, api_key=KEY))
+    with pytest.raises(PhotoError):
+        Query(None).photo()

@@ -14,7 +14,7 @@ from gradio.components import Component
 
 from img2loc.endpoints import shown_errors, visitor_of
 from img2loc.errors import ConfigError, Img2LocError
-from img2loc.events import namer, plot, say_to
+from img2loc.events import RIGHT, Update, checked, namer, plot, say_to
 from img2loc.exports import answer_row, data_url, to_zip
 from img2loc.host import Host
 from img2loc.maps import Mark, answers_map
@@ -43,6 +43,10 @@ class BatchEvents:
         self._settings = settings
         self._sessions = sessions
 
+    def check(self, files: Sequence[str] | None, *others: object) -> list[Update]:
+        """Say at the photos what is wrong with how many they are; for Gradio, before locate_all."""
+        return [checked(lambda: _a_batch(files)), *[RIGHT] * len(others)]
+
     def locate_all(
         self,
         files: Sequence[str] | None,
@@ -64,10 +68,7 @@ class BatchEvents:
             The table and the map.
         """
         with shown_errors(text), self._sessions.asked_by(request) as cancel:
-            if not files:
-                raise ConfigError("There are no photos yet; choose some first.")
-            if len(files) > MAX_BATCH:
-                raise ConfigError(f"These are {len(files)} photos; choose at most {MAX_BATCH} at a time.")
+            files = _a_batch(files)
             if backend == "hf" and token and not key:  # who has signed in on a Space pays with their own account
                 key = token.token
             say, done = say_to(request), list[Done]()
@@ -120,9 +121,24 @@ def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, asked: Seq
         with gr.Column(scale=8, min_width=320):
             table = gr.HTML(word("html_batch"), elem_id="batch-answers")
             drawn = map_plot("map_all", "batch-map", visible=False)
-    go.click(events.locate_all, [files, *asked], [table, drawn], api_visibility="private", show_progress="hidden")
+    go.click(
+        events.locate_all,
+        [files, *asked],
+        [table, drawn],
+        validator=events.check,
+        api_visibility="private",
+        show_progress="hidden",
+    )
     # Not stopped by the queue: the photo at hand is given up, and those before it are still shown and packed.
     cancel.click(sessions.leave, None, None, **QUIET)
+
+
+def _a_batch(files: Sequence[str] | None) -> Sequence[str]:
+    if not files:
+        raise ConfigError("There are no photos yet; choose some first.")
+    if len(files) > MAX_BATCH:
+        raise ConfigError(f"These are {len(files)} photos; choose at most {MAX_BATCH} at a time.")
+    return files
 
 
 def _positions(done: Sequence[Done]) -> Iterator[tuple[int, str, Any]]:

@@ -39,9 +39,10 @@ class CompareEvents:
         notes = [item for item in contest.providers(self._settings).values() if item.provided]
         return "".join(provided_note(self._settings, say_to(request), item.label) for item in notes)
 
-    def check_photo(self, photo: str | None, *others: object) -> list[Update]:
-        """Say at the photo what is wrong with it; for Gradio, before compare."""
-        return [checked(lambda: Query(photo).photo()), *[RIGHT] * len(others)]
+    def check(self, photo: str | None, names: Sequence[str], *others: object) -> list[Update]:
+        """Say at each field what is wrong with it; for Gradio, before compare."""
+        named = checked(lambda: contest.read_contestants(names, self._settings))
+        return [checked(lambda: Query(photo).photo()), named, *[RIGHT] * len(others)]
 
     def check_key(self, provider: str, key: str, keys: Keys) -> list[Update]:
         """Say at the key's box what is wrong with it; for Gradio, before use_key."""
@@ -159,7 +160,7 @@ def add_compare_tab(demo: gr.Blocks, host: Host, settings: Settings, sessions: S
         events.compare,
         [photo, chosen, keys, within],
         shown,
-        validator=events.check_photo,
+        validator=events.check,
         api_visibility="private",
         show_progress="hidden",
     )

@@ -127,10 +127,11 @@ def test_a_cancelled_batch_keeps_what_is_done(page: Page, provider: OpenAIServer
 def test_nothing_to_do_gets_words(page: Page):
     page.get_by_role("tab", name="Batch").click()
     page.click("#locate-all")
-    expect(page.get_by_test_id("toast-body")).to_contain_text("choose some first", timeout=LOCATE_MS)
+    expect(page.locator("#photos")).to_contain_text("choose some first", timeout=LOCATE_MS)
     page.get_by_role("tab", name="Compare").click()
     page.click("#compare")
     expect(page.locator("#compare-photo")).to_contain_text("choose one first")
+    expect(page.get_by_test_id("toast-body")).to_have_count(0)
 
 
 def test_a_phone_holds_both_tabs(page: Page):
@@ -143,3 +144,13 @@ def test_a_phone_holds_both_tabs(page: Page):
     assert row["height"] < 120  # its words stand beside each other
     page.get_by_role("tab", name="Compare").click()
     assert width_and_overflow(page) == (390, 390)
+
+
+def test_a_wrong_name_is_said_where_it_stands(page: Page):
+    open_compare(page)
+    names = page.locator("#contestants input")
+    names.fill("nobody:at-all")
+    names.press("Enter")
+    page.click("#compare")
+    expect(page.locator("#contestants")).to_contain_text("There is no provider 'nobody'", timeout=LOCATE_MS)
+    expect(page.locator("#contestants")).to_contain_text("nobody:at-all")  # and nothing is lost
