@@ -97,3 +97,16 @@ def test_a_deep_request_gets_words(http: httpx.Client, depth: int):
     )
     answer = joined if joined.is_error else http.get(f"call/locate/{joined.json()['event_id']}")
     assert "error" in answer.text and "null" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "arguments", "status", "words"),
+    [
+        ("locate", {"photo": None, "bakend": "vote"}, 422, "Parameter `bakend` is not a valid key-word argument; docs"),
+        ("locate", {}, 422, "No value provided for required argument: photo; docs/api.md names all arguments."),
+        ("locat", {"photo": None}, 404, "There is no endpoint '/locat'; docs/api.md names them."),
+    ],
+)
+def test_a_wrong_name_gets_words(http: httpx.Client, endpoint: str, arguments: dict, status: int, words: str):
+    answer = http.post(f"call/v2/{endpoint}", json=arguments)
+    assert answer.status_code == status and words in answer.json()["error"]

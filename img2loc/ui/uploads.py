@@ -123,4 +123,20 @@ async def _no_room(request: Request, error: Exception) -> Response:
     return PlainTextResponse("The server has no room for a photo at the moment; try again later.", status_code=507)
 
 
-REFUSALS: Final[dict[Any, Callable[..., Any]]] = {503: _busy, ClientDisconnect: _gone, OSError: _no_room}
+async def _misnamed(request: Request, error: Exception) -> Response:
+    """A client named an endpoint, or an argument, that there isn't, or left one out."""
+    if "/call/v2/" not in request.url.path:
+        raise error
+    if isinstance(error, KeyError):
+        return JSONResponse({"error": f"There is no endpoint {error}; docs/api.md names them."}, status_code=404)
+    reason = str(error).partition(". Please")[0]
+    return JSONResponse({"error": f"{reason}; docs/api.md names all arguments."}, status_code=422)
+
+
+REFUSALS: Final[dict[Any, Callable[..., Any]]] = {
+    503: _busy,
+    ClientDisconnect: _gone,
+    OSError: _no_room,
+    KeyError: _misnamed,
+    TypeError: _misnamed,
+}
