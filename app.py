@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from img2loc.errors import ConfigError, Img2LocError, LMMError
@@ -16,11 +19,12 @@ from img2loc.ui import build, launch
 from img2loc.ui.remains import leave_nothing, sweep_often
 
 # glibc gives each thread a heap of its own, up to eight a processor, and what one freed lies idle while the next takes
-# more. And once pictures have come and gone it takes the next from the heaps, too, which then are full of holes. With
-# two heaps, and all that is large taken from the system and given back, memory stays flat (benchmarks/load.py).
+# more; and where pictures came and went, a heap is full of holes. With two heaps, whose holes go back to the system
+# every so often, memory stays flat (benchmarks/load.py). Taking all that is large from the system instead would do it,
+# too, at twice the time for each embedding.
 HEAPS = 2
-LARGE_BYTES = 256 << 10
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # Source: glibc's malloc.h
+GIVE_BACK_EVERY_S = 20.0
+M_ARENA_MAX = -8  # Source: glibc's malloc.h
 
 
 def main() -> int:
@@ -45,10 +49,18 @@ def main() -> int:
 
 
 def share_heaps() -> None:
-    """Have all threads share a few heaps of small things, where the C library is one that can be told."""
-    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+    """Have all threads share a few heaps, and their holes given back, where the C library is one that can be told."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if mallopt := getattr(library, "mallopt", None):
         mallopt(M_ARENA_MAX, HEAPS)
-        mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+    if trim := getattr(library, "malloc_trim", None):
+        threading.Thread(target=_give_back, args=(trim,), name="give back", daemon=True).start()
+
+
+def _give_back(trim: Callable[[int], object]) -> None:
+    while True:
+        time.sleep(GIVE_BACK_EVERY_S)
+        trim(0)
 
 
 def load_model(settings: Settings) -> tuple[Settings, str]:
