@@ -12,17 +12,21 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.app_process import ROOT, AppProcess
-from tests.browser.acts import choose_openai, use_key
+from tests.browser.acts import choose, choose_openai, open_more, use_key
 from tests.browser.chromium import open_chromium
 from tests.conftest import PHOTOS
 from tests.openai_server import KEY, OpenAIServer
 
 TOWER = gradio.get_image("tower.jpg")
 WAIT_MS = 60_000
-MODEL_SAYS = (
+VEGAS = (
     '{"latitude": 36.17, "longitude": -115.17, "place": "Las Vegas", "reasoning": "A half-size copy of the tower, '
     'lit at night, as stands at a hotel in Las Vegas."}'
 )
+PARIS = '{"latitude": 48.858, "longitude": 2.295, "place": "Paris", "reasoning": "The tower itself, from the Seine."}'
+CHOICE = '{"choice": "%s", "reasoning": "The original: it stands free in a park, by a river."}'
+# What the stand-in for a model says, a reply a request.
+SAID = {"page-model": [VEGAS], "compare": [VEGAS], "page-judge": [PARIS, VEGAS, PARIS, VEGAS, CHOICE % "B"]}
 
 
 def locate(page: Page) -> None:
@@ -39,6 +43,28 @@ def ask_model(page: Page) -> None:
     page.wait_for_selector("#photo img[alt]")
     page.click("#locate")
     page.wait_for_selector("#farthest-map path.point", timeout=WAIT_MS)
+
+
+def judge(page: Page) -> None:
+    """Let a stand-in for a model answer four prompts, not alike, and choose among the candidates."""
+    choose_openai(page)
+    use_key(page)
+    open_more(page)
+    choose(page, "How often the model is asked", "5: 0, 5, 10, 15 + ✓")
+    page.get_by_role("button", name="More settings").click()
+    page.set_input_files("#photo input[type=file]", TOWER)
+    page.wait_for_selector("#photo img[alt]")
+    page.click("#locate")
+    page.wait_for_selector("#farthest-map path.point", timeout=WAIT_MS)
+
+
+def within(page: Page) -> None:
+    """Locate the tower where it is known to stand in one of four countries."""
+    page.locator("#where > button").click()
+    page.locator("#within :is(input, textarea)").fill("France; Belgium; Spain; Italy")
+    page.locator("#within :is(input, textarea)").press("Enter")
+    page.wait_for_selector("#area-map .scatterlayer, #area-map .layer path", state="attached", timeout=WAIT_MS)
+    locate(page)
 
 
 def compare(page: Page) -> None:
@@ -65,6 +91,8 @@ def batch(page: Page) -> None:
 SHOTS: dict[str, tuple[int, int, str, str, Callable[[Page], None]]] = {
     "page": (1280, 900, "light", "", locate),
     "page-model": (1280, 900, "light", "", ask_model),
+    "page-judge": (1280, 900, "light", "", judge),
+    "page-within": (1280, 900, "light", "", within),
     "page-dark": (1280, 900, "dark", "", locate),
     "page-phone": (390, 844, "light", "", locate),
     "embed": (640, 900, "light", "?embed=true", locate),
@@ -83,7 +111,8 @@ def main() -> None:
         with AppProcess(IMG2LOC_OPENAI_BASE_URL=provider.base_url, IMG2LOC_OPENAI_MODEL="a-model") as app:
             for name in given.names or SHOTS:
                 width, height, scheme, path, act = SHOTS[name]
-                provider.enqueue(*["good"], text=MODEL_SAYS)
+                for said in SAID.get(name, []):
+                    provider.enqueue("good", text=said)
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
                 page.goto(app.address + path)
                 page.wait_for_selector("#locate")
