@@ -163,25 +163,26 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
 
     asked = [photo, backend, model, key, nearest, farthest, template, truth, server, judge, within]
     chosen = Chosen(model_settings, server, model, provided, key, key_box, use_key)
-    demo.load(events.follow_link, None, [backend, nearest, farthest, named, template, judge, within, *chosen], **QUEUED)
+    linked = [backend, nearest, farthest, named, template, judge, within, *chosen]
+    followed = demo.load(events.follow_link, None, linked, **QUEUED)
     gr.on([where.expand, within.submit, within.blur], events.show_area, within, [area, area_plot], **QUIET)
-    backend.select(events.choose_backend, backend, list(chosen), **QUIET)
-    server.select(events.choose_backend, [backend, server], list(chosen), **QUIET)
+    settled = [
+        backend.select(events.choose_backend, backend, list(chosen), **QUIET),
+        server.select(events.choose_backend, [backend, server], list(chosen), **QUIET),
+    ]
     gr.on([named.select, reset.click], template_named, named, template, **QUIET)
-    gr.on(
-        [demo.load, backend.change, server.change, model.change, judge.change],
-        events.expense,
-        [backend, server, model, judge, nearest, farthest, template],
-        [cost, judge_cost],
-        trigger_mode="always_last",
-        **QUIET,
-    )
     key_taken = [key, key_box, use_key]
     taking: dict[str, Any] = {**QUEUED, "validator": events.check_key}
     gr.on([use_key.click, key_box.submit, key_box.blur], events.use_key, key_box, key_taken, **taking)
-    key.change(events.list_models, [backend, server, model, key], [model, refused, use_key], **QUEUED)
-    linked = [backend, server, model, nearest, farthest, named, judge, within]
-    link.click(None, linked, link, js=_LINK_JS, api_visibility="private")
+    listed = key.change(events.list_models, [backend, server, model, key], [model, refused, use_key], **QUEUED)
+    asking = [backend, server, model, judge, nearest, farthest, template]
+    priced: dict[str, Any] = {"fn": events.expense, "inputs": asking, "outputs": [cost, judge_cost], **QUIET}
+    gr.on([model.input, judge.input], **priced)
+    # After what sets several fields at once, and not at each one's change, which would see the others as they were.
+    for each in (followed, *settled, listed):
+        each.then(**priced)
+    shared = [backend, server, model, nearest, farthest, named, judge, within]
+    link.click(None, shared, link, js=_LINK_JS, api_visibility="private")
     looking: dict[str, Any] = {"api_visibility": "private", "show_progress_on": shown.answer}
     at_once = photo.change(events.change_photo, [photo, backend], [shown.answer, shown.evidence], **QUIET).then(
         events.locate_unless_paid, asked, list(shown), validator=events.check_chosen, **looking
