@@ -30,7 +30,15 @@ def rows_of(index: faiss.Index, cell: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "factory", [ONE_CELL, CELLS, "IVF3,PQ12x4fs,Refine(SQfp16)", "IVF3,SQfp16", "PQ12x4fs", "SQfp16"]
+    "factory",
+    [
+        "RR48,IVF1,PQ12x4fs,Refine(SQfp16)",
+        "RR48,IVF7,PQ12x4fs,Refine(SQfp16)",
+        "IVF3,PQ12x4fs,Refine(SQfp16)",
+        "IVF3,SQfp16",
+        "PQ12x4fs",
+        "SQfp16",
+    ],
 )
 @pytest.mark.parametrize("count", [3001, 3008])  # a last block with one row in it, and a full one
 def test_what_is_found_stays_the_same(factory, count):
