@@ -23,7 +23,7 @@ SETTINGS = {"k_factor": 64}
 def stored(tmp_path_factory):
     """An index of codes that are refined by the vectors themselves, as large galleries have."""
     vectors = unit(4000, 32)
-    index = faiss.index_factory(32, "OPQ8,PQ8x4fs,Refine(SQfp16)", faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(32, "RR32,PQ8x4fs,Refine(SQfp16)", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
     path = tmp_path_factory.mktemp("search") / "index.faiss"
@@ -183,8 +183,8 @@ def held_exact(queries, vectors, held, k):
 FACTORIES = {
     "SQfp16": {},
     "Flat": {},
-    "OPQ8,IVF1,PQ8x4fs,Refine(SQfp16)": {"k_factor": 512, "nprobe": 1},
-    "OPQ8,PQ8x4fs,Refine(SQfp16)": {"k_factor": 512},  # FAISS can leave nothing out of this one
+    "RR32,IVF1,PQ8x4fs,Refine(SQfp16)": {"k_factor": 512, "nprobe": 1},
+    "RR32,PQ8x4fs,Refine(SQfp16)": {"k_factor": 512},  # FAISS can leave nothing out of this one
     "IVF16,PQ8x4fs,Refine(Flat)": {"k_factor": 512, "nprobe": 16},
 }
 
