@@ -59,6 +59,7 @@ def page(browser: Browser, address: str, options: dict[str, object]) -> Iterator
     page.on("pageerror", lambda error: faults.append(f"error {error}"))
     page.goto(address)
     page.wait_for_selector("#locate")
+    expect(page.locator("#examples button img")).to_have_count(2)  # they come last; a button without has no name yet
     yield page
     context.unroute_all(behavior="ignoreErrors")
     context.close()
