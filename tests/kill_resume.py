@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import transformers  # noqa: F401
+from tqdm import tqdm
 
 from img2loc.encoder import EncoderSpec, open_encoder
 from index_builder.embed import Pool, begin, embed_local, finish
@@ -46,6 +48,7 @@ def main() -> int:
     parser.add_argument("--photos", type=int, default=96)
     arguments = parser.parse_args()
     moments = random.Random(arguments.seed)
+    tqdm.set_lock(threading.RLock())  # its own is shared by all processes: one killed while it holds it stops the next
     torch.set_num_threads(1)  # threads that wait for each other on a busy machine take most of the time
     report = {}
     with tempfile.TemporaryDirectory() as name:
@@ -63,6 +66,8 @@ def _embed(folder: Path, photos: int, kills: int, moments: random.Random) -> dic
         for candidate, _ in zip(list_table(PHOTOS / "photos.csv", PHOTOS, Counts()), range(photos), strict=False)
     )
     write_listing(candidates, Counts(), path)
+
+    open_encoder(str(MOBILENET), device="cpu")  # imports what the workers need
 
     def work(out: Path) -> None:
         encoder = open_encoder(str(MOBILENET), device="cpu")
