@@ -134,14 +134,15 @@ def test_arrays_are_handed_over_as_they_are_and_leave_nothing_behind():
         "pixels": np.arange(24, dtype=np.uint8).reshape(2, 3, 4).transpose(2, 0, 1),
         "mask": np.array([[1.5], [-2.0]], np.float32),
     }
-    handed = Handover.of(arrays)
-    taken = handed.take()
-    assert list(taken) == list(arrays)
-    for name, array in arrays.items():
-        assert taken[name].dtype == array.dtype and np.array_equal(taken[name], array)
-    taken["mask"][0] = 0  # its own memory: torch would warn of one that can't be written to
-    del taken, array
-    assert len(set(os.listdir("/proc/self/fd")) - before) <= 3  # the listener that sends descriptors
+    for _ in range(20):
+        handed = Handover.of(arrays)
+        taken = handed.take()
+        assert list(taken) == list(arrays)
+        for name, array in arrays.items():
+            assert taken[name].dtype == array.dtype and np.array_equal(taken[name], array)
+        taken["mask"][0] = 0  # its own memory: torch would warn of one that can't be written to
+        del taken, array
+    assert len(set(os.listdir("/proc/self/fd")) - before) < 10  # the listener that sends descriptors has a few
 
 
 def test_a_batch_that_fails_stops_the_passes_beside_it(tmp_path, mobilenet):

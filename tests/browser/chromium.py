@@ -14,6 +14,7 @@ QUIET = (
     "--disable-sync",
     "--disable-component-update",
     "--disable-background-networking",
+    "--process-per-site",
     # Whatever a page asks for, it finds no other host. Playwright's routes would do it too, at twice the time a page.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
