@@ -1,6 +1,5 @@
 import json
 import time
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +11,8 @@ from img2loc.errors import LMMTimeoutError
 from img2loc.lmm import Turn
 from img2loc.prompt import REPAIR
 from img2loc.types import LatLon, OutcomeKind, Reply
+
+from .scripted_lmm import ScriptedLMM
 
 PARIS = LatLon(48.8584, 2.2945)
 GOOD = '{"latitude": 48.8584, "longitude": 2.2945, "place": "Eiffel Tower", "reasoning": "Iron lattice."}'
@@ -181,28 +182,11 @@ def test_junk_never_raises(text):
         "I cannot ",
     ],
 )
-def test_a_megabyte_of_junk_takes_less_than_a_second_or_so(unit):
+def test_a_megabyte_of_junk_takes_seconds_and_not_hours(unit):
     text = unit * (1_000_000 // len(unit))
-    start = time.perf_counter()
+    start = time.thread_time()
     parse(text)
-    assert time.perf_counter() - start < 1.5
-
-
-@dataclass
-class ScriptedLMM:
-    """Replies in order; an exception among them is raised."""
-
-    replies: list
-    name: str = "scripted"
-    model: str = "scripted-1"
-    conversations: list = field(default_factory=list)
-
-    def reply(self, turns, jpeg):
-        self.conversations.append((tuple(turns), jpeg))
-        item = self.replies[len(self.conversations) - 1]
-        if isinstance(item, Exception):
-            raise item
-        return item if isinstance(item, Reply) else Reply(item, self.model, 0.1)
+    assert time.thread_time() - start < 10
 
 
 def test_a_good_reply_is_answered_after_one_request():
@@ -210,7 +194,7 @@ def test_a_good_reply_is_answered_after_one_request():
     outcome = ask(lmm, "Where?", b"jpeg")
     assert (outcome.kind, outcome.position, outcome.message) == (OutcomeKind.ANSWERED, PARIS, "")
     assert (outcome.place, outcome.reasoning) == ("Eiffel Tower", "Iron lattice.")
-    assert lmm.conversations == [((Turn("user", "Where?"),), b"jpeg")]
+    assert lmm.asked == [((Turn("user", "Where?"),), b"jpeg")]
     assert [reply.text for reply in outcome.replies] == [GOOD]
 
 
@@ -218,7 +202,7 @@ def test_an_unreadable_reply_is_sent_back_once_with_the_repair_turn():
     lmm = ScriptedLMM(["Somewhere in France.", GOOD])
     outcome = ask(lmm, "Where?", b"jpeg")
     assert (outcome.kind, outcome.position) == (OutcomeKind.REPAIRED, PARIS)
-    assert lmm.conversations[1] == (
+    assert lmm.asked[1] == (
         (Turn("user", "Where?"), Turn("assistant", "Somewhere in France."), Turn("user", REPAIR)),
         b"jpeg",
     )
@@ -252,7 +236,7 @@ def test_a_cut_reply_says_so():
 def test_a_refusal_is_not_asked_again(refusal):
     lmm = ScriptedLMM([refusal, GOOD])
     outcome = ask(lmm, "Where?", b"jpeg")
-    assert (outcome.kind, len(lmm.conversations), len(outcome.replies)) == (OutcomeKind.REFUSED, 1, 1)
+    assert (outcome.kind, len(lmm.asked), len(outcome.replies)) == (OutcomeKind.REFUSED, 1, 1)
     assert "refuses" in outcome.message
 
 
@@ -272,4 +256,4 @@ def test_neither_an_empty_nor_an_endless_reply_is_sent_back_as_it_is():
     for text in ("", "sky " * 100_000):
         lmm = ScriptedLMM([text, GOOD])
         ask(lmm, "Where?", b"jpeg")
-        assert 0 < len(lmm.conversations[1][0][1].text) <= MAX_QUOTED_CHARS
+        assert 0 < len(lmm.asked[1][0][1].text) <= MAX_QUOTED_CHARS

@@ -23,9 +23,10 @@ from img2loc.vote import modes, vote
 from index_builder.index import write_gallery
 
 from .conftest import PHOTOS, SHARED
+from .scripted_lmm import ScriptedLMM
 from .test_candidates import NEIGHBOURS, POSITIONS
 from .test_gallery import SPEC, unit
-from .test_locator import EIFFEL_TOWER, ScriptedLMM
+from .test_locator import EIFFEL_TOWER
 
 PARIS, LONDON, SUVA, LIMA = LatLon(48.8566, 2.3522), LatLon(51.5, -0.12), LatLon(-18.14, 178.44), LatLon(-12.05, -77.04)
 LAS_VEGAS = '{"latitude": 36.11, "longitude": -115.17}'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +19,7 @@ from img2loc.prompt import ANSWER_SCHEMA
 from img2loc.types import Candidate, LatLon, Neighbour, OutcomeKind, PhotoRecord, Reply
 
 from .openai_server import KEY, OpenAIServer
+from .scripted_lmm import ScriptedLMM
 from .test_lmm_conformance import JPEG
 
 PARIS, LIMA, SUVA = LatLon(48.8584, 2.2945), LatLon(-12.05, -77.04), LatLon(-18.14, 178.44)
@@ -31,22 +32,6 @@ NEIGHBOURS = (
 FOUND = candidates([PARIS, PARIS, LIMA], NEIGHBOURS)
 SHOWN_HERE = options(FOUND, NEIGHBOURS)
 A, B, C = (option.candidate.position for option in SHOWN_HERE)
-
-
-@dataclass
-class Scripted:
-    """Says one thing."""
-
-    says: object
-    name: str = "scripted"
-    model: str = "scripted-1"
-    turns: list = field(default_factory=list)
-
-    def reply(self, turns, jpeg):
-        self.turns += turns
-        if isinstance(self.says, Exception):
-            raise self.says
-        return self.says if isinstance(self.says, Reply) else Reply(str(self.says), self.model, 0.1, 900, 30)
 
 
 def test_the_best_stand_from_west_to_east_with_what_speaks_for_them():
@@ -114,15 +99,15 @@ def test_junk_is_read_without_an_error(text: str):
 @pytest.mark.parametrize(
     "unit", ["choice ", "choice is", "A ", "{", '{"choice":', "(", "choice" + " " * 999, "place \"'("]
 )
-def test_a_megabyte_of_junk_takes_less_than_a_second_or_so(unit: str):
-    start = time.perf_counter()
+def test_a_megabyte_of_junk_takes_seconds_and_not_hours(unit: str):
+    start = time.thread_time()
     read_choice(unit * (1_000_000 // len(unit)), SHOWN_HERE)
-    assert time.perf_counter() - start < 1.5
+    assert time.thread_time() - start < 10
 
 
 def test_each_end_of_the_question_is_typed():
     def asked(says):
-        return choose(Scripted(says), SHOWN_HERE, "Which?", JPEG)
+        return choose(ScriptedLMM([says]), SHOWN_HERE, "Which?", JPEG)
 
     chosen = asked('{"choice": "A", "reasoning": "The\\nsea."}')
     assert (chosen.kind, chosen.position, chosen.reasoning) == (OutcomeKind.ANSWERED, A, "The sea.")
@@ -135,9 +120,9 @@ def test_each_end_of_the_question_is_typed():
 
 
 def test_the_turn_names_the_letters_and_the_nearest_pictures():
-    lmm = Scripted("B")
+    lmm = ScriptedLMM(["B"])
     choose(lmm, SHOWN_HERE, "Which?", JPEG)
-    (turn,) = lmm.turns
+    (((turn,), _),) = lmm.asked
     assert turn.letters == ("A", "B", "C") and turn.text == "Which?"
     assert turn.pictures == (Picture("A similar photo, from place B:", PICTURE),)
 

@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import pytest
 
 from img2loc.candidates import MERGE_KM
 from img2loc.errors import ConfigError, GalleryMismatchError, LMMTimeoutError
 from img2loc.geo import haversine_km
-from img2loc.lmm import Turn
 from img2loc.locator import PROMPTS_APART, VOTE_NEIGHBOURS, Locator
 from img2loc.photo import open_photo
 from img2loc.sampling import Judge
 from img2loc.settings import Settings
-from img2loc.types import LatLon, OutcomeKind, Reply
+from img2loc.types import LatLon, OutcomeKind
 from index_builder.__main__ import main
 
 from .conftest import MOBILENET, PHOTOS
+from .scripted_lmm import ScriptedLMM
 
 EIFFEL_TOWER = LatLon(48.8584, 2.2945)
-
-
-@dataclass
-class ScriptedLMM:
-    """Says what it is told to, and remembers what it was asked."""
-
-    replies: list[str | Exception]
-    name: str = "scripted"
-    model: str = "scripted-1"
-    asked: list[tuple[tuple[Turn, ...], bytes]] = field(default_factory=list)
-
-    def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
-        self.asked.append((tuple(turns), jpeg))
-        answer = self.replies.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return Reply(answer, self.model, 0.1)
 
 
 def test_the_eiffel_tower_is_in_paris(starter, tower):
