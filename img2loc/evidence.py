@@ -91,11 +91,13 @@ def candidates(prediction: Prediction, name: Name = nearest_place, say: Say = EN
     """
     if not prediction.candidates:
         return ""
+    fits = any(one.likelihood for one in prediction.candidates)  # else the gallery can't tell
     chose = prediction.choice is not None
     rows = "".join(
-        _candidate_row(rank, one, name, say, chose=chose) for rank, one in enumerate(prediction.candidates, start=1)
+        _candidate_row(rank, one, name, say, fits=fits, chose=chose)
+        for rank, one in enumerate(prediction.candidates, start=1)
     )
-    parts = " · ".join(say(part) for part in ("of_answers", "of_votes", "of_fit", *["of_choice"] * chose))
+    parts = " · ".join(say(part) for part in ("of_answers", "of_votes", *["of_fit"] * fits, *["of_choice"] * chose))
     return (
         f'<div class="i2l-table" tabindex="0" role="region" aria-label="{say("table_candidates")}"><table><thead><tr>'
         f'<th scope="col">{say("rank")}</th><th scope="col">{say("place")}</th>'
@@ -104,10 +106,10 @@ def candidates(prediction: Prediction, name: Name = nearest_place, say: Say = EN
     )
 
 
-def _candidate_row(rank: int, one: Candidate, name: Name, say: Say, *, chose: bool) -> str:
+def _candidate_row(rank: int, one: Candidate, name: Name, say: Say, *, fits: bool, chose: bool) -> str:
     place = text(str(name(one.position)))
     button = row_button(str(rank), [f"prediction-map|candidate {rank}|0"], place, say)
-    shares = (one.agreement, one.density, one.likelihood)
+    shares = (one.agreement, one.density, *[one.likelihood] * fits)
     parts = text(" · ".join([*map(percent, shares), *["✓" if one.choice else "0%"] * chose]))
     score = text(percent(one.score))
     return f'<tr><td>{button}</td><td>{place}</td><td class="i2l-number">{score}<small>{parts}</small></td></tr>'

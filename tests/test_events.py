@@ -78,7 +78,7 @@ def test_the_models_choice_is_shown_beside_what_else_counts(events: Events, prov
     shown = locate(events, backend="openai", key=KEY, judge="0,10+choice")
     assert "Shown the best candidates, the model chose another." in shown.answer and "Judged among" in shown.answer
     assert "holds half of the candidates' score: their spread, not a certainty" in html.unescape(shown.answer)
-    assert shown.beside.count("✓</small>") == 1 and "fit · choice</small>" in shown.beside
+    assert shown.beside.count("✓</small>") == 1 and "answers · vote · choice</small>" in shown.beside
     assert "half of the candidates" in shown.beside and "A copy." in shown.reasoning
     assert "--- reply 3 ---" in shown.reply and "which stand from west to east" in shown.prompt
     provider.enqueue("good", "good")

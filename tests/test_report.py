@@ -12,6 +12,7 @@ from img2loc.geo import destination
 from img2loc.locator import Locator
 from img2loc.sampling import Judge
 from img2loc.types import (
+    Candidate,
     LatLon,
     Neighbour,
     Outcome,
@@ -96,6 +97,14 @@ def test_the_legend_explains_what_is_drawn():
     assert "true position" not in evidence.legend(predicted(), None)
     assert "true position" in evidence.legend(predicted(), PARIS)
     assert "the neighbours' vote" in evidence.legend(predicted(method="lmm", radius_km=None), None)
+
+
+def test_a_candidates_parts_are_those_that_count():
+    """Without a location encoder nothing is known of the fit, and none was chosen where nobody was asked."""
+    blind = evidence.candidates(predicted(candidates=(Candidate(PARIS, 1.0, 1, 1.0, 0.5, 0.0),)))
+    assert "answers · vote</small>" in blind and "100% · 50%</small>" in blind
+    seeing = evidence.candidates(predicted(candidates=(Candidate(PARIS, 1.0, 1, 1.0, 0.5, 0.25),)))
+    assert "answers · vote · fit</small>" in seeing and "100% · 50% · 25%</small>" in seeing
 
 
 def test_every_stage_has_words(starter: Locator, tower):

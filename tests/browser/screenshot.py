@@ -63,7 +63,7 @@ def within(page: Page) -> None:
     page.locator("#where > button").click()
     page.locator("#within :is(input, textarea)").fill("France; Belgium; Spain; Italy")
     page.locator("#within :is(input, textarea)").press("Enter")
-    page.wait_for_selector("#area-map .scatterlayer, #area-map .layer path", state="attached", timeout=WAIT_MS)
+    page.wait_for_selector("#area :text('Only within')", timeout=WAIT_MS)
     locate(page)
 
 
@@ -115,7 +115,7 @@ def main() -> None:
                     provider.enqueue("good", text=said)
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
                 page.goto(app.address + path)
-                page.wait_for_selector("#locate")
+                page.wait_for_selector("#examples button img")
                 act(page)
                 page.wait_for_timeout(1500)  # fades
                 picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))

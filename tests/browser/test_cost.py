@@ -46,7 +46,7 @@ def test_the_candidates_can_be_read_with_the_models_choice(page: Page, provider:
     page.click("#locate")
     table = page.locator("#beside .i2l-table")
     expect(table).to_be_visible(timeout=LOCATE_MS)
-    expect(table.locator("thead")).to_contain_text("answers · vote · fit · choice")
+    expect(table.locator("thead")).to_contain_text("answers · vote · choice")
     expect(table.locator("tbody tr", has_text="✓")).to_have_count(1)
     expect(table.locator("tbody tr").first).to_contain_text("Paris, France")
     assert table.bounding_box()["width"] > 500
