@@ -15,8 +15,6 @@ from img2loc.host import Host
 from img2loc.hub import tell_nobody
 from img2loc.lmm import BACKENDS
 from img2loc.settings import Settings
-from img2loc.ui import build, launch
-from img2loc.ui.remains import leave_nothing, sweep_often
 
 # glibc gives each thread a heap of its own, up to eight a processor, and what one freed lies idle while the next takes
 # more; and where pictures came and went, a heap is full of holes. With two heaps, whose holes go back to the system
@@ -34,10 +32,15 @@ def main() -> int:
         The exit status: 1 for a failure, 2 for a setting that is wrong.
     """
     try:
+        given = Settings.from_env()
+        # Gradio takes seconds to import: whoever misspelt a setting needn't wait for it.
+        from img2loc.ui import build, launch  # noqa: PLC0415
+        from img2loc.ui.remains import leave_nothing, sweep_often  # noqa: PLC0415
+
         share_heaps()
         leave_nothing()
         tell_nobody()
-        settings, problem = load_model(Settings.from_env())
+        settings, problem = load_model(given)
         host = Host(settings, problem=problem)
         page = build(host, settings)
         sweep_often(settings.keep_minutes * 60)

@@ -81,7 +81,7 @@ def test_where_nobody_can_answer_the_page_ends_with_one_sentence(
 
     monkeypatch.setattr(Host, "open", fail)
     monkeypatch.setattr(ui, "FIRST_PAGE_S", 0)
-    monkeypatch.setattr(entry, "build", lambda host, settings: Page())
+    monkeypatch.setattr(ui, "build", lambda host, settings: Page())
     for module, name in ((processing_utils, "async_transport"), (route_utils, "GradioMultiPartParser")):
         monkeypatch.setattr(module, name, getattr(module, name))  # the launch puts its own there
     assert entry.main() == status
