@@ -64,7 +64,7 @@ def deploy(hub: Hub, clone: Path, tmp_path: Path, *arguments: str, **more: str) 
         env=environment(hub, tmp_path, **more),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         stdin=subprocess.DEVNULL,
     )
 

@@ -39,6 +39,8 @@ class Slow:
     def __init__(self, seconds_by_threads: dict[int, float]) -> None:
         self.seconds = seconds_by_threads
         self.now, self.seen, self.lock = 0, [], threading.Lock()
+        self.go = threading.Event()
+        self.go.set()
 
     def search(self, queries, k, params=None):
         threads = faiss.omp_get_max_threads()
@@ -46,6 +48,7 @@ class Slow:
             self.now += 1
             self.seen.append((threads, self.now))
         time.sleep(self.seconds[threads])
+        self.go.wait(30)
         with self.lock:
             self.now -= 1
         return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
@@ -76,10 +79,17 @@ def test_searches_at_once_take_a_thread_each_and_wait_for_a_processor(monkeypatc
     index = Slow({1: 0.02, 2: 0.005})
     searcher = Searcher(index, {})
     index.seen.clear()
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda _: searcher.search(np.zeros((2, 8), np.float32), 3), range(16)))
-    assert len(index.seen) == 16 and {running for _, running in index.seen} == {1, 2}
-    assert all(threads == 1 for threads, running in index.seen if running == 2)
+    index.go.clear()
+    with ThreadPoolExecutor(3) as pool:
+        for count in (1, 2):
+            pool.submit(searcher.search, np.zeros((2, 8), np.float32), 3)
+            while len(index.seen) < count:
+                time.sleep(0.001)
+        third = pool.submit(searcher.search, np.zeros((2, 8), np.float32), 3)
+        time.sleep(0.1)
+        assert index.seen == [(2, 1), (1, 2)] and not third.done()
+        index.go.set()
+    assert len(index.seen) == 3 and index.seen[2][1] <= 2
 
 
 def test_a_failed_search_leaves_its_place_to_the_next(stored):
