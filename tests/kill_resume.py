@@ -25,8 +25,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-import transformers  # noqa: F401
 from tqdm import tqdm
+from transformers import AutoImageProcessor, AutoModel, MobileNetV1ImageProcessor, MobileNetV1Model  # noqa: F401
 
 from img2loc.encoder import EncoderSpec, open_encoder
 from index_builder.embed import Pool, begin, embed_local, finish
@@ -66,8 +66,6 @@ def _embed(folder: Path, photos: int, kills: int, moments: random.Random) -> dic
         for candidate, _ in zip(list_table(PHOTOS / "photos.csv", PHOTOS, Counts()), range(photos), strict=False)
     )
     write_listing(candidates, Counts(), path)
-
-    open_encoder(str(MOBILENET), device="cpu")  # imports what the workers need
 
     def work(out: Path) -> None:
         encoder = open_encoder(str(MOBILENET), device="cpu")
