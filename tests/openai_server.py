@@ -23,7 +23,7 @@ from typing import Any
 
 from PIL import Image
 
-KEY = "sk-proj-t3stK3yAbcDefGhiJklMnoPqrStuVwxYz0123456789"
+KEY = "sk-proj-t3stK3y0123456789AbcDefGhiJklMnoPqrStuVwxYz"  # its end is no number, which a log has by chance
 GOOD = {"latitude": 48.8584, "longitude": 2.2945, "place": "Eiffel Tower, Paris", "reasoning": "An iron lattice tower."}
 DRIP_S = 0.05
 
