@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import faiss  # noqa: F401 - loaded before the forks
+import faiss  # noqa: F401 - loaded before the forks, and below what the encoder needs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -182,11 +182,11 @@ def test_junk_never_raises(text):
         "I cannot ",
     ],
 )
-def test_a_megabyte_of_junk_takes_seconds_and_not_hours(unit):
+def test_a_megabyte_of_junk_takes_less_than_a_second_or_so(unit):
     text = unit * (1_000_000 // len(unit))
     start = time.thread_time()
     parse(text)
-    assert time.thread_time() - start < 10
+    assert time.thread_time() - start < 1.5
 
 
 def test_a_good_reply_is_answered_after_one_request():

@@ -112,6 +112,7 @@ def test_a_first_choice_of_a_local_model_has_the_default_one(monkeypatch: pytest
 def test_on_zero_gpu_a_function_that_asks_for_the_gpu_is_there_even_without_a_model():
     script = """
 import sys, types, app
+assert "gradio" not in sys.modules  # a wrong setting is told sooner
 from importlib.machinery import ModuleSpec
 from img2loc.query import Query
 from img2loc.settings import Settings

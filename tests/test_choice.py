@@ -99,10 +99,10 @@ def test_junk_is_read_without_an_error(text: str):
 @pytest.mark.parametrize(
     "unit", ["choice ", "choice is", "A ", "{", '{"choice":', "(", "choice" + " " * 999, "place \"'("]
 )
-def test_a_megabyte_of_junk_takes_seconds_and_not_hours(unit: str):
+def test_a_megabyte_of_junk_takes_less_than_a_second_or_so(unit: str):
     start = time.thread_time()
     read_choice(unit * (1_000_000 // len(unit)), SHOWN_HERE)
-    assert time.thread_time() - start < 10
+    assert time.thread_time() - start < 1.5
 
 
 def test_each_end_of_the_question_is_typed():

@@ -190,7 +190,7 @@ def test_a_provider_that_asks_to_wait_is_given_the_time(backend, server):
     server.enqueue("rate_limit_asks")
     start = time.perf_counter()
     assert reply(backend, server).text == TEXTS["good"]
-    assert 1 <= time.perf_counter() - start < 10
+    assert 1 <= time.perf_counter() - start < 2
 
 
 def test_a_wait_beyond_the_deadline_is_not_begun(backend, server):
@@ -221,7 +221,7 @@ def test_a_server_that_hangs_or_drips_is_left_in_time_and_not_asked_again(backen
     start = time.perf_counter()
     with pytest.raises(LMMTimeoutError, match=r"within 0\.4 s"):
         reply(backend, server, timeout_s=0.4)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 1
     time.sleep(2 * DRIP_S)
     assert len(server.requests) == 1
 
@@ -234,7 +234,7 @@ def test_who_leaves_is_not_waited_for(backend, server, behaviours):
     start = time.perf_counter()
     with pytest.raises(LMMCancelledError):
         reply(backend, server, cancel=cancel)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 0.9
     assert len(server.requests) == 1
 
 

@@ -105,7 +105,7 @@ def test_a_generation_is_stopped_in_time(tiny, monkeypatch):
     start = time.perf_counter()
     with pytest.raises(LMMTimeoutError, match=r"within 0\.3 s"):
         lmm(tiny, timeout_s=0.3).reply(TURNS, JPEG)
-    assert time.perf_counter() - start < 6
+    assert time.perf_counter() - start < 2
 
 
 def test_who_leaves_stops_the_generation(tiny, monkeypatch):
@@ -116,7 +116,7 @@ def test_who_leaves_stops_the_generation(tiny, monkeypatch):
     start = time.perf_counter()
     with pytest.raises(LMMCancelledError):
         lmm(tiny, cancel=cancel).reply(TURNS, JPEG)
-    assert time.perf_counter() - start < 6
+    assert time.perf_counter() - start < 2
 
 
 def test_who_waits_for_a_turn_waits_no_longer_than_the_time_out(tiny):

@@ -32,7 +32,7 @@ _LABELS = {"vote": "backend_vote", "openai": "backend_openai", "llava": "backend
 # Nothing of the page is part of the API: its events carry the visitor's key, and its inputs are for people.
 QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 # Whoever is quicker than the server is followed all the same: Gradio would pass over what comes while it is busy.
-FOLLOWED: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+LATEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
 # Only in the queue may an event give a warning, and does Gradio notice that a state has changed.
 QUEUED: dict[str, Any] = {**QUIET, "queue": True}
 
@@ -167,18 +167,18 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
     chosen = Chosen(model_settings, server, model, provided, key, key_box, use_key)
     linked = [backend, nearest, farthest, named, template, judge, within, *chosen]
     followed = demo.load(events.follow_link, None, linked, **QUEUED)
-    gr.on([where.expand, within.submit, within.blur], events.show_area, within, [area, area_plot], **FOLLOWED)
+    gr.on([where.expand, within.submit, within.blur], events.show_area, within, [area, area_plot], **LATEST)
     settled = [
-        backend.select(events.choose_backend, backend, list(chosen), **FOLLOWED),
-        server.select(events.choose_backend, [backend, server], list(chosen), **FOLLOWED),
+        backend.select(events.choose_backend, backend, list(chosen), **LATEST),
+        server.select(events.choose_backend, [backend, server], list(chosen), **LATEST),
     ]
-    gr.on([named.select, reset.click], template_named, named, template, **FOLLOWED)
+    gr.on([named.select, reset.click], template_named, named, template, **LATEST)
     key_taken = [key, key_box, use_key]
     taking: dict[str, Any] = {**QUEUED, "validator": events.check_key}
     gr.on([use_key.click, key_box.submit, key_box.blur], events.use_key, key_box, key_taken, **taking)
     listed = key.change(events.list_models, [backend, server, model, key], [model, refused, use_key], **QUEUED)
     asking = [backend, server, model, judge, nearest, farthest, template]
-    priced: dict[str, Any] = {"fn": events.expense, "inputs": asking, "outputs": [cost, judge_cost], **FOLLOWED}
+    priced: dict[str, Any] = {"fn": events.expense, "inputs": asking, "outputs": [cost, judge_cost], **LATEST}
     gr.on([model.input, judge.input], **priced)
     # After what sets several fields at once, and not at each one's change, which would see the others as they were.
     for each in (followed, *settled, listed):

@@ -14,7 +14,7 @@ QUIET = (
     "--disable-sync",
     "--disable-component-update",
     "--disable-background-networking",
-    "--process-per-site",
+    "--process-per-site",  # all but the first page are drawn by a warm one
     # Whatever a page asks for, it finds no other host. Playwright's routes would do it too, at twice the time a page.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )

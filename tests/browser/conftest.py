@@ -40,8 +40,8 @@ def options() -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def contexts(browser: Browser) -> dict[str, BrowserContext]:
-    """By what the page is looked at with, kept warm: a page in a new one takes twice the time."""
+def contexts() -> dict[str, BrowserContext]:
+    """The browser's, by options, kept warm: a page in a new one takes twice the time."""
     return {}
 
 

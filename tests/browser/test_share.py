@@ -34,9 +34,8 @@ def test_a_link_restores_the_settings_but_neither_key_nor_photo(page: Page, addr
     page.get_by_label("Prompt").click()
     page.get_by_role("option").nth(1).click()
     expect(page.locator("#template textarea")).to_have_value(re.compile(r"\$nearest_list"))
-    page.locator("#model input").fill(
-        "my-own-model"
-    )  # late: the list that the key brought closes the box when it comes
+    # As late as this: the list that the key brought closes the box when it comes.
+    page.locator("#model input").fill("my-own-model")
     page.locator("#model input").press("Enter")
     expect(page.locator("#model input")).to_have_value("my-own-model")
     page.get_by_role("button", name="Copy a link to these settings").click()
