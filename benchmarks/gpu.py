@@ -1,11 +1,10 @@
-"""What a GPU does for each part: the encoder, an open model, exact search, GeoCLIP's location encoder.
+"""What a GPU does for each part: the encoder, an open model, the search, GeoCLIP's location encoder.
 
     python benchmarks/gpu.py --out gpu.json
     python benchmarks/gpu.py --device cpu --tiny --out gpu.json     # the same path in small, anywhere
 
 Networks have their real sizes and random weights, which take the same time as trained ones; vectors are made up
-(embeddings.py). The embed stage on a GPU is build.py's, one photo's stages are locate.py's. The search is a product
-with torch and no index: a yardstick of what the card can do, not this app's way.
+(embeddings.py). The embed stage on a GPU is build.py's, one photo's stages are locate.py's.
 """
 
 from __future__ import annotations
@@ -20,9 +19,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import faiss
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
@@ -37,8 +39,12 @@ from img2loc.errors import LMMCancelledError, LMMTimeoutError
 from img2loc.lmm import BackendOptions, Turn, llava, open_lmm
 from img2loc.lmm.placement import placement_here
 from img2loc.location import LocationEncoder
+from img2loc.locator import MAX_SEARCHED
 from img2loc.photo import open_photo
+from img2loc.search import Among, Searcher, open_index, processors
 from img2loc.types import LatLon, Neighbour, Retrieval
+from index_builder.layout import Layout, make_index
+from index_builder.rows import Rows
 from tests.tiny_llava import save_llava
 
 DTYPES = (
@@ -49,6 +55,7 @@ DTYPES = (
 )  # tf32: float32 with products of 10 bits, which torch has to be told
 BATCHES = (1, 32, 256)
 K = 16
+RECALL_QUERIES, CLIENTS = 100, (1, 4, 16, 50)
 LLAVA_15_7B: dict[str, Any] = {
     "text": {
         "hidden_size": 4096,
@@ -203,53 +210,93 @@ def _measure_lmm(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
 
 
 def _measure_search(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
-    """Both directions of one photo by one product with all vectors, in half precision, and of 64 photos at once."""
-    rows, dim = (20_000, 64) if tiny else (4_720_000, 768)
+    """The app's search of the builder's index, on the CPU and on a GPU, and FAISS's own there."""
+    rows, dim = (60_000, 64) if tiny else (4_720_000, 768)
+    on_device, queries = _vectors(rows, dim, device)
+    truth = [_exact(on_device, query) for query in queries[:RECALL_QUERIES]]
+    vectors = on_device.cpu().numpy()
+    del on_device
+    _forget_peak(device)
+    blocks = [vectors[start : start + (1 << 16)] for start in range(0, rows, 1 << 16)]
     start = time.perf_counter()
-    vectors, queries = _vectors(rows, dim, device)
-    found: dict[str, Any] = {"rows": rows, "dim": dim, "made_s": time.perf_counter() - start}
-    found["vectors_gb"] = vectors.nbytes / 1e9
-
-    def one(query: Embeddings, kept: int = K) -> tuple[Any, Any]:
-        scores = vectors @ torch.from_numpy(query).to(device, vectors.dtype)
-        return tuple(scores.topk(kept, largest=largest).indices.cpu().numpy() for largest in (True, False))
-
-    def refined(query: Embeddings) -> list[Any]:
-        whole = torch.from_numpy(query).to(device)
-        scores = vectors @ whole.to(vectors.dtype)
-        best = []
-        for largest in (True, False):
-            near = scores.topk(8 * K, largest=largest).indices
-            exact = vectors[near].float() @ whole
-            best.append(near[exact.topk(K, largest=largest).indices].cpu().numpy())
-        return best
-
-    def many(batch: Embeddings) -> None:
-        scores = torch.from_numpy(batch).to(device, vectors.dtype) @ vectors.T
-        for largest in (True, False):
-            scores.topk(K, dim=1, largest=largest).indices.cpu()
-
-    truth = [_exact(vectors, query) for query in queries[:32]]
-    for name, search in {"one_pass": one, "refined": refined}.items():
-        recall = np.array(
-            [
-                [len(set(got) & set(true)) / K for got, true in zip(search(query), known, strict=True)]
-                for query, known in zip(queries, truth, strict=False)
-            ]
-        ).mean(axis=0)
-        seconds = [_seconds(lambda q=query, s=search: s(q)) for query in queries[:200]]
-        found[name] = {
-            "recall": recall.tolist(),
-            "p50_ms": 1e3 * float(np.median(seconds)),
-            "p95_ms": 1e3 * float(np.percentile(seconds, 95)),
-        }
-    query = torch.from_numpy(queries[0]).to(device, vectors.dtype)
-    found["product_ms"] = 1e3 * _median_s(lambda: vectors @ query, device)
-    scores = vectors @ query
-    found["one_topk_ms"] = 1e3 * _median_s(lambda: scores.topk(K), device)
-    found["photos_per_s_64_at_once"] = 64 / _median_s(lambda: many(queries[:64]), device)
-    found["peak_gb"] = _peak_gb(device)
+    whole = Rows(
+        rows,
+        dim,
+        lambda: (block.astype(np.float32) for block in blocks),
+        lambda: iter([np.zeros((rows, 2), np.float32)]),
+        lambda: iter(()),
+    )
+    path = folder / "index.faiss"
+    faiss.write_index(make_index(whole, Layout.choose(rows, dim)), str(path))
+    found: dict[str, Any] = {"rows": rows, "dim": dim, "made_s": time.perf_counter() - start, "cpus": processors()}
+    held = Among(np.arange(rows) % 3 == 0)
+    searcher = Searcher(open_index(path), {"k_factor": 256, "nprobe": 1})
+    both = np.stack([queries[0], -queries[0]])
+    places = {"cpu": lambda: None, "gpu": lambda: searcher.use_gpu(device), "faiss": lambda: _use_faiss(searcher)}
+    for place, use in places.items() if device == "cuda" else [("cpu", places["cpu"])]:
+        before = torch.cuda.mem_get_info()[0] if device == "cuda" else 0
+        taken_s = _seconds(use)
+        taken = before - torch.cuda.mem_get_info()[0] if device == "cuda" else 0
+        found[place] = {"taken_s": taken_s, "gpu_gb": taken / 1e9, **_searched(searcher, queries, truth)}
+        if place != "faiss":  # there it can leave no rows out
+            found[place]["within_ms"] = 1e3 * _median_s(lambda: searcher.search(both, K, held), "cpu")
+            found[place]["within"] = searcher.search(both, K, held)[1].tolist()
     return found
+
+
+def _use_faiss(searcher: Searcher) -> None:
+    """FAISS's own index on a GPU in place of the app's: a yardstick."""
+    stored: Any = searcher._index.refine_index
+    config = faiss.GpuIndexFlatConfig()  # type: ignore[attr-defined]
+    config.useFloat16 = True
+    resources = faiss.StandardGpuResources()  # type: ignore[attr-defined]
+    searcher._gpu = None
+    torch.cuda.empty_cache()
+    there = faiss.GpuIndexFlatIP(resources, stored.d, config)  # type: ignore[attr-defined]
+    for start in range(0, stored.ntotal, 1 << 16):
+        there.add(stored.reconstruct_n(start, min(1 << 16, stored.ntotal - start)))
+    lock = threading.Lock()  # its workspace is one
+
+    def search(pair: Embeddings, k: int, held: None) -> Any:  # noqa: ANN401
+        with lock:
+            return there.search(pair, k)
+
+    searcher._gpu = SimpleNamespace(search=search, kept=(resources, there))  # type: ignore[assignment]
+
+
+def _searched(searcher: Searcher, queries: Embeddings, truth: list[list[set[int]]]) -> dict[str, Any]:
+    """One photo after the other, both directions together; then clients at once, who must be answered the same."""
+    pairs = [np.stack([query, -query]) for query in queries]
+
+    def rows(pair: Embeddings, k: int = K) -> Any:  # noqa: ANN401
+        return searcher.search(pair, k)[1]
+
+    seconds = [_seconds(lambda p=pair: rows(p)) for pair in pairs]
+    alone = [rows(pair) for pair in pairs]
+    measured: dict[str, Any] = {
+        "recall": _recall(alone, truth),
+        "p50_ms": 1e3 * float(np.median(seconds)),
+        "p95_ms": 1e3 * float(np.percentile(seconds, 95)),
+        "most_neighbours_ms": 1e3 * _median_s(lambda: rows(pairs[0], MAX_SEARCHED), "cpu"),
+        "clients": {},
+    }
+    for clients in CLIENTS:
+        start = time.perf_counter()
+        with ThreadPoolExecutor(clients) as pool:
+            together = list(pool.map(rows, pairs))
+        took_s = time.perf_counter() - start
+        same = all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+        measured["clients"][clients] = {"photos_per_s": len(pairs) / took_s, "same_as_alone": same}
+    return measured
+
+
+def _recall(found: list[Any], truth: list[list[set[int]]]) -> list[float]:
+    """Of the nearest and of the farthest."""
+    hits = [
+        [len(set(got.tolist()) & true) / K for got, true in zip(pair, known, strict=True)]
+        for pair, known in zip(found, truth, strict=False)
+    ]
+    return [float(share) for share in np.mean(hits, axis=0)]
 
 
 def _measure_location(folder: Path, device: str, tiny: bool) -> dict[str, Any]:

@@ -161,6 +161,10 @@ class Gallery:
         far = self._neighbours(rows[-1][:farthest], -similarities[-1], within) if farthest else ()
         return Retrieval(near, far)
 
+    def use_gpu(self, device: str) -> None:
+        """Search on a GPU from now on, where there is one with room; see Searcher."""
+        self._searcher.use_gpu(device)
+
     @cached_property
     def _rows_within(self) -> Callable[[Area], Among]:
         """Which rows lie within an area: looked up once, not at each search."""

@@ -30,8 +30,7 @@ from img2loc.vote import vote
 
 DEFAULT_NEIGHBOURS = 16  # each way, as in the authors' own app
 VOTE_NEIGHBOURS = 16  # the vote never uses fewer, so that it is there when a prompt is sent without neighbours
-# With some neighbours left out, the search begins with this many more and goes on to at most so many: FAISS finds no
-# more on a GPU.
+# With some neighbours left out, the search begins with this many more and goes on to at most so many.
 SPARE_NEIGHBOURS = 48
 MAX_SEARCHED = 2048
 
@@ -73,6 +72,7 @@ class Locator:
             device=settings.device,
             dtype=_dtype(settings, gallery.manifest),
         )
+        gallery.use_gpu(settings.device)  # with the encoder there, what is left is known
         return cls(encoder, gallery)
 
     def neighbours(self, photo: Photo, *, nearest: int, farthest: int, within: Area | None = None) -> Retrieval:

@@ -8,10 +8,13 @@ import threading
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from img2loc.gpu import GpuVectors
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +22,6 @@ Similarities = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 TRIALS, TRIALS_S = 3, 0.25  # for choosing the number of threads
-GPU_SPARE_BYTES = 4 << 30  # left on a GPU for the encoder and FAISS's own workspace
-GPU_BLOCK_ROWS = 1 << 16
 EXACT_BLOCK_ROWS = 1 << 14
 
 
@@ -34,12 +35,12 @@ class Among:
     def __init__(self, held: npt.NDArray[np.bool_]) -> None:
         import faiss  # noqa: PLC0415
 
-        self._bits = np.packbits(held, bitorder="little")  # FAISS reads them where they are
-        self.selector: Any = faiss.IDSelectorBitmap(self._bits)  # type: ignore[call-arg, arg-type]
+        self.bits = np.packbits(held, bitorder="little")  # FAISS reads them where they are
+        self.selector: Any = faiss.IDSelectorBitmap(self.bits)  # type: ignore[call-arg, arg-type]
 
     def rows(self) -> Rows:
         """The rows themselves, in order."""
-        return np.flatnonzero(np.unpackbits(self._bits, bitorder="little"))
+        return np.flatnonzero(np.unpackbits(self.bits, bitorder="little"))
 
 
 class Searcher:
@@ -56,15 +57,25 @@ class Searcher:
     """
 
     def __init__(self, index: Any, search: dict[str, int]) -> None:  # noqa: ANN401 - FAISS has no types
-        self._on_disk = index  # FAISS can leave no rows out on a GPU
-        self._index = _on_gpu(index)
-        index = self._index
+        self._index = index
+        self._gpu: GpuVectors | None = None
         self._settings = search
         self._parameters = search_parameters(index, search)
-        self._places = threading.BoundedSemaphore(1 if _is_on_gpu(index) else processors())
+        self._places = threading.BoundedSemaphore(processors())
         self._lock = threading.Lock()
         self._searching = 0
-        self.threads_alone = 1 if _is_on_gpu(index) else self._fastest()
+        self.threads_alone = self._fastest()
+
+    def use_gpu(self, device: str) -> None:
+        """Search the vectors themselves on a GPU from now on, where there is one and they fit.
+
+        Args:
+            device: Where the encoder runs; see Settings.
+        """
+        if device != "cpu" and (vectors := _stored_vectors(self._index)) is not None:
+            from img2loc.gpu import put_on_gpu  # noqa: PLC0415 - torch
+
+            self._gpu = put_on_gpu(vectors, device)
 
     def search(self, queries: npt.NDArray[np.float32], k: int, among: Among | None = None) -> tuple[Similarities, Rows]:
         """Find each query's neighbours by inner product.
@@ -78,6 +89,11 @@ class Searcher:
             (n, k) similarities, falling, and (n, k) rows; -1 where there are no more.
         """
         with self._places:
+            if self._gpu is not None:
+                try:
+                    return self._gpu.search(queries, k, None if among is None else among.bits)
+                except RuntimeError as error:  # such as another model that has filled it since
+                    log.warning("The GPU doesn't search (%s); the CPU does.", str(error).partition(". ")[0])
             with self._lock:
                 self._searching += 1
                 threads = self.threads_alone if self._searching == 1 else 1
@@ -98,8 +114,8 @@ class Searcher:
             if among is None:
                 similarities, rows = self._index.search(queries, k, params=self._parameters)
             elif self._leaves_out:
-                parameters = search_parameters(self._on_disk, self._settings, among.selector)
-                similarities, rows = self._on_disk.search(queries, k, params=parameters)
+                parameters = search_parameters(self._index, self._settings, among.selector)
+                similarities, rows = self._index.search(queries, k, params=parameters)
             else:
                 similarities, rows = self._one_by_one(queries, k, among.rows())
         finally:
@@ -109,10 +125,10 @@ class Searcher:
     @cached_property
     def _leaves_out(self) -> bool:
         """Whether FAISS can leave rows out of such an index's search: not all kinds of its indexes can."""
-        none = Among(np.zeros(self._on_disk.ntotal, bool))
-        query = np.zeros((1, self._on_disk.d), np.float32)
+        none = Among(np.zeros(self._index.ntotal, bool))
+        query = np.zeros((1, self._index.d), np.float32)
         try:
-            self._on_disk.search(query, 1, params=search_parameters(self._on_disk, self._settings, none.selector))
+            self._index.search(query, 1, params=search_parameters(self._index, self._settings, none.selector))
         except RuntimeError:
             return False
         return True
@@ -123,7 +139,7 @@ class Searcher:
         found = np.full((len(queries), k), -1, np.int64)
         for start in range(0, len(rows), EXACT_BLOCK_ROWS):
             block = rows[start : start + EXACT_BLOCK_ROWS]
-            products = queries @ self._on_disk.reconstruct_batch(block).T
+            products = queries @ self._index.reconstruct_batch(block).T
             similarities = np.concatenate([similarities, products], axis=1)
             found = np.concatenate([found, np.broadcast_to(block, products.shape)], axis=1)
             best = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
@@ -178,7 +194,7 @@ def search_parameters(index: Any, search: dict[str, int], selector: Any = None) 
     """
     import faiss  # noqa: PLC0415
 
-    if (not search and selector is None) or _is_on_gpu(index):
+    if not search and selector is None:
         return None
     refined = isinstance(index, faiss.IndexRefine)
     inner: Any = faiss.downcast_index(index.base_index) if refined else index
@@ -204,50 +220,9 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _is_on_gpu(index: Any) -> bool:  # noqa: ANN401
-    return type(index).__name__.startswith("Gpu")
-
-
 def _stored_vectors(index: Any) -> Any:  # noqa: ANN401
     """The part of an index that holds the vectors themselves; None where it holds codes alone."""
     import faiss  # noqa: PLC0415
 
     whole = faiss.downcast_index(index.refine_index) if isinstance(index, faiss.IndexRefine) else index
     return whole if isinstance(whole, faiss.IndexScalarQuantizer | faiss.IndexFlat) else None
-
-
-def _free_gpu_bytes() -> int:
-    import torch  # noqa: PLC0415
-
-    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else 0
-
-
-def _on_gpu(index: Any) -> Any:  # noqa: ANN401
-    """An index's vectors on a GPU, where FAISS sees one that has room for them; else the index as it is."""
-    import faiss  # noqa: PLC0415
-
-    if getattr(faiss, "get_num_gpus", int)() < 1 or (vectors := _stored_vectors(index)) is None:
-        return index
-    needed, free = index.ntotal * index.d * 2 + GPU_SPARE_BYTES, _free_gpu_bytes()
-    if needed > free:
-        log.info(
-            "The gallery needs %.1f GB of a GPU that has %.1f free; the CPU searches it.", needed / 1e9, free / 1e9
-        )
-        return index
-    on_gpu = _to_gpu(vectors)
-    log.info("The gallery's %s vectors are on the GPU, in half precision.", f"{index.ntotal:,}")
-    return on_gpu
-
-
-def _to_gpu(vectors: Any) -> Any:  # noqa: ANN401
-    """All vectors on a GPU, to be searched one by one, as in the paper."""
-    import faiss  # noqa: PLC0415
-
-    config = faiss.GpuIndexFlatConfig()
-    config.useFloat16 = True
-    resources = faiss.StandardGpuResources()
-    index: Any = faiss.GpuIndexFlatIP(resources, vectors.d, config)
-    for start in range(0, vectors.ntotal, GPU_BLOCK_ROWS):
-        index.add(vectors.reconstruct_n(start, min(GPU_BLOCK_ROWS, vectors.ntotal - start)))
-    index.referenced_objects = [resources]  # FAISS does not keep them alive itself
-    return index

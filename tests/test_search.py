@@ -1,8 +1,7 @@
-"""Searching: threads by the machine and by who else searches, memory maps, and a GPU where there is one."""
+"""Searching: threads by the machine and by who else searches, memory maps, and among some rows."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -123,66 +122,6 @@ def test_python_goes_on_while_an_index_is_searched():
     assert steps > 10
 
 
-class GpuIndexFlatIP:
-    """Stands for FAISS's: keeps vectors on the CPU, in half precision."""
-
-    def __init__(self, resources, dim, config) -> None:
-        assert config.useFloat16 and resources is not None
-        self.d, self.flat = dim, faiss.IndexFlatIP(dim)
-
-    @property
-    def ntotal(self):
-        return self.flat.ntotal
-
-    def add(self, vectors):
-        assert len(vectors) <= search.GPU_BLOCK_ROWS
-        self.flat.add(vectors.astype(np.float16).astype(np.float32))
-
-    def search(self, queries, k, params=None):
-        assert params is None
-        return self.flat.search(queries, k)
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    class Config:
-        useFloat16 = False
-
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
-    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
-    monkeypatch.setattr(faiss, "GpuIndexFlatConfig", Config, raising=False)
-    monkeypatch.setattr(faiss, "GpuIndexFlatIP", GpuIndexFlatIP, raising=False)
-    monkeypatch.setattr(search, "_free_gpu_bytes", lambda: 24 << 30)
-
-
-def test_with_a_gpu_the_vectors_go_there(stored, gpu, monkeypatch, caplog):
-    path, vectors = stored
-    monkeypatch.setattr(search, "GPU_BLOCK_ROWS", 1500)
-    with caplog.at_level(logging.INFO, "img2loc.search"):
-        searcher = Searcher(open_index(path), SETTINGS)
-    assert "4,000 vectors are on the GPU" in caplog.text
-    similarities, rows = searcher.search(vectors[:5], 16)
-    exact = vectors[:5] @ vectors.T
-    assert similarities == pytest.approx(-np.sort(-exact, axis=1)[:, :16], abs=2e-3)
-    assert rows[:, 0].tolist() == [0, 1, 2, 3, 4]
-
-
-def test_a_gallery_too_large_for_the_gpu_stays_on_the_cpu_and_says_so(stored, gpu, monkeypatch, caplog):
-    monkeypatch.setattr(search, "_free_gpu_bytes", lambda: 1 << 30)
-    with caplog.at_level(logging.INFO, "img2loc.search"):
-        searcher = Searcher(open_index(stored[0]), SETTINGS)
-    assert searcher.search(stored[1][:2], 1)[1].ravel().tolist() == [0, 1]
-    assert "the CPU searches it" in caplog.text
-
-
-def test_codes_alone_stay_on_the_cpu(tmp_path, gpu):
-    index = faiss.index_factory(32, "PQ8x4fs", faiss.METRIC_INNER_PRODUCT)
-    index.train(unit(2000, 32))
-    index.add(unit(2000, 32))
-    faiss.write_index(index, str(tmp_path / "codes.faiss"))
-    Searcher(open_index(tmp_path / "codes.faiss"), {}).search(unit(2, 32), 3)  # the stand-in holds vectors alone
-
-
 def held_exact(queries, vectors, held, k):
     """The rows that count, by brute force."""
     rows = np.flatnonzero(held)
@@ -216,10 +155,3 @@ def test_a_search_among_some_rows_finds_what_comparing_them_all_finds(factory, m
     similarities, rows = searcher.search(queries, 16, Among(np.arange(3000) < 5))
     assert (rows[:, :5] < 5).all() and (rows[:, 5:] == -1).all() and (np.diff(similarities[:, :5]) <= 0).all()
     assert (searcher.search(queries, 16, Among(np.zeros(3000, bool)))[1] == -1).all()
-
-
-def test_with_a_gpu_a_search_among_some_rows_is_the_cpus(stored, gpu):
-    path, vectors = stored
-    held = np.arange(4000) % 3 == 0
-    _, rows = Searcher(open_index(path), {"k_factor": 512}).search(vectors[:4], 16, Among(held))
-    assert held[rows].all()
