@@ -57,6 +57,9 @@ class Shown(NamedTuple):
     timings: Any
 
 
+TAB = "locate"  # what is asked here, a visitor may give up
+
+
 class Chosen(NamedTuple):
     """The parts of the page that depend on the backend and its server: their values, or the components themselves."""
 
@@ -220,8 +223,10 @@ class Events:
         photo = asked[0]
         return [checked(lambda: Query(photo).photo()), *self.check(*asked)[1:]] if photo else [RIGHT] * len(asked)
 
-    def change_photo(self, photo: str | None, backend: str) -> tuple[str, Update]:
-        """Take away what was said of the photo before."""
+    def change_photo(self, photo: str | None, backend: str, request: gr.Request | None = None) -> tuple[str, Update]:
+        """Take away what was said of the photo before, and give up what is about to be said of it."""
+        if request:
+            self._sessions.leave(request, TAB)
         waiting = photo and backend_named(backend).needs_key
         return told("html_ready" if waiting else "html_empty"), gr.update(visible=False)
 
@@ -239,7 +244,7 @@ class Events:
 
     def cancel(self, request: gr.Request) -> tuple[str, Update]:
         """Give up what the visitor was waiting for."""
-        self._sessions.leave(request)
+        self._sessions.leave(request, TAB)
         return told("html_cancelled"), gr.update(visible=False)
 
     def locate_unless_paid(
@@ -283,7 +288,7 @@ class Events:
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
     ) -> Shown:
         """Locate the photo and lay out the result."""
-        with shown_errors(text), self._sessions.asked_by(request) as cancel:
+        with shown_errors(text), self._sessions.asked_by(request, TAB) as cancel:
             given = parse_position(truth or "")
             if backend == "hf" and token and not key:  # who has signed in on a Space pays with their own account
                 key = token.token

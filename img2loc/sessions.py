@@ -54,26 +54,37 @@ class Sessions:
     """What each visitor has under way."""
 
     def __init__(self) -> None:
-        self._asking: dict[str, set[threading.Event]] = {}
+        self._asking: dict[str, dict[threading.Event, str]] = {}
         self._lock = threading.Lock()
 
-    def leave(self, request: gr.Request) -> None:
-        """Give up what a visitor was waiting for, who has closed the page or pressed Cancel."""
+    def leave(self, request: gr.Request, tab: str = "") -> None:
+        """Give up what a visitor was waiting for.
+
+        Args:
+            request: Gradio's, of a visitor who has closed the page, pressed Cancel or chosen another photo.
+            tab: Where that was; empty for all tabs.
+        """
         with self._lock:
-            for cancel in self._asking.get(request.session_hash or "", ()):
-                cancel.set()
+            for cancel, asked_on in self._asking.get(request.session_hash or "", {}).items():
+                if tab in ("", asked_on):
+                    cancel.set()
 
     @contextmanager
-    def asked_by(self, request: gr.Request | None) -> Iterator[threading.Event]:
-        """What is set when the visitor who sent a request waits no more."""
+    def asked_by(self, request: gr.Request | None, tab: str) -> Iterator[threading.Event]:
+        """What is set when the visitor who sent a request waits no more.
+
+        Args:
+            request: Gradio's; None outside of a page.
+            tab: Where it was sent from.
+        """
         session, cancel = (request.session_hash if request else None) or "", Abandoned()
         with self._lock:
-            self._asking.setdefault(session, set()).add(cancel)
+            self._asking.setdefault(session, {})[cancel] = tab
         try:
             yield cancel
         finally:
             with self._lock:
-                self._asking[session].discard(cancel)
+                del self._asking[session][cancel]
                 if not self._asking[session]:
                     del self._asking[session]
 

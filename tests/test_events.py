@@ -259,6 +259,18 @@ def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServe
     assert events._sessions._asking == {}
 
 
+def test_another_photo_ends_what_was_asked_on_its_tab_alone(host: Host):
+    sessions = Sessions()
+    events, visitor = Events(host, Settings(), sessions), gr.Request(session_hash="visitor")
+    with sessions.asked_by(visitor, "locate") as locating, sessions.asked_by(visitor, "batch") as batch:
+        events.change_photo(TOWER, "vote", gr.Request(session_hash="another"))
+        assert not locating.is_set()
+        events.change_photo(TOWER, "vote", visitor)
+        assert locating.is_set() and not batch.is_set()
+        sessions.leave(visitor)  # the page is closed
+        assert batch.is_set()
+
+
 def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(events: Events, monkeypatch):
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr("img2loc.query.open_lmm", lambda name, options: asked.append((name, options.api_key)))

@@ -324,7 +324,7 @@ def test_what_pops_up_is_text(monkeypatch, host):
 
 
 class _Sessions:
-    def asked_by(self, request: object) -> object:
+    def asked_by(self, request: object, tab: str) -> object:
         from contextlib import nullcontext
 
         return nullcontext()

@@ -67,7 +67,7 @@ class BatchEvents:
         Yields:
             The table and the map.
         """
-        with shown_errors(text), self._sessions.asked_by(request) as cancel:
+        with shown_errors(text), self._sessions.asked_by(request, "batch") as cancel:
             files = _a_batch(files)
             if backend == "hf" and token and not key:  # who has signed in on a Space pays with their own account
                 key = token.token

@@ -75,7 +75,7 @@ class CompareEvents:
         Yields:
             The cards, the map, and the files to take away.
         """
-        with shown_errors(text), self._sessions.asked_by(request) as cancel:
+        with shown_errors(text), self._sessions.asked_by(request, "compare") as cancel:
             contestants = contest.read_contestants(names, self._settings)
             opened = Query(photo, within=within or "").photo()
             truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(request)

@@ -186,8 +186,13 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
     shared = [backend, server, model, nearest, farthest, named, judge, within]
     link.click(None, shared, link, js=_LINK_JS, api_visibility="private")
     looking: dict[str, Any] = {"api_visibility": "private", "show_progress_on": shown.answer}
-    at_once = photo.change(events.change_photo, [photo, backend], [shown.answer, shown.evidence], **QUIET).then(
-        events.locate_unless_paid, asked, list(shown), validator=events.check_chosen, **looking
+    # The photo that was chosen last is located, though the one before be under way.
+    at_once = photo.change(events.change_photo, [photo, backend], [shown.answer, shown.evidence], **LATEST).then(
+        events.locate_unless_paid,
+        asked,
+        list(shown),
+        validator=events.check_chosen,
+        **{**looking, "trigger_mode": "always_last"},
     )
     # A key that still stands in its box is taken first.
     pressed = gr.on([locate.click, truth.submit], events.use_key, key_box, key_taken, **taking).success(

@@ -97,6 +97,15 @@ def test_the_example_is_located_by_one_click(page: Page):
     expect(page.locator("#photo")).to_contain_text("choose a photo")
 
 
+def test_a_photo_that_is_chosen_while_another_is_located_gets_its_answer(page: Page):
+    tower, cheetah = page.locator("#examples button").all()
+    cheetah.click()
+    expect(page.locator("#cancel")).to_be_visible()
+    tower.click()
+    expect(page.locator("#answer h2")).to_have_text("Paris, France", timeout=LOCATE_MS)
+    expect(page.locator("#cancel")).to_be_hidden()
+
+
 def test_a_pasted_photo_is_located(page: Page):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     picture = page.locator("#examples img").first
@@ -293,6 +302,23 @@ def test_cancel_frees_the_slot_at_once(page: Page, provider: OpenAIServer):
     expect(page.locator("#answer")).to_contain_text("Cancelled")
     expect(cancel).to_be_hidden()
     provider.enqueue("good")  # a slot is free, and what was given up doesn't come back
+    page.click("#locate")
+    expect(page.locator("#answer")).to_contain_text("An iron lattice tower.", timeout=LOCATE_MS)
+
+
+def test_another_photo_ends_what_was_asked_for_the_one_before(page: Page, provider: OpenAIServer):
+    choose_openai(page)
+    use_key(page)
+    upload(page)
+    expect(page.locator("#answer")).to_contain_text("Press Locate")
+    provider.enqueue("hang")
+    sent = len(provider.requests)
+    page.click("#locate")
+    wait_until_asked(page, provider, sent + 1)
+    page.locator("#examples button").nth(1).click()
+    expect(page.locator("#answer")).to_contain_text("Press Locate")
+    expect(page.locator("#cancel")).to_be_hidden(timeout=10_000)  # the provider's time-out is longer
+    provider.enqueue("good")
     page.click("#locate")
     expect(page.locator("#answer")).to_contain_text("An iron lattice tower.", timeout=LOCATE_MS)
 
