@@ -162,9 +162,7 @@ class TransformersEncoder:
         try:
             folder, name, revision = _locate(source)
             # Pillow's own resizing: torchvision's differs in the last digits, and need not be installed.
-            processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-                folder, backend="pil", trust_remote_code=False
-            )
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
             network = _load_vision_tower(folder, getattr(torch, dtype))
             layers = None if head is None else _load_head(head)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for a bad folder

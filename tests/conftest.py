@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from filelock import FileLock
 
-from img2loc.encoder import Encoder, open_encoder
+from img2loc.encoder import Embeddings, Encoder, open_encoder
 from img2loc.host import Host
 from img2loc.locator import Locator
 from img2loc.photo import Photo, open_photo
@@ -43,6 +45,23 @@ def lite0() -> Encoder:
 @pytest.fixture(scope="session")
 def mobilenet() -> Encoder:
     return open_encoder(str(MOBILENET))
+
+
+@pytest.fixture(scope="session")
+def mobilenet_embeddings(
+    mobilenet: Encoder,
+    photo_rows: list[dict[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+    worker_id: str,
+) -> Embeddings:
+    """Of all photos, in their rows' order; made once, by the worker that needs them first."""
+    folder = tmp_path_factory.getbasetemp()
+    made = (folder if worker_id == "master" else folder.parent) / "mobilenet.npy"
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            pictures = (open_photo((PHOTOS / row["file"]).read_bytes()).image for row in photo_rows)
+            np.save(made, np.concatenate([mobilenet.embed([picture]) for picture in pictures]))
+        return np.load(made)
 
 
 @pytest.fixture(scope="session")

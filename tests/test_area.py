@@ -12,17 +12,15 @@ from hypothesis import strategies as st
 
 from img2loc.area import MAX_CHARS, Circle, Countries, country_of, holds, read_area
 from img2loc.candidates import candidates, spread_km
-from img2loc.encoder import Encoder
 from img2loc.errors import ConfigError
 from img2loc.geo import EARTH_RADIUS_KM, destination, geodesic_km, haversine_km
 from img2loc.maps import area_map, prediction_map
-from img2loc.photo import open_photo
 from img2loc.sampling import Judge
 from img2loc.types import LatLon, Neighbour, OutcomeKind
 from img2loc.vote import modes, vote
 from index_builder.index import write_gallery
 
-from .conftest import PHOTOS, SHARED
+from .conftest import SHARED
 from .scripted_lmm import ScriptedLMM
 from .test_candidates import NEIGHBOURS, POSITIONS
 from .test_gallery import SPEC, unit
@@ -271,13 +269,9 @@ def test_maps_show_the_area():
     json.loads(area_map(read_area("Canada")).to_json())
 
 
-def test_a_country_that_is_known_makes_no_answer_worse(mobilenet: Encoder):
+def test_a_country_that_is_known_makes_no_answer_worse(photo_rows, mobilenet_embeddings):
     """All 260 photos, each site left out in turn, by the vote: no answer outside, and no level less often reached."""
-    with (PHOTOS / "photos.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    embeddings = np.concatenate(
-        [mobilenet.embed([open_photo((PHOTOS / row["file"]).read_bytes()).image]) for row in rows]
-    )
+    rows, embeddings = photo_rows, mobilenet_embeddings
     positions = [LatLon(float(row["lat"]), float(row["lon"])) for row in rows]
     degrees = np.array([(at.lat, at.lon) for at in positions])
     sites = np.array([row["group"] or row["file"] for row in rows])

@@ -24,11 +24,9 @@ from img2loc.calibration import (
     groups_of,
     read_calibration,
 )
-from img2loc.encoder import Encoder
 from img2loc.errors import GalleryError
 from img2loc.gallery import CALIBRATION, MANIFEST, open_gallery
 from img2loc.geo import geodesic_km
-from img2loc.photo import open_photo
 from img2loc.precision import abstain
 from img2loc.report import answer
 from img2loc.types import LatLon, Neighbour, Place, Prediction, Retrieval, Vote
@@ -86,17 +84,9 @@ def split_by_site(rows: Sequence[dict[str, str]], seed: int) -> list[list[int]]:
     return [np.flatnonzero(np.isin(sites, part)).tolist() for part in (drawn[:half], drawn[half:three], drawn[three:])]
 
 
-@pytest.fixture(scope="module")
-def rows() -> list[dict[str, str]]:
-    with (PHOTOS / "photos.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_nine_in_ten_held_out_photos_lie_within_the_radius(rows, mobilenet: Encoder):
+def test_nine_in_ten_held_out_photos_lie_within_the_radius(photo_rows, mobilenet_embeddings):
     """All 260 photos, split by site 60 times over: 90% within 4 points. One split alone has too few photos to say."""
-    embeddings = np.concatenate(
-        [mobilenet.embed([open_photo((PHOTOS / row["file"]).read_bytes()).image]) for row in rows]
-    )
+    rows, embeddings = photo_rows, mobilenet_embeddings
     positions = [LatLon(float(row["lat"]), float(row["lon"])) for row in rows]
     covered = []
     for seed in range(60):
@@ -125,7 +115,8 @@ def write(path, rows, columns=("file", "lat", "lon", "attribution")) -> None:
         writer.writerows(rows)
 
 
-def test_from_photos_to_coverage_on_the_command_line(rows, tmp_path, monkeypatch, capsys):
+def test_from_photos_to_coverage_on_the_command_line(photo_rows, tmp_path, monkeypatch, capsys):
+    rows = photo_rows
     parts = dict(zip(("gallery", "known", "held-out"), split_by_site(rows, 1), strict=True))
     for name, numbers in parts.items():
         write(tmp_path / f"{name}.csv", [rows[at] for at in numbers], rows[0])

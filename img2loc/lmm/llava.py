@@ -146,12 +146,12 @@ def _load(name: str) -> _Loaded:
     if place.spread:
         settings["device_map"] = "auto"
     if place.four_bits:
-        settings["quantization_config"] = transformers.BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        settings["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_compute_dtype=place.dtype
         )
     try:
         # A repository's own code is never run.
-        processor = transformers.AutoProcessor.from_pretrained(name, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        processor = transformers.AutoProcessor.from_pretrained(name, trust_remote_code=False)
         model: Any = transformers.AutoModelForImageTextToText.from_pretrained(name, trust_remote_code=False, **settings)
         if not place.spread:
             model = model.to(place.device)
