@@ -46,13 +46,9 @@ def test_a_space_can_be_duplicated_and_only_the_api_is_public():
     assert sorted(page["names"]) == ["backends", "info", "locate", "locate_batch", "neighbours"]
 
 
-def test_elsewhere_neither_button_is_there_and_the_page_starts():
-    page = built(OAUTH_CLIENT_ID="left over from a Space")
-    assert not {"DuplicateButton", "LoginButton"} & set(page["kinds"])
-
-
-def test_a_site_with_the_vote_alone_starts():
-    assert "locate" in built(IMG2LOC_BACKENDS="vote")["names"]
+def test_elsewhere_neither_button_is_there_and_the_page_starts_with_the_vote_alone():
+    page = built(OAUTH_CLIENT_ID="left over from a Space", IMG2LOC_BACKENDS="vote")
+    assert not {"DuplicateButton", "LoginButton"} & set(page["kinds"]) and "locate" in page["names"]
 
 
 def test_signing_in_is_offered_where_it_works(monkeypatch):
