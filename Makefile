@@ -14,7 +14,7 @@ run: $(VENV)/run.stamp  ## the page, on http://127.0.0.1:7860
 	$(BIN)/python app.py
 
 test: $(VENV)/dev.stamp $(VENV)/browser.stamp  ## every test, the browser's too; each worker with one thread of its own
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-ray: $(VENV)/ray.stamp  ## the embed stage on a cluster of two nodes on this machine, one of which is lost
 	$(BIN)/python -m pytest tests/test_ray_embed.py
