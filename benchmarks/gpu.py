@@ -19,12 +19,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import faiss
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
@@ -32,19 +29,16 @@ from PIL import Image, ImageFilter
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.build import make_network
-from benchmarks.embeddings import Population
+from benchmarks.device import forget_peak, median_s, peak_gb, seconds_of
+from benchmarks.gpu_search import measure_search
 from img2loc import prompt
 from img2loc.encoder import Embeddings, open_encoder
 from img2loc.errors import LMMCancelledError, LMMTimeoutError
 from img2loc.lmm import BackendOptions, Turn, llava, open_lmm
 from img2loc.lmm.placement import placement_here
 from img2loc.location import LocationEncoder
-from img2loc.locator import MAX_SEARCHED
 from img2loc.photo import open_photo
-from img2loc.search import Among, Searcher, open_index, processors
 from img2loc.types import LatLon, Neighbour, Retrieval
-from index_builder.layout import Layout, make_index
-from index_builder.rows import Rows
 from tests.tiny_llava import save_llava
 
 DTYPES = (
@@ -55,7 +49,6 @@ DTYPES = (
 )  # tf32: float32 with products of 10 bits, which torch has to be told
 BATCHES = (1, 32, 256)
 K = 16
-RECALL_QUERIES, CLIENTS = 100, (1, 4, 16, 50)
 LLAVA_15_7B: dict[str, Any] = {
     "text": {
         "hidden_size": 4096,
@@ -118,7 +111,7 @@ def _measure_encoder(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
     inputs = on_cpu.prepare(pictures)["pixel_values"]
     del on_cpu
     for dtype in DTYPES:
-        _forget_peak(device)
+        forget_peak(device)
         torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
         encoder: Any = open_encoder(source, device=device, dtype=dtype.replace("tf32", "float32"))
         rows = encoder.embed(pictures)
@@ -132,14 +125,14 @@ def _measure_encoder(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
             pixels = np.resize(inputs, (batch, *inputs.shape[1:]))
             with torch.inference_mode():
                 there = encoder._moved({"pixel_values": pixels})
-                network_s = _median_s(lambda x=there, e=encoder: e._network(**x), device)
-            whole_s = _median_s(lambda x=pixels, e=encoder: e.embed_prepared({"pixel_values": x}), device)
+                network_s = median_s(lambda x=there, e=encoder: e._network(**x), device)
+            whole_s = median_s(lambda x=pixels, e=encoder: e.embed_prepared({"pixel_values": x}), device)
             found[dtype]["batches"].append(
                 {
                     "batch": batch,
                     "embed_prepared_per_s": batch / whole_s,
                     "network_per_s": batch / network_s,
-                    "peak_gb": _peak_gb(device),
+                    "peak_gb": peak_gb(device),
                 }
             )
     torch.set_float32_matmul_precision("highest")
@@ -153,17 +146,17 @@ def _measure_lmm(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
     sizes = {} if tiny else LLAVA_15_7B
     save_llava(name, **sizes, device=device, dtype=place.dtype)
     size = sum(file.stat().st_size for file in name.iterdir())
-    _forget_peak(device)
+    forget_peak(device)
     options = {"model": str(name), "timeout_s": 120.0}
     model = open_lmm("llava", BackendOptions(**options))
     found: dict[str, Any] = {"placement": str(place), "gb": size / 1e9}
-    found["load_s"] = _seconds(model.load)  # type: ignore[attr-defined]
+    found["load_s"] = seconds_of(model.load)  # type: ignore[attr-defined]
     loaded = llava._loaded.model  # type: ignore[union-attr]
     found |= {
         "runs": f"{loaded.device}, {loaded.dtype}",
         "map": str(getattr(loaded, "hf_device_map", None)),
         "parameters": sum(weights.numel() for weights in loaded.parameters()),
-        "loaded_gb": _peak_gb(device),
+        "loaded_gb": peak_gb(device),
     }
     retrieval = Retrieval(*(tuple(_neighbour(16 * far + row) for row in range(K)) for far in range(2)))
     turns = (Turn("user", prompt.render(prompt.DEFAULT_TEMPLATE, retrieval)),)
@@ -186,7 +179,7 @@ def _measure_lmm(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
         )
     first_s, longest = found["replies"][1]["seconds"], found["replies"][3]
     found["tokens_per_s"] = (longest["written"] - 1) / (longest["seconds"] - first_s)
-    found["peak_gb"] = _peak_gb(device)
+    found["peak_gb"] = peak_gb(device)
     llava.MAX_NEW_TOKENS = 3000  # type: ignore[misc]
     cancel, left = threading.Event(), 0.0
 
@@ -207,96 +200,6 @@ def _measure_lmm(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
         found["timed_out"] = {"after_s": time.perf_counter() - start, "said": str(error)}
     llava.MAX_NEW_TOKENS, llava._loaded = whole, None  # type: ignore[misc]
     return found
-
-
-def _measure_search(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
-    """The app's search of the builder's index, on the CPU and on a GPU, and FAISS's own there."""
-    rows, dim = (60_000, 64) if tiny else (4_720_000, 768)
-    on_device, queries = _vectors(rows, dim, device)
-    truth = [_exact(on_device, query) for query in queries[:RECALL_QUERIES]]
-    vectors = on_device.cpu().numpy()
-    del on_device
-    _forget_peak(device)
-    blocks = [vectors[start : start + (1 << 16)] for start in range(0, rows, 1 << 16)]
-    start = time.perf_counter()
-    whole = Rows(
-        rows,
-        dim,
-        lambda: (block.astype(np.float32) for block in blocks),
-        lambda: iter([np.zeros((rows, 2), np.float32)]),
-        lambda: iter(()),
-    )
-    path = folder / "index.faiss"
-    faiss.write_index(make_index(whole, Layout.choose(rows, dim)), str(path))
-    found: dict[str, Any] = {"rows": rows, "dim": dim, "made_s": time.perf_counter() - start, "cpus": processors()}
-    held = Among(np.arange(rows) % 3 == 0)
-    searcher = Searcher(open_index(path), {"k_factor": 256, "nprobe": 1})
-    both = np.stack([queries[0], -queries[0]])
-    places = {"cpu": lambda: None, "gpu": lambda: searcher.use_gpu(device), "faiss": lambda: _use_faiss(searcher)}
-    for place, use in places.items() if device == "cuda" else [("cpu", places["cpu"])]:
-        before = torch.cuda.mem_get_info()[0] if device == "cuda" else 0
-        taken_s = _seconds(use)
-        taken = before - torch.cuda.mem_get_info()[0] if device == "cuda" else 0
-        found[place] = {"taken_s": taken_s, "gpu_gb": taken / 1e9, **_searched(searcher, queries, truth)}
-        if place != "faiss":  # there it can leave no rows out
-            found[place]["within_ms"] = 1e3 * _median_s(lambda: searcher.search(both, K, held), "cpu")
-            found[place]["within"] = searcher.search(both, K, held)[1].tolist()
-    return found
-
-
-def _use_faiss(searcher: Searcher) -> None:
-    """FAISS's own index on a GPU in place of the app's: a yardstick."""
-    stored: Any = searcher._index.refine_index
-    config = faiss.GpuIndexFlatConfig()  # type: ignore[attr-defined]
-    config.useFloat16 = True
-    resources = faiss.StandardGpuResources()  # type: ignore[attr-defined]
-    searcher._gpu = None
-    torch.cuda.empty_cache()
-    there = faiss.GpuIndexFlatIP(resources, stored.d, config)  # type: ignore[attr-defined]
-    for start in range(0, stored.ntotal, 1 << 16):
-        there.add(stored.reconstruct_n(start, min(1 << 16, stored.ntotal - start)))
-    lock = threading.Lock()  # its workspace is one
-
-    def search(pair: Embeddings, k: int, held: None) -> Any:  # noqa: ANN401
-        with lock:
-            return there.search(pair, k)
-
-    searcher._gpu = SimpleNamespace(search=search, kept=(resources, there))  # type: ignore[assignment]
-
-
-def _searched(searcher: Searcher, queries: Embeddings, truth: list[list[set[int]]]) -> dict[str, Any]:
-    """One photo after the other, both directions together; then clients at once, who must be answered the same."""
-    pairs = [np.stack([query, -query]) for query in queries]
-
-    def rows(pair: Embeddings, k: int = K) -> Any:  # noqa: ANN401
-        return searcher.search(pair, k)[1]
-
-    seconds = [_seconds(lambda p=pair: rows(p)) for pair in pairs]
-    alone = [rows(pair) for pair in pairs]
-    measured: dict[str, Any] = {
-        "recall": _recall(alone, truth),
-        "p50_ms": 1e3 * float(np.median(seconds)),
-        "p95_ms": 1e3 * float(np.percentile(seconds, 95)),
-        "most_neighbours_ms": 1e3 * _median_s(lambda: rows(pairs[0], MAX_SEARCHED), "cpu"),
-        "clients": {},
-    }
-    for clients in CLIENTS:
-        start = time.perf_counter()
-        with ThreadPoolExecutor(clients) as pool:
-            together = list(pool.map(rows, pairs))
-        took_s = time.perf_counter() - start
-        same = all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
-        measured["clients"][clients] = {"photos_per_s": len(pairs) / took_s, "same_as_alone": same}
-    return measured
-
-
-def _recall(found: list[Any], truth: list[list[set[int]]]) -> list[float]:
-    """Of the nearest and of the farthest."""
-    hits = [
-        [len(set(got.tolist()) & true) / K for got, true in zip(pair, known, strict=True)]
-        for pair, known in zip(found, truth, strict=False)
-    ]
-    return [float(share) for share in np.mean(hits, axis=0)]
 
 
 def _measure_location(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
@@ -320,18 +223,18 @@ def _measure_location(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
 
     with torch.inference_mode():
         expected = run("cpu", 512)
-        found["cpu_s"] = min(_seconds(lambda: run("cpu", 512)) for _ in range(2))
+        found["cpu_s"] = min(seconds_of(lambda: run("cpu", 512)) for _ in range(2))
         encoder = encoder.to(device)
         for batch in (512, 8192):
             rows = run(device, batch)
-            found[f"device_{batch}_s"] = _median_s(lambda b=batch: run(device, b), device)
+            found[f"device_{batch}_s"] = median_s(lambda b=batch: run(device, b), device)
         found["least_cosine"] = float((rows * expected).sum(dim=1).min())
     return found
 
 
 PARTS: dict[str, Callable[[Path, str, bool], dict[str, Any]]] = {
     "encoder": _measure_encoder,
-    "search": _measure_search,
+    "search": measure_search,
     "location": _measure_location,
     "lmm": _measure_lmm,
 }
@@ -369,62 +272,6 @@ def _same_neighbours(rows: Embeddings, expected: Embeddings) -> float:
     k = max(1, len(rows) // 4)
     found, true = (np.argsort(-(x @ x.T - 9 * np.eye(len(x))), axis=1)[:, :k] for x in (rows, expected))
     return float(np.mean([len(set(f) & set(t)) / k for f, t in zip(found, true, strict=True)]))
-
-
-def _vectors(rows: int, dim: int, device: str, block: int = 80_000) -> tuple[torch.Tensor, Embeddings]:
-    """As Population draws them, but on the device: at this size a CPU takes minutes."""
-    population = Population(rows, dim)
-    axes, mean, scenes, last = (
-        torch.from_numpy(np.asarray(part, np.float32)).to(device)
-        for part in (population._axes, population._mean, population._scenes, population._last)
-    )
-    torch.manual_seed(0)
-    vectors = torch.empty((rows, dim), dtype=torch.float16, device=device)
-    for start in range(0, rows, block):
-        count = min(block, rows - start)
-        scene = torch.searchsorted(last, torch.rand(count, device=device)).clamp(max=len(scenes) - 1)
-        drawn = 0.5**0.5 * (scenes[scene] + torch.randn(count, dim, device=device))
-        vectors[start : start + count] = torch.nn.functional.normalize(drawn @ axes + mean, dim=1).half()
-    return vectors, population.queries(300)
-
-
-def _exact(vectors: torch.Tensor, query: Embeddings, block: int = 1 << 19) -> list[set[int]]:
-    whole = torch.from_numpy(query).to(vectors.device)
-    scores = torch.cat([part.float() @ whole for part in vectors.split(block)])
-    return [set(scores.topk(K, largest=largest).indices.tolist()) for largest in (True, False)]
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def _median_s(work: Callable[[], object], device: str, least_s: float = 0.7) -> float:
-    """Seconds of a piece of work, waited for, after three rounds that warm up."""
-
-    def waited() -> None:
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    for _ in range(3):
-        waited()
-    seconds: list[float] = []
-    while len(seconds) < 5 or sum(seconds) < least_s:
-        seconds.append(_seconds(waited))
-    return float(np.median(seconds))
-
-
-def _forget_peak(device: str) -> None:
-    if device == "cuda":
-        gc.collect()
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _peak_gb(device: str) -> float:
-    return torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else 0.0
 
 
 if __name__ == "__main__":

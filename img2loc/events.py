@@ -37,6 +37,7 @@ LIST_MODELS_S = 10.0
 RIGHT: Update = gr.validate(True, "")
 # Wheel and finger scroll the page, not the map: it has buttons to zoom.
 _PLOT_CONFIG = {"scrollZoom": False, "displayModeBar": True, "displaylogo": False}
+TAB = "locate"  # what is asked on it, a visitor may give up
 
 
 class Shown(NamedTuple):
@@ -55,9 +56,6 @@ class Shown(NamedTuple):
     reply: Any
     prompt: Any
     timings: Any
-
-
-TAB = "locate"  # what is asked here, a visitor may give up
 
 
 class Chosen(NamedTuple):

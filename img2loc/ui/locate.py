@@ -192,7 +192,8 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
         asked,
         list(shown),
         validator=events.check_chosen,
-        **{**looking, "trigger_mode": "always_last"},
+        trigger_mode="always_last",
+        **looking,
     )
     # A key that still stands in its box is taken first.
     pressed = gr.on([locate.click, truth.submit], events.use_key, key_box, key_taken, **taking).success(

@@ -50,6 +50,14 @@ def use_key(page: Page) -> None:
     expect(page.locator("#use-key")).to_have_text("Key set")
 
 
+def ready_to_ask(page: Page) -> None:
+    """Choose a model, give its key and choose a photo, so that Locate asks it."""
+    choose_openai(page)
+    use_key(page)
+    upload(page)
+    expect(page.locator("#answer")).to_contain_text("Press Locate")
+
+
 def wait_until_asked(page: Page, provider: OpenAIServer, requests: int) -> None:
     """Wait until the provider has got so many requests in all."""
     while len(provider.requests) < requests:
