@@ -19,13 +19,14 @@ from img2loc.endpoints import shown_errors, visitor_of
 from img2loc.errors import ConfigError, Img2LocError, LMMAuthError
 from img2loc.expense import dollars, expense, prices_of
 from img2loc.host import Host
+from img2loc.keys import check_key
 from img2loc.lmm import backend_named, list_models
 from img2loc.markup import text
 from img2loc.offer import models_of, provided
 from img2loc.permalink import Preset, read_preset
 from img2loc.precision import EXACT, LEVELS, place_of
 from img2loc.prompt import check_template, chosen_template, template_named
-from img2loc.query import Query, check_key, known_position, parse_position
+from img2loc.query import Query, known_position, parse_position
 from img2loc.sampling import OFF, Judge, read_judge, requests_of
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
@@ -175,7 +176,7 @@ class Events:
     def use_key(self, key: str) -> tuple[Any, str, Any]:
         """Move a key from the box, whose content others could read back, to the session's state."""
         with shown_errors(text):
-            kept = check_key((key or "").strip())
+            kept = check_key(key or "")
         if not kept:  # the box is left empty: the key given before stays
             return gr.skip(), "", gr.skip()
         return kept, "", told("key_set")
@@ -200,7 +201,7 @@ class Events:
 
     def check_key(self, key: str) -> Update:
         """Say at the key's box what is wrong with it; for Gradio, before use_key."""
-        return checked(lambda: check_key((key or "").strip()))
+        return checked(lambda: check_key(key or ""))
 
     def check(self, *asked: str | None) -> list[Update]:
         """Say that there is no photo, or what is wrong with template, true position or area; for Gradio, before locate.

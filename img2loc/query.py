@@ -11,6 +11,7 @@ from img2loc.area import read_area
 from img2loc.coordinates import read_coordinates
 from img2loc.errors import ConfigError, PhotoError
 from img2loc.geo import decimal_position
+from img2loc.keys import check_key
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
 from img2loc.lmm.servers import server_named
 from img2loc.locator import Locator, OnStage
@@ -166,20 +167,6 @@ def known_position(photo: Photo, settings: Settings) -> LatLon | None:
 def first_of(allowed: Sequence[str], suggested: Sequence[str]) -> str:
     """The model to ask where none is named: the first that is allowed, and one that the backend has if any is."""
     return next((name for name in allowed if name in suggested), allowed[0])
-
-
-def check_key(key: str) -> str:
-    """Check that a text can be a key at all: it travels in an HTTP header.
-
-    Returns:
-        The same text.
-
-    Raises:
-        ConfigError: It has blanks or characters beyond ASCII; the message doesn't repeat it.
-    """
-    if any(not "!" <= character <= "~" for character in key):
-        raise ConfigError("The key has blanks or unusual characters; copy it again from your provider's page.")
-    return key
 
 
 def parse_position(text: str) -> LatLon | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from img2loc.errors import ConfigError
+from img2loc.keys import check_key
 from img2loc.limits import Limits
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named
 from img2loc.lmm.servers import SERVERS, server_named
@@ -22,6 +24,7 @@ MAX_BANNER_CHARS = 300
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d+)?", re.ASCII)
 KEYS = ("openai_api_key", "hf_token", "server_keys")  # these come from the providers' own variables
+_UNUSABLE = ("Cc", "Cs")  # control characters; what Python makes of bytes that aren't UTF-8
 _YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -103,17 +106,17 @@ class Settings:
             if model := getattr(self, name):
                 _check_choice(name, model, self.models)
         if not 0 < self.timeout_s <= 3600:
-            raise ConfigError(f"{PREFIX}TIMEOUT_S is {self.timeout_s}; it must be a number of seconds up to 3600.")
+            raise ConfigError(f"{PREFIX}TIMEOUT_S is {self.timeout_s}; it must be above 0 and at most 3600.")
         for name in ("hourly_per_visitor", "hourly_total"):
             if (bound := getattr(self, name)) is not None and bound < 1:
                 raise ConfigError(f"{PREFIX}{name.upper()} is {bound}; it must be a whole number from 1.")
         if self.abstain_km is not None and not 0 < self.abstain_km <= 20_004:
-            raise ConfigError(f"{PREFIX}ABSTAIN_KM is {self.abstain_km}; it must be a number of km from 0 to 20004.")
+            raise ConfigError(f"{PREFIX}ABSTAIN_KM is {self.abstain_km}; it must be above 0 and at most 20004.")
         if not 1 <= self.keep_minutes <= 60:
             raise ConfigError(f"{PREFIX}KEEP_MINUTES is {self.keep_minutes}; it must be a whole number from 1 to 60.")
         if len(self.banner) > MAX_BANNER_CHARS:
             raise ConfigError(
-                f"{PREFIX}BANNER has {len(self.banner)} characters; it must be a text of at most {MAX_BANNER_CHARS}."
+                f"{PREFIX}BANNER has {len(self.banner)} characters; it must have at most {MAX_BANNER_CHARS}."
             )
         if not DEVICES.fullmatch(self.device):
             raise ConfigError(f"{PREFIX}DEVICE is {self.device!r}; it must be one of: auto, cpu, cuda, cuda:1, mps.")
@@ -151,8 +154,10 @@ class Settings:
             if variable not in known:
                 close = difflib.get_close_matches(variable, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"the known ones are {', '.join(known)}."
-                raise ConfigError(f"{variable} is no setting of Img2Loc; {hint}")
+                raise ConfigError(f"{variable} is not a setting of Img2Loc; {hint}")
             values[known[variable]] = value.strip()
+            if any(unicodedata.category(character) in _UNUSABLE for character in values[known[variable]]):
+                raise ConfigError(f"{variable} contains a line break, a control character or bytes that aren't UTF-8.")
         for name, read, kind in _NOT_TEXT:
             if name in values:
                 try:
@@ -164,9 +169,9 @@ class Settings:
         if env.get("SPACES_ZERO_GPU") and values.get("device", "auto") == "auto":
             values["device"] = "cpu"  # ZeroGPU lends its GPU to the model alone; torch claims to see one all the time
         return cls(
-            openai_api_key=env.get("OPENAI_API_KEY", "").strip(),
-            hf_token="" if env.get("SPACE_ID") else env.get("HF_TOKEN", "").strip(),
-            server_keys={name: key for name in _SERVER_VARIABLES if (key := env.get(name, "").strip())},
+            openai_api_key=_key(env, "OPENAI_API_KEY"),
+            hf_token="" if env.get("SPACE_ID") else _key(env, "HF_TOKEN"),
+            server_keys={name: key for name in _SERVER_VARIABLES if (key := _key(env, name))},
             **values,
         )
 
@@ -209,6 +214,15 @@ class Settings:
         )
 
 
+def _key(env: Mapping[str, str], variable: str) -> str:
+    try:
+        return check_key(env.get(variable, ""))
+    except ConfigError:
+        raise ConfigError(
+            f"{variable} contains a space, a line break or another character that can't be in a key; copy it again."
+        ) from None
+
+
 def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         raise ConfigError(f"{PREFIX}{name.upper()} is {value!r}; it must be one of: {', '.join(choices)}.")
@@ -240,13 +254,13 @@ _NOT_TEXT: tuple[tuple[str, Callable[[str], object], str], ...] = (
     (
         "judge",
         _judge,
-        "numbers of neighbours with commas between, such as 0,5,10,15, or such with +choice after them, or off",
+        "up to 8 numbers from 0 to 50, separated by commas and optionally followed by +choice; or off",
     ),
     ("allow_base_url", _yes_or_no, "yes or no"),
-    ("backends", _names, "names with commas between"),
-    ("models", _names, "names with commas between"),
+    ("backends", _names, "a list of names, separated by commas"),
+    ("models", _names, "a list of names, separated by commas"),
     ("hourly_per_visitor", int, "a whole number from 1"),
-    ("abstain_km", float, "a number of km"),
+    ("abstain_km", float, "a number"),
     ("hourly_total", int, "a whole number from 1"),
     ("keep_minutes", int, "a whole number from 1 to 60"),
 )

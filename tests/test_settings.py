@@ -34,16 +34,16 @@ def test_without_bounds_all_is_offered_but_for_a_model_that_is_not_there():
     ("variables", "words"),
     [
         ({"IMG2LOC_BACKENDS": "vote,crystal"}, "IMG2LOC_BACKENDS is 'crystal'; it must be one of: vote, openai"),
-        ({"IMG2LOC_BACKENDS": " , "}, "IMG2LOC_BACKENDS is ','; it must be names with commas between"),
+        ({"IMG2LOC_BACKENDS": " , "}, "IMG2LOC_BACKENDS is ','; it must be a list of names"),
         ({"IMG2LOC_BACKENDS": "openai", "IMG2LOC_BACKEND": "vote"}, "IMG2LOC_BACKEND is 'vote'; .* one of: openai"),
         ({"IMG2LOC_MODELS": "a", "IMG2LOC_OPENAI_MODEL": "b"}, "IMG2LOC_OPENAI_MODEL is 'b'; it must be one of: a"),
         ({"IMG2LOC_HOURLY_TOTAL": "many"}, "IMG2LOC_HOURLY_TOTAL is 'many'; it must be a whole number from 1"),
         ({"IMG2LOC_HOURLY_PER_VISITOR": "0"}, "IMG2LOC_HOURLY_PER_VISITOR is 0; it must be a whole number from 1"),
         ({"IMG2LOC_PRECISION": "street"}, "IMG2LOC_PRECISION is 'street'; .* exact, city, region, country"),
-        ({"IMG2LOC_BANNER": "x" * 301}, "IMG2LOC_BANNER has 301 characters; it must be a text of at most 300"),
+        ({"IMG2LOC_BANNER": "x" * 301}, "IMG2LOC_BANNER has 301 characters; it must have at most 300"),
         ({"IMG2LOC_KEEP_MINUTES": "0"}, "IMG2LOC_KEEP_MINUTES is 0; it must be a whole number from 1 to 60"),
         ({"IMG2LOC_KEEP_MINUTES": "off"}, "IMG2LOC_KEEP_MINUTES is 'off'; it must be a whole number from 1 to 60"),
-        ({"IMG2LOC_LIMITS": "5"}, "IMG2LOC_LIMITS is no setting"),
+        ({"IMG2LOC_LIMITS": "5"}, "IMG2LOC_LIMITS is not a setting"),
     ],
 )
 def test_a_wrong_bound_is_named(variables, words):
@@ -73,11 +73,11 @@ def test_variables_are_read_and_empty_ones_count_as_unset():
     ("variable", "value", "words"),
     [
         ("IMG2LOC_GALERY", "starter", "did you mean IMG2LOC_GALLERY"),
-        ("IMG2LOC_OPENAI_API_KEY", "sk-secret", "no setting"),
+        ("IMG2LOC_OPENAI_API_KEY", "sk-secret", "not a setting"),
         ("IMG2LOC_BACKEND", "gpt", "must be one of: vote, openai"),
         ("IMG2LOC_TIMEOUT_S", "soon", "must be a number"),
-        ("IMG2LOC_TIMEOUT_S", "-1", "number of seconds"),
-        ("IMG2LOC_TIMEOUT_S", "nan", "number of seconds"),
+        ("IMG2LOC_TIMEOUT_S", "-1", "above 0 and at most 3600"),
+        ("IMG2LOC_TIMEOUT_S", "nan", "above 0 and at most 3600"),
         ("IMG2LOC_DTYPE", "int4", "must be one of: auto"),
         ("IMG2LOC_DEVICE", "gpu", "must be one of: auto, cpu, cuda"),
         ("IMG2LOC_DEVICE", "cuda:", "must be one of: auto, cpu, cuda"),
@@ -104,8 +104,8 @@ def test_the_key_is_never_shown():
         ("IMG2LOC_SAMPLES", "0", "from 1 to 20"),
         ("IMG2LOC_PROMPT", "papr", "must be one of: paper"),
         ("IMG2LOC_OPENAI_BASE_URL", "olama", "choose one of openai, openrouter"),
-        ("IMG2LOC_SERVER_KEYS", "x", "no setting"),
-        ("IMG2LOC_HF_TOKEN", "hf_secret", "no setting"),
+        ("IMG2LOC_SERVER_KEYS", "x", "not a setting"),
+        ("IMG2LOC_HF_TOKEN", "hf_secret", "not a setting"),
     ],
 )
 def test_a_wrong_choice_for_the_models_is_named(variable, value, words):
@@ -141,6 +141,31 @@ def test_each_server_gets_its_own_key_and_no_other(backend, server, configured, 
     settings = Settings.from_env({**KEYS, "IMG2LOC_OPENAI_BASE_URL": configured})
     options = settings.options(backend, server=server)
     assert options.api_key == key and options.base_url == (server or (configured if backend == "openai" else ""))
+
+
+@pytest.mark.parametrize("variable", KEYS)
+@pytest.mark.parametrize(
+    "key", ["sk-sec\nret", "sk-sec\r\nret", "sk-sec ret", "sk-sec\N{EN DASH}ret", "sk-sec\udcffret"]
+)
+def test_a_key_that_cannot_be_one_is_refused_at_the_start_and_not_repeated(variable, key):
+    with pytest.raises(ConfigError, match=f"^{variable} contains ") as caught:
+        Settings.from_env({variable: key})
+    assert "sec" not in str(caught.value)
+
+
+def test_white_space_around_a_key_is_no_part_of_it():
+    assert Settings.from_env({"OPENAI_API_KEY": " sk-openai\r\n"}).openai_api_key == "sk-openai"
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\x00b", "a\x1b[31m", "a\udcff"])
+def test_control_characters_are_refused(value):
+    with pytest.raises(ConfigError, match=r"^IMG2LOC_BANNER contains"):
+        Settings.from_env({"IMG2LOC_BANNER": value})
+
+
+def test_a_banner_may_hold_any_character_that_is_shown():
+    banner = "Bienvenue\N{NO-BREAK SPACE}! \N{FAMILY}\N{ZERO WIDTH JOINER}\N{GRINNING FACE}"
+    assert Settings.from_env({"IMG2LOC_BANNER": banner}).banner == banner
 
 
 def test_on_a_space_the_hub_token_pays_for_nobody():

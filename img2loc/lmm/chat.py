@@ -25,6 +25,7 @@ from img2loc.errors import (
     LMMTimeoutError,
     LMMUnreachableError,
 )
+from img2loc.keys import check_key
 from img2loc.lmm.base import BackendOptions, Turn
 from img2loc.lmm.request import Parameters, worded
 from img2loc.lmm.retry import persist
@@ -72,7 +73,7 @@ class ChatLMM(ABC):
 
     def __init__(self, options: BackendOptions, *, model: str, host: str, parameters: Parameters) -> None:
         self.model = model
-        self._key = checked_key(options.api_key)
+        self._key = check_key(options.api_key)
         self._host = host
         self._timeout_s = options.timeout_s
         self._cancel, self._pace = options.cancel, options.pace
@@ -208,18 +209,6 @@ class ChatLMM(ABC):
         for part in (self._key, *parts) if parts else ():
             text = text.replace(part, "***")
         return text
-
-
-def checked_key(key: str) -> str:
-    """Check that a text can be a key at all: it travels in an HTTP header.
-
-    Raises:
-        ConfigError: It can't; the message doesn't repeat it.
-    """
-    key = key.strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError("The key holds spaces or characters that no key has; copy it again.")
-    return key
 
 
 def is_name(value: object) -> TypeGuard[str]:

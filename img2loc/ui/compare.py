@@ -14,9 +14,10 @@ from img2loc.endpoints import shown_errors, visitor_of
 from img2loc.events import RIGHT, Update, checked, namer, plot, provided_note, say_to
 from img2loc.exports import Row, answer_row
 from img2loc.host import Host
+from img2loc.keys import check_key
 from img2loc.maps import answers_map
 from img2loc.markup import text
-from img2loc.query import Query, check_key, known_position
+from img2loc.query import Query, known_position
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.types import Prediction
@@ -46,7 +47,7 @@ class CompareEvents:
 
     def check_key(self, provider: str, key: str, keys: Keys) -> list[Update]:
         """Say at the key's box what is wrong with it; for Gradio, before use_key."""
-        return [RIGHT, checked(lambda: check_key((key or "").strip())), RIGHT]
+        return [RIGHT, checked(lambda: check_key(key or "")), RIGHT]
 
     def use_key(self, provider: str, key: str, keys: Keys) -> tuple[Keys, str, str]:
         """Put a key to those given before, each for its provider.
@@ -55,7 +56,7 @@ class CompareEvents:
             The keys, the emptied box, and whose keys there are.
         """
         with shown_errors(text):
-            given = check_key((key or "").strip())
+            given = check_key(key or "")
         keys = {**keys, provider: given} if given else keys
         known = contest.providers(self._settings)
         held = ", ".join(known[name].label for name in keys)
