@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from img2loc.maps import BLUE, GREEN, PURPLE, VERMILION, Mark
 from img2loc.markup import km, row_button, shorten, text
 from img2loc.offer import models_of, provided
 from img2loc.photo import Photo
-from img2loc.query import Query
+from img2loc.query import Keys, Query
 from img2loc.settings import Settings
 from img2loc.types import LatLon, Prediction
 from img2loc.words import ENGLISH, Say
@@ -86,6 +86,11 @@ def providers(settings: Settings) -> dict[str, Provider]:
     return {provider.name: provider for provider in found if provider.backend in settings.offered}
 
 
+def keyed_providers(settings: Settings) -> dict[str, str]:
+    """The labels, by name, of the providers for which a visitor may bring a key."""
+    return {provider.name: provider.label for provider in providers(settings).values() if provider.needs_key}
+
+
 def suggestions(settings: Settings) -> list[tuple[str, str]]:
     """The contestants to choose from: their labels and names."""
     return [
@@ -118,7 +123,7 @@ def read_contestants(names: Sequence[str], settings: Settings) -> list[Contestan
 def ask_all(
     contestants: Sequence[Contestant],
     photo: Photo,
-    keys: Mapping[str, str],
+    keys: Keys,
     *,
     locator: Locator,
     settings: Settings,
@@ -131,7 +136,7 @@ def ask_all(
     Args:
         contestants: Who answers.
         photo: Of what.
-        keys: The visitor's, by provider; each goes to its own provider only.
+        keys: The visitor's own; each goes to its own provider only.
         locator: Who finds the neighbours.
         settings: The operator's choices.
         cancel: Set when nobody waits any more.
@@ -149,7 +154,7 @@ def ask_all(
                 None,
                 provider.backend,
                 contestant.model,
-                keys.get(provider.name, ""),
+                keys,
                 base_url=provider.server,
                 cancel=cancel,
                 visitor=visitor,

@@ -34,7 +34,7 @@ from img2loc.host import Host
 from img2loc.limits import LimitError, client_address
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
 from img2loc.offer import MAX_BATCH, backends_json, info_json
-from img2loc.query import Query
+from img2loc.query import Keys, Query, provider_of
 from img2loc.sampling import MAX_NEIGHBOURS
 from img2loc.sessions import Abandoned
 from img2loc.settings import Settings
@@ -161,9 +161,9 @@ class Endpoints:
             prompt, candidates (score, and its parts), choice (how asking to choose among them ended).
         """
         with shown_errors():
-            key, visitor = _key(backend, x_openai_api_key, x_hf_token), visitor_of(request)
+            keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(request)
             counts, cancel = (nearest, farthest), Abandoned()
-            query = Query(photo, backend, model, key, *counts, prompt, base_url, cancel, visitor, judge, within)
+            query = Query(photo, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within)
             locator = self._host.locator
             prediction = query.locate(query.photo(), locator, self._settings)
             return _answer({**prediction_json(prediction), **self._sourced(locator)}, request)
@@ -204,7 +204,7 @@ class Endpoints:
                 raise PhotoError("There are no photos yet; choose some first.")
             if len(photos) > MAX_BATCH:
                 raise PhotoError(f"These are {len(photos)} photos; send at most {MAX_BATCH} at a time.")
-            key, visitor = _key(backend, x_openai_api_key, x_hf_token), visitor_of(request)
+            keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(request)
             counts, cancel = (nearest, farthest), Abandoned()
             locator = self._host.locator
             results = []
@@ -212,7 +212,7 @@ class Endpoints:
                 if cancel.is_set():
                     break
                 item: dict[str, Any] = {"photo": Path(path).name, "prediction": None, "error": ""}
-                query = Query(path, backend, model, key, *counts, prompt, base_url, cancel, visitor, judge, within)
+                query = Query(path, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within)
                 try:
                     item["prediction"] = prediction_json(query.locate(query.photo(), locator, self._settings))
                 except (PhotoError, LimitError) as error:  # any other is the same for all photos
@@ -269,9 +269,10 @@ class Endpoints:
         }
 
 
-def _key(backend: str, openai: str | None, hf: str | None) -> str:
-    """The key of the header that belongs to the backend."""
-    return ((hf if backend == "hf" else openai) or "").strip()
+def _keys(backend: str, base_url: str, openai: str | None, hf: str | None) -> Keys:
+    """The key of the header that belongs to the backend, for the provider that the same request names."""
+    key = ((hf if backend == "hf" else openai) or "").strip()
+    return {provider_of(str(backend), str(base_url)): key} if key else {}  # what is no text is refused later
 
 
 def add_endpoints(host: Host, settings: Settings) -> None:

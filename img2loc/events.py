@@ -15,18 +15,18 @@ from gradio.components.plot import PlotData
 
 from img2loc import evidence, exports, maps, report
 from img2loc.area import read_area
+from img2loc.contest import keyed_providers
 from img2loc.endpoints import shown_errors, visitor_of
-from img2loc.errors import ConfigError, Img2LocError, LMMAuthError
+from img2loc.errors import ConfigError, Img2LocError
 from img2loc.expense import dollars, expense, prices_of
 from img2loc.host import Host
-from img2loc.keys import check_key
 from img2loc.lmm import backend_named, list_models
 from img2loc.markup import text
 from img2loc.offer import models_of, provided
 from img2loc.permalink import Preset, read_preset
 from img2loc.precision import EXACT, LEVELS, place_of
 from img2loc.prompt import check_template, chosen_template, template_named
-from img2loc.query import Query, known_position, parse_position
+from img2loc.query import Keys, Query, known_position, parse_position, provider_of
 from img2loc.sampling import OFF, Judge, read_judge, requests_of
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
@@ -60,15 +60,15 @@ class Shown(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The parts of the page that depend on the backend and its server: their values, or the components themselves."""
+    """The parts of the page that depend on the backend and its server: their values, or the components themselves.
+
+    Each provider's key field does, too.
+    """
 
     model_settings: Any
     server: Any
     model: Any
     provided: Any
-    key: Any
-    key_box: Any
-    use_key: Any
 
 
 class Events:
@@ -78,6 +78,7 @@ class Events:
         self._host = host
         self._settings = settings
         self._sessions = sessions
+        self._keyed = keyed_providers(settings)
 
     def banner(self) -> str:
         """Say which gallery answers now, and what keeps another from it."""
@@ -91,28 +92,28 @@ class Events:
 
     def choose_backend(
         self, backend: str, server: str = "", model: str | None = None, request: gr.Request | None = None
-    ) -> Chosen:
-        """Show the server, the model and the key where a backend needs them; a key is for one provider only.
+    ) -> tuple[Any, ...]:
+        """Show the server, the model and the provider's key field where a backend needs them.
 
         Args:
             backend: Its exact name.
             server: A provider's name; empty for the operator's choice.
             model: A model's name; None for the first suggested.
             request: From whom, for the language.
+
+        Returns:
+            All of Chosen, and the visibility of each provider's key field, in contest.keyed_providers' order.
         """
         models = [name for name in (model, *models_of(self._settings, backend, server)) if name]
         note = provided_note(self._settings, say_to(request))
-        return Chosen(
+        chosen = Chosen(
             model_settings=gr.update(visible=backend_named(backend).needs_key),
             server=gr.update(visible=backend == "openai", value=server),
             model=gr.update(choices=list(dict.fromkeys(models)), value=next(iter(models), "")),
             provided=gr.update(visible=provided(self._settings, backend, server), value=note),
-            # The box itself is given values only, never an update of its looks: Gradio would then keep what is typed
-            # into it under a name of its own, and serve it with a deep link.
-            key="",
-            key_box="",
-            use_key=told("use_key"),
         )
+        asked = provider_of(backend, server)
+        return *chosen, *(gr.update(visible=name == asked) for name in self._keyed)
 
     def expense(
         self,
@@ -149,7 +150,7 @@ class Events:
 
         Returns:
             The backend, the numbers of nearest and farthest, the template's name and its text, how often the model is
-            asked, the area, and all of Chosen.
+            asked, the area, and all that choose_backend returns.
         """
         own = self._settings
         preset = read_preset(dict(request.query_params), own.offered)
@@ -158,9 +159,10 @@ class Events:
             gr.Warning(text(" ".join(preset.problems)))
         if preset == Preset(problems=preset.problems):
             note = gr.update(value=provided_note(self._settings, say_to(request)))
-            return *[gr.skip()] * 7, *Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=note)
+            unchanged = Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=note)
+            return *[gr.skip()] * 7, *unchanged, *[gr.skip()] * len(self._keyed)
         backend = preset.backend or ("openai" if preset.server else self._settings.backend)
-        server = preset.server or "" if backend == "openai" else ""
+        server = server_of(backend, preset.server)
         prompt = preset.prompt or self._settings.prompt
         counts = [gr.skip() if count is None else count for count in (preset.nearest, preset.farthest)]
         return (
@@ -173,35 +175,22 @@ class Events:
             *self.choose_backend(backend, server, preset.model, request),
         )
 
-    def use_key(self, key: str) -> tuple[Any, str, Any]:
-        """Move a key from the box, whose content others could read back, to the session's state."""
-        with shown_errors(text):
-            kept = check_key(key or "")
-        if not kept:  # the box is left empty: the key given before stays
-            return gr.skip(), "", gr.skip()
-        return kept, "", told("key_set")
-
-    def list_models(self, backend: str, server: str, model: str, key: str) -> tuple[Update, Update, Any]:
-        """Offer the models that a key opens; any other's name may still be typed.
+    def list_models(self, backend: str, server: str, model: str, keys: Keys) -> tuple[Update, Update]:
+        """Offer the models that the visitor's key opens; any other's name may still be typed.
 
         Returns:
-            The models, what is wrong with the key, and the words of its button.
+            The models, and what is wrong with the key.
         """
         right = gr.update(visible=False, value="")
-        if not key:
-            return gr.update(), right, gr.skip()
+        query = Query(None, backend, keys=keys, base_url=server_of(backend, server))
+        if not query.own_key:
+            return gr.update(), right
         try:
-            options = Query(None, backend, api_key=key, base_url=server or "").options(self._settings)
-            names = list_models(backend, replace(options, timeout_s=LIST_MODELS_S))
+            names = list_models(backend, replace(query.options(self._settings), timeout_s=LIST_MODELS_S))
         except Img2LocError as error:
             words = f'<p class="i2l-warning" role="alert">{text(str(error))}</p>'
-            again = told("use_key") if isinstance(error, LMMAuthError) else gr.skip()
-            return gr.update(), gr.update(visible=True, value=words), again
-        return gr.update(choices=list(dict.fromkeys([model, *names]))), right, gr.skip()
-
-    def check_key(self, key: str) -> Update:
-        """Say at the key's box what is wrong with it; for Gradio, before use_key."""
-        return checked(lambda: check_key(key or ""))
+            return gr.update(), gr.update(visible=True, value=words)
+        return gr.update(choices=list(dict.fromkeys([model, *names]))), right
 
     def check(self, *asked: str | None) -> list[Update]:
         """Say that there is no photo, or what is wrong with template, true position or area; for Gradio, before locate.
@@ -251,7 +240,7 @@ class Events:
         photo: str | None,
         backend: str,
         model: str | None,
-        key: str,
+        keys: Keys,
         nearest: int,
         farthest: int,
         template: str,
@@ -266,7 +255,7 @@ class Events:
         """Locate a photo as soon as it is chosen, where that costs nothing and sends it nowhere."""
         if not photo or backend_named(backend).needs_key:
             return Shown(*[gr.skip()] * len(Shown._fields))
-        asked = (photo, backend, model, key, nearest, farthest, template, truth, server, judge, within)
+        asked = (photo, backend, model, keys, nearest, farthest, template, truth, server, judge, within)
         return self.locate(*asked, request, token, progress)
 
     def locate(
@@ -274,7 +263,7 @@ class Events:
         photo: str | None,
         backend: str,
         model: str | None,
-        key: str,
+        keys: Keys,
         nearest: int,
         farthest: int,
         template: str,
@@ -289,12 +278,11 @@ class Events:
         """Locate the photo and lay out the result."""
         with shown_errors(text), self._sessions.asked_by(request, TAB) as cancel:
             given = parse_position(truth or "")
-            if backend == "hf" and token and not key:  # who has signed in on a Space pays with their own account
-                key = token.token
-            words, visitor = (template or "", server or ""), visitor_of(request)
+            keys = with_login(keys, token)
+            words, visitor = (template or "", server_of(backend, server)), visitor_of(request)
             counts = (nearest, farthest)
             how = (judge or "", within or "")
-            query = Query(photo, backend, model or "", key or "", *counts, *words, cancel, visitor, *how)
+            query = Query(photo, backend, model or "", keys, *counts, *words, cancel, visitor, *how)
             say, stages = say_to(request), list(report.STAGES)
             opened = query.photo()
             prediction = query.locate(
@@ -350,6 +338,16 @@ def checked(check: Callable[[], object]) -> Update:
     except Img2LocError as error:
         return {**RIGHT, "is_valid": False, "message": str(error)}
     return RIGHT
+
+
+def server_of(backend: str, server: str | None) -> str:
+    """The server to ask: what is chosen counts for the backend whose servers it was chosen among."""
+    return server or "" if backend == "openai" else ""
+
+
+def with_login(keys: Keys, token: gr.OAuthToken | None) -> Keys:
+    """Add the account of a visitor who has signed in on a Space, unless they gave a token of their own."""
+    return {"hf": token.token, **keys} if token else keys
 
 
 def provided_note(settings: Settings, say: Say, whose: str = "") -> str:

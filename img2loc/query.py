@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from img2loc.types import LatLon, Prediction, Retrieval
 
 MAX_POSITION_CHARS = 100
 
+Keys = Mapping[str, str]  # by provider, as provider_of names them
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -33,7 +35,8 @@ class Query:
         photo_path: The uploaded file, as Gradio keeps it; None when there is none.
         backend: The backend's exact name.
         model: The model's name; empty for the operator's choice or the backend's default.
-        api_key: The visitor's own key; empty for the operator's, if there is one.
+        keys: The visitor's own keys, by provider. Where there is none for the provider that is asked, the operator's is
+            used, if there is one.
         nearest: How many of the most similar photos, 0 to MAX_NEIGHBOURS.
         farthest: How many of the most dissimilar, 0 to MAX_NEIGHBOURS.
         prompt: A template's name, or a template; empty for the operator's choice.
@@ -51,7 +54,7 @@ class Query:
     photo_path: str | None
     backend: str = "vote"
     model: str = ""
-    api_key: str = field(default="", repr=False)
+    keys: Keys = field(default_factory=dict, repr=False)
     nearest: int = 16
     farthest: int = 16
     prompt: str = ""
@@ -69,9 +72,14 @@ class Query:
         for name in ("backend", "model", "prompt", "base_url", "judge", "within"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} must be a text.")
-        check_key(self.api_key)
+        check_key(self.own_key)
         read_judge(self.judge)
         read_area(self.within)
+
+    @property
+    def own_key(self) -> str:
+        """The visitor's key for the provider that is asked, and for no other; empty where there is none."""
+        return self.keys.get(provider_of(self.backend, self.base_url), "")
 
     def photo(self) -> Photo:
         """Open the photo.
@@ -99,7 +107,7 @@ class Query:
         template = chosen_template(self.prompt or settings.prompt)
         lmm = open_lmm(self.backend, self.options(settings))
         judge = read_judge(self.judge) if self.judge.strip() else settings.judge
-        if lmm is not None and not self.api_key:
+        if lmm is not None and not self.own_key:
             settings.limits.count(self.visitor, requests_of(judge))
         prediction = locator.locate(
             photo,
@@ -143,20 +151,25 @@ class Query:
             if model not in ("", settings.llava_model):
                 raise ConfigError(f"Only {settings.llava_model} runs on this machine; leave the model's name out.")
         model = model or own.model
-        if not self.api_key and not server and backend_named(self.backend).needs_key and settings.models:
+        if not self.own_key and not server and backend_named(self.backend).needs_key and settings.models:
             model = model or first_of(settings.models, backend_named(self.backend).models)
             if model not in settings.models:
                 raise ConfigError(
                     f"The operator doesn't pay for {model!r}; choose one of: {', '.join(settings.models)}, "
                     "or give a key of your own."
                 )
-        return replace(own, api_key=self.api_key or own.api_key, model=model, cancel=self.cancel)
+        return replace(own, api_key=self.own_key or own.api_key, model=model, cancel=self.cancel)
 
     def neighbours(self, photo: Photo, locator: Locator, settings: Settings) -> Retrieval:
         """Find the photo's neighbours, placed as precisely as the operator allows."""
         within = read_area(self.within)
         found = locator.neighbours(photo, nearest=self.nearest, farthest=self.farthest, within=within)
         return coarsen_retrieval(found, settings.precision)
+
+
+def provider_of(backend: str, server: str) -> str:
+    """Name the provider that a request goes to: the server's name or address, or the backend for the operator's own."""
+    return server.strip() or backend
 
 
 def known_position(photo: Photo, settings: Settings) -> LatLon | None:

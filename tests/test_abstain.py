@@ -74,12 +74,12 @@ def test_nothing_finer_is_left_anywhere(
     host = measured(starter, KINDS[withheld])
     settings = Settings(openai_base_url=provider.base_url, abstain_km=BOUND_KM)
     model, key = ("m", KEY) if backend == "openai" else ("", "")
-    asked = (backend, model, key, 16, 16, "", "", judge, "")
+    asked = (backend, model, {"openai": key}, 16, 16, "", "", judge, "")
     api = Endpoints(host, settings)
     said = {
         "the API": api.locate(TOWER, backend, model, judge=judge, x_openai_api_key=key),
         "a batch of the API": api.locate_batch([TOWER], backend, model, judge=judge, x_openai_api_key=key),
-        "the page": Events(host, settings, Sessions()).locate(TOWER, backend, model, key, 16, 16, "", "", "", judge),
+        "the page": Events(host, settings, Sessions()).locate(TOWER, *asked[:3], 16, 16, "", "", "", judge),
         "the batch": list(BatchEvents(host, settings, Sessions()).locate_all([TOWER], *asked))[-1],
     }
     if not judge:

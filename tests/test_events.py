@@ -15,6 +15,7 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from img2loc import contest
 from img2loc.events import Chosen, Events, Shown, Update
 from img2loc.host import Host
 from img2loc.locator import PROMPTS_APART
@@ -24,6 +25,7 @@ from img2loc.words import ENGLISH, told
 from tests.openai_server import KEY, OpenAIServer
 
 TOWER = gr.get_image("tower.jpg")
+KEYS = {"openai": KEY}
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +40,20 @@ def events(host: Host, provider: OpenAIServer) -> Events:
 
 
 def locate(events: Events, photo: str | None = TOWER, **changes: object) -> Shown:
-    asked = {"backend": "vote", "model": "", "key": "", "nearest": 16, "farthest": 16, "template": "", "truth": ""}
+    asked = {"backend": "vote", "model": "", "keys": {}, "nearest": 16, "farthest": 16, "template": "", "truth": ""}
     asked |= {"server": "", "judge": "", "within": ""}
     return events.locate(photo, *{**asked, **changes}.values())
 
 
+def choose(events: Events, backend: str, server: str = "") -> tuple[Chosen, list[Update]]:
+    """What choose_backend shows, and each provider's key field."""
+    shown = events.choose_backend(backend, server)
+    return Chosen(*shown[:4]), list(shown[4:])
+
+
 def test_what_the_judge_chose_is_shown_with_what_decided(events: Events, provider: OpenAIServer):
     sent = len(provider.requests)
-    shown = locate(events, backend="openai", key=KEY, judge="0,10")
+    shown = locate(events, backend="openai", keys=KEYS, judge="0,10")
     assert len(provider.requests) == sent + 2
     assert "Judged among" in shown.answer and "answers lie here" in shown.answer and "not probabilities" in shown.answer
     assert shown.beside.count("<tr>") > 2 and "prediction-map|candidate 2|0" in shown.beside
@@ -75,7 +83,7 @@ def test_the_models_choice_is_shown_beside_what_else_counts(events: Events, prov
     vegas, paris = ({"latitude": lat, "longitude": lon} for lat, lon in ((36.11, -115.17), (48.86, 2.29)))
     for text in (json.dumps(vegas), json.dumps(paris), '{"choice": "A", "reasoning": "A copy."}'):
         provider.enqueue("good", text=text)
-    shown = locate(events, backend="openai", key=KEY, judge="0,10+choice")
+    shown = locate(events, backend="openai", keys=KEYS, judge="0,10+choice")
     assert "Shown the best candidates, the model chose another." in shown.answer and "Judged among" in shown.answer
     assert "holds half of the candidates' score: their spread, not a certainty" in html.unescape(shown.answer)
     assert shown.beside.count("✓</small>") == 1 and "answers · vote · choice</small>" in shown.beside
@@ -83,7 +91,7 @@ def test_the_models_choice_is_shown_beside_what_else_counts(events: Events, prov
     assert "--- reply 3 ---" in shown.reply and "which stand from west to east" in shown.prompt
     provider.enqueue("good", "good")
     provider.enqueue("malformed")
-    failed = locate(events, backend="openai", key=KEY, judge="0,10+choice")
+    failed = locate(events, backend="openai", keys=KEYS, judge="0,10+choice")
     assert "Shown the best candidates, the model chose none:" in failed.answer
     assert "names none of the 5 places" in failed.answer and "✓" not in failed.beside
 
@@ -113,7 +121,7 @@ def test_what_it_will_cost_is_said_before(host: Host):
 
 def test_a_failed_model_leaves_candidates_and_the_reason(events: Events, provider: OpenAIServer):
     provider.enqueue("bad_key")
-    shown = locate(events, backend="openai", key=KEY, judge="0,10")
+    shown = locate(events, backend="openai", keys=KEYS, judge="0,10")
     assert "The model gave no position." in shown.answer and "Judged among" in shown.answer
     assert "answers lie here" not in shown.answer and "Paris" in shown.answer
 
@@ -151,7 +159,7 @@ def test_exif_gives_the_error_when_nothing_is_typed(events: Events, tmp_path: Pa
 
 def test_a_model_answers(events: Events, provider: OpenAIServer):
     provider.enqueue("good")
-    shown = locate(events, backend="openai", model="some-model", key=KEY)
+    shown = locate(events, backend="openai", model="some-model", keys=KEYS)
     assert "answers</p>" in shown.answer and "An iron lattice tower." in shown.answer
     assert "</b> apart" in shown.answer  # the vote beside it
     assert shown.conversation["visible"] and shown.reasoning == "An iron lattice tower."
@@ -170,7 +178,7 @@ def test_a_model_answers(events: Events, provider: OpenAIServer):
 )
 def test_a_failing_model_leaves_the_vote_and_says_so(events: Events, provider: OpenAIServer, behaviours, words):
     provider.enqueue(*behaviours)
-    shown = locate(events, backend="openai", key=KEY)
+    shown = locate(events, backend="openai", keys=KEYS)
     assert "The model gave no position." in shown.answer
     assert words in shown.answer and "The position below is the neighbours' vote." in shown.answer
     assert "Paris, France" in shown.answer and 'role="alert"' in shown.answer
@@ -186,7 +194,7 @@ def test_a_failing_model_leaves_the_vote_and_says_so(events: Events, provider: O
         ({"truth": "91, 2"}, "latitude 91"),
         ({"truth": "48.8"}, "latitude, longitude"),
         ({"template": "Only $nearest?"}, "$"),
-        ({"backend": "openai", "key": "two words"}, "key"),
+        ({"backend": "openai", "keys": {"openai": "two words"}}, "key"),
         ({"nearest": 99}, "0 to 50"),
     ],
 )
@@ -194,7 +202,7 @@ def test_wrong_input_gets_one_sentence(events: Events, changes: dict[str, object
     with pytest.raises(gr.Error) as caught:
         locate(events, **changes)
     assert word in html.unescape(caught.value.message) and caught.value.print_exception is False
-    assert str(changes.get("key", "two words")) not in caught.value.message
+    assert "two words" not in caught.value.message
 
 
 def test_a_file_that_is_no_picture_gets_one_sentence(events: Events, tmp_path: Path):
@@ -218,7 +226,7 @@ def test_the_operators_key_serves_who_brings_none(host: Host, provider: OpenAISe
 
 def test_a_chosen_photo_is_located_at_once_only_where_that_is_free(events: Events, provider: OpenAIServer):
     sent = len(provider.requests)
-    asked = ("", KEY, 16, 16, "", "")
+    asked = ("", KEYS, 16, 16, "", "")
     assert "Paris" in events.locate_unless_paid(TOWER, "vote", *asked).answer
     for photo, backend in ((TOWER, "openai"), (None, "vote")):
         untouched = events.locate_unless_paid(photo, backend, *asked)
@@ -232,19 +240,21 @@ def test_another_photo_takes_the_old_answer_away(events: Events):
         assert answer == told(f"html_{text}") and shown["visible"] is False
 
 
-def test_a_key_leaves_the_box_for_the_session(events: Events):
-    kept, box, button = events.use_key(f" {KEY}\n")
-    # Only plain values: after an update of its looks, Gradio would serve the box's next key with a deep link.
-    assert (kept, box, button) == (KEY, "", told("key_set"))
-    assert events.use_key("")[:2] == (gr.skip(), "")  # leaving the box doesn't lose the key given before
-    with pytest.raises(gr.Error, match="copy it again"):
-        events.use_key("two words")
+def test_each_provider_has_a_key_field_of_its_own(events: Events):
+    providers = list(contest.keyed_providers(events._settings))
+    for backend, server in (("hf", ""), ("openai", "gemini"), ("openai", ""), ("vote", "")):
+        chosen, rows = choose(events, backend, server)
+        shown = [name for name, row in zip(providers, rows, strict=True) if row["visible"]]
+        assert shown == ([] if backend == "vote" else [server or backend])
+        assert backend == "vote" or chosen.model["value"] == chosen.model["choices"][0] != ""
 
 
-def test_a_key_is_forgotten_when_another_provider_is_chosen(events: Events):
-    for chosen in (events.choose_backend("hf"), events.choose_backend("openai", "gemini")):
-        assert (chosen.key, chosen.key_box, chosen.use_key) == ("", "", told("use_key"))
-        assert chosen.model["value"] == chosen.model["choices"][0] != ""
+def test_a_server_is_asked_with_its_own_key_though_another_was_given(events: Events):
+    """As when the request that shows the new provider's field was lost on its way."""
+    with pytest.raises(gr.Error, match="Gemini needs a key"):
+        locate(events, backend="openai", server="gemini", keys=KEYS)
+    with pytest.raises(gr.Error, match="Hugging Face needs a token"):
+        locate(events, backend="hf", server="gemini", keys=KEYS)
 
 
 def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServer):
@@ -254,7 +264,7 @@ def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServe
     threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
     threading.Timer(0.6, events.cancel, [visitor]).start()
     start = time.perf_counter()
-    shown = events.locate(TOWER, "openai", "", KEY, 16, 16, "", "", "", "", "", visitor)
+    shown = events.locate(TOWER, "openai", "", KEYS, 16, 16, "", "", "", "", "", visitor)
     assert 0.5 < time.perf_counter() - start < 30 and all(part == gr.skip() for part in shown)
     assert events._sessions._asking == {}
 
@@ -275,37 +285,37 @@ def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr("img2loc.query.open_lmm", lambda name, options: asked.append((name, options.api_key)))
     token = gr.OAuthToken(token="hf_oauth_visitors", scope="inference-api", expires_at=0)
-    for backend, key in (("hf", ""), ("hf", "hf_typed"), ("openai", ""), ("vote", "")):
-        events.locate(TOWER, backend, "", key, 16, 16, "", "", "", "", "", None, token)
+    for backend, keys in (("hf", {}), ("hf", {"hf": "hf_typed"}), ("openai", {}), ("vote", {})):
+        events.locate(TOWER, backend, "", keys, 16, 16, "", "", "", "", "", None, token)
     assert asked == [("hf", "hf_oauth_visitors"), ("hf", "hf_typed"), ("openai", ""), ("vote", "")]
 
 
 def test_the_key_box_shows_where_it_is_needed(events: Events):
-    assert events.choose_backend("openai").model_settings["visible"]
-    assert not events.choose_backend("vote").model_settings["visible"]
+    assert choose(events, "openai")[0].model_settings["visible"]
+    assert not choose(events, "vote")[0].model_settings["visible"]
 
 
 def test_who_pays_is_said(host: Host, provider: OpenAIServer):
     paying = Events(host, Settings(openai_api_key=KEY, models=("gpt-6.2-sol", "gpt-5.5")), Sessions())
-    chosen = paying.choose_backend("openai")
+    chosen, _ = choose(paying, "openai")
     assert chosen.provided["visible"] and chosen.model["choices"] == ["gpt-6.2-sol", "gpt-5.5"]
-    assert not paying.choose_backend("openai", "gemini").provided["visible"]  # the operator's key is not for others
-    assert not Events(host, Settings(), Sessions()).choose_backend("openai").provided["visible"]
+    assert not choose(paying, "openai", "gemini")[0].provided["visible"]  # the operator's key is not for others
+    assert not choose(Events(host, Settings(), Sessions()), "openai")[0].provided["visible"]
     assert ENGLISH("provided") in chosen.provided["value"] and "an hour" not in chosen.provided["value"]
     bounded = Events(host, Settings(openai_api_key=KEY, hourly_per_visitor=7, hourly_total=90), Sessions())
     german = gr.Request(headers={"accept-language": "de-AT"}, query_params={})
-    told_of = [bounded.choose_backend("openai").provided, Chosen(*bounded.follow_link(german)[7:]).provided]
+    told_of = [choose(bounded, "openai")[0].provided, Chosen(*bounded.follow_link(german)[7:11]).provided]
     assert "may ask 7 times an hour" in told_of[0]["value"] and "may ask 90 times" in told_of[0]["value"]
     assert "darf 7-mal pro Stunde fragen" in told_of[1]["value"]
     own = Events(host, Settings(openai_base_url=provider.base_url), Sessions())
-    assert own.choose_backend("openai").provided["visible"]  # a server of one's own needs no key
+    assert choose(own, "openai")[0].provided["visible"]  # a server of one's own needs no key
 
 
 def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
     untouched = events.follow_link(gr.Request(query_params={"__theme": "dark"}, headers={}))
-    but_for_words = [*untouched[:7], *Chosen(*untouched[7:])._replace(provided=gr.skip())]
+    but_for_words = [*untouched[:7], *Chosen(*untouched[7:11])._replace(provided=gr.skip()), *untouched[11:]]
     assert all(part == gr.skip() for part in but_for_words) and warned == []
     backend, nearest, farthest, prompt, template, judge, within, *rest = events.follow_link(
         gr.Request(
@@ -314,7 +324,7 @@ def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
             headers={},
         )
     )
-    chosen = Chosen(*rest)
+    chosen = Chosen(*rest[:4])
     assert (
         (backend, nearest, prompt, judge["value"], within) == ("openai", 3, "g3", "0,7", "Germany")
         and ("2: 0, 7", "0,7") in judge["choices"]
@@ -322,18 +332,17 @@ def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
         and farthest == gr.skip()
         and "$nearest" in template
     )
-    assert chosen.server["value"] == "gemini" and chosen.model["value"] == "m" and chosen.key == ""
+    assert chosen.server["value"] == "gemini" and chosen.model["value"] == "m"
     assert len(warned) == 1 and "farthest" in warned[0]
 
 
 def test_a_key_brings_the_models_and_a_wrong_one_words(events: Events):
-    models, note, button = events.list_models("openai", "", "mine", KEY)
+    models, note = events.list_models("openai", "", "mine", KEYS)
     assert models["choices"] == ["mine", "another", "gpt-test"] and not note["visible"]
-    models, note, button = events.list_models("openai", "", "mine", "")
-    assert "choices" not in models and (note["visible"], note["value"]) == (False, "")
-    assert button == gr.skip()
-    models, note, button = events.list_models("openai", "", "mine", "sk-wrong")
-    assert button == told("use_key")  # not "Key set"
+    for server, keys in (("", {}), ("", {"gemini": KEY}), ("gemini", KEYS)):
+        models, note = events.list_models("openai", server, "mine", keys)
+        assert "choices" not in models and (note["visible"], note["value"]) == (False, "")
+    models, note = events.list_models("openai", "", "mine", {"openai": "sk-wrong"})
     assert "choices" not in models and note["visible"] and "refuses the key" in note["value"]
 
 
@@ -351,15 +360,13 @@ def test_what_is_wrong_is_said_at_its_field(events: Events, tmp_path: Path):
     assert "choose one first" in wrong(0, None) and "picture" in wrong(0, str(torn), events.check_chosen)
     assert "$" in wrong(6, "Only $nearest?") and "48.8584, 2.2945" in wrong(7, "in Paris")
     assert "did you mean France?" in wrong(10, "Frnace") and wrong(10, "") == ""
-    assert "copy it again" in events.check_key("two words")["message"]
-    assert events.check_key(f" {KEY}\n")["is_valid"]
 
 
 def test_coarse_answers_are_coarse_everywhere(host: Host, provider: OpenAIServer, tmp_path: Path):
     settings = Settings(openai_base_url=provider.base_url, precision="region", banner="For {visitors} <b>")
     events = Events(host, settings, Sessions())
     provider.enqueue("good")
-    shown = locate(events, backend="openai", key=KEY)
+    shown = locate(events, backend="openai", keys=KEYS)
     page = "".join(str(getattr(part, "plot", part)) for part in shown)
     files = "".join(b64decode(found).decode() for found in re.findall(r";base64,([\w+/=]+)", shown.beside))
     for exact in ("48.8584", "2.2945", "An iron lattice", "example.org", "data-street"):

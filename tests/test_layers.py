@@ -43,6 +43,7 @@ LAYERS = (
     {"img2loc.report", "img2loc.contest"},
     {"img2loc.evidence", "img2loc.endpoints"},
     {"img2loc.events"},
+    {"img2loc.ui.keys"},
     {"img2loc.ui.theme", "img2loc.ui.locate", "img2loc.ui.gates", "img2loc.ui.uploads", "img2loc.ui.remains"},
     {"img2loc.ui.compare", "img2loc.ui.batch", "img2loc.ui.unexpected"},
     {"img2loc.ui"},

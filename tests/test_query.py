@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ OWN = Settings(openai_api_key="sk-operators", hf_token="hf_operators", server_ke
 )
 @pytest.mark.parametrize("backend", ["openai", "hf"])
 def test_an_address_is_refused_unless_the_operator_allows_it(backend, url):
-    query = Query(None, backend, base_url=url, api_key="sk-mine")
+    query = Query(None, backend, base_url=url, keys={url: "sk-mine"})
     with pytest.raises(ConfigError, match="asks no server by its address"):
         query.options(OWN)
     allowed = query.options(Settings(allow_base_url=True))
@@ -38,14 +39,23 @@ def test_the_operators_keys_never_go_to_a_server_that_a_visitor_chose(url):
 
 
 def test_a_provider_may_be_chosen_with_ones_own_key():
-    options = Query(None, "openai", "my-model", "sk-mine", base_url="gemini").options(OWN)
+    options = Query(None, "openai", "my-model", {"gemini": "sk-mine"}, base_url="gemini").options(OWN)
     assert (options.base_url, options.api_key, options.model) == ("gemini", "sk-mine", "my-model")
 
 
 def test_who_brings_no_key_uses_the_operators_for_the_operators_server_only():
     assert Query(None, "openai").options(OWN).api_key == "sk-operators"
     assert Query(None, "hf").options(OWN).api_key == "hf_operators"
-    assert Query(None, "hf", api_key="hf_mine").options(OWN).api_key == "hf_mine"
+    assert Query(None, "hf", keys={"hf": "hf_mine"}).options(OWN).api_key == "hf_mine"
+
+
+@pytest.mark.parametrize("whose", ["openai", "hf", "gemini", "anthropic"])
+def test_a_visitors_key_is_used_for_its_own_provider_alone(whose):
+    """Whatever was chosen since it was given, and whatever became of the requests in between."""
+    none = Settings()
+    for backend, server in (("openai", ""), ("openai", "gemini"), ("openai", "anthropic"), ("hf", "")):
+        query = Query(None, backend, keys={whose: "hf_visitors"}, base_url=server)
+        assert query.options(none).api_key == ("hf_visitors" if whose == (server or backend) else "")
 
 
 def test_only_the_operators_model_runs_on_this_machine():
@@ -72,7 +82,7 @@ def test_leaving_reaches_the_model():
 def test_a_backend_that_is_not_offered_is_refused():
     offered = Settings(backends=("vote", "hf"))
     with pytest.raises(ConfigError, match="doesn't offer the backend 'openai'; choose one of: vote, hf"):
-        Query(None, "openai", api_key="sk-mine").options(offered)
+        Query(None, "openai", keys={"openai": "sk-mine"}).options(offered)
     with pytest.raises(ConfigError, match="no backend 'oracle'"):
         Query(None, "oracle").options(offered)
 
@@ -83,7 +93,7 @@ def test_the_operator_pays_for_the_allowed_models_only():
     assert Query(None, "openai", "medium").options(allowed).model == "medium"
     with pytest.raises(ConfigError, match="doesn't pay for 'huge'; choose one of: small, medium, or give a key"):
         Query(None, "openai", "huge").options(allowed)
-    assert Query(None, "openai", "huge", "sk-mine").options(allowed).model == "huge"
+    assert Query(None, "openai", "huge", {"openai": "sk-mine"}).options(allowed).model == "huge"
     own_default = Settings(openai_api_key="sk-operators", models=("small", "gpt-5.5"))
     assert Query(None, "openai").options(own_default).model == "gpt-5.5"
 
@@ -97,7 +107,7 @@ def provider():
 def test_the_operators_key_is_bounded_by_the_hour_in_one_place(starter, tower, provider):
     bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_per_visitor=2, hourly_total=3)
 
-    def ask(visitor: str, **how: str) -> str:
+    def ask(visitor: str, **how: Any) -> str:
         provider.enqueue("good")
         return Query(None, how.pop("backend", "openai"), visitor=visitor, **how).locate(tower, starter, bounded).method
 
@@ -105,7 +115,7 @@ def test_the_operators_key_is_bounded_by_the_hour_in_one_place(starter, tower, p
     with pytest.raises(LimitError, match="You have sent 2 photos"):
         ask("a")
     # The vote is free, and whoever brings a key pays.
-    assert ask("a", backend="vote") == "vote" and ask("a", api_key=KEY) == "lmm"
+    assert ask("a", backend="vote") == "vote" and ask("a", keys={"openai": KEY}) == "lmm"
     assert ask("b") == "lmm"
     with pytest.raises(LimitError, match="visitors have sent all"):
         ask("c")
@@ -171,6 +181,6 @@ def test_typed_positions_are_never_guessed(text: str):
 
 
 def test_a_query_never_shows_its_key():
-    assert KEY not in repr(Query(None, api_key=KEY))
+    assert KEY not in repr(Query(None, keys={"openai": KEY}))
     with pytest.raises(PhotoError):
         Query(None).photo()

@@ -19,6 +19,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from img2loc import contest
 from img2loc.__main__ import main
 from img2loc.errors import LMMError
 from img2loc.lmm import BackendOptions, Turn, open_lmm, retry
@@ -46,6 +47,7 @@ KEYS = Canaries(
     hf_environment=canary("hf environment", "hf_"),
     misplaced=canary("misplaced"),
 )
+KEY_FIELDS = list(contest.keyed_providers(Settings(openai_base_url="http://127.0.0.1:1/v1")))
 OPENAI, HF = "x-openai-api-key", "x-hf-token"
 FORCED = "FORCED $nearest $farthest"
 # Where a key could be found, and a word that stands there for certain: proof that the place was looked at.
@@ -123,6 +125,10 @@ class Visitor:
         self.keep("answers to the page", self.http.get("queue/data", params={"session_hash": session}))
         assert '"process_completed"' in self.places["answers to the page"][-1]
 
+    def type_key(self, session: str, provider: str, key: str) -> None:
+        """Type a key into a provider's field of the page."""
+        self.page(session, "take", None, *(key if name == provider else "" for name in KEY_FIELDS))
+
     def keep(self, place: str, answer: httpx.Response) -> None:
         self.places.setdefault(place, []).append(f"{answer.headers}\n{answer.text}")
 
@@ -141,12 +147,12 @@ def visit(visitor: Visitor) -> None:
             visitor.agent({OPENAI: key["agent"], HF: key["hf_agent"]}, **how)
             visitor.api("locate_batch", {OPENAI: key["api"], HF: key["hf_api"]}, photos=[photo], **how)
     for session, backend, name in (("page", "openai", ""), ("hf_page", "hf", "some/")):
-        visitor.page(session, "use_key_1", key[session])
+        visitor.type_key(session, backend, key[session])
         visitor.page(session, "list_models", backend, "", "good", None)
         for template, model in (("", "says"), ("", "plain"), ("", "400"), (FORCED, "good")):
             visitor.page(session, "locate_1", photo, backend, name + model, None, 1, 1, template, "", "", "off", "")
         visitor.page(session, "locate_all", [photo], backend, f"{name}says", None, 1, 1, "", "", "0,10", "")
-    visitor.page("compare", "use_key_2", "openai", key["compare"], None)
+    visitor.type_key("compare", "openai", key["compare"])
     visitor.page("compare", "compare", photo, [f"openai:{model}" for model in MODELS[:6]], None, "")
     visitor.places["what was misplaced"] = []  # it comes back to who sent it
     for wrong in ("model", "prompt", "base_url", "backend", "nearest", "judge", "photo", "api_key"):
@@ -157,7 +163,7 @@ def visit(visitor: Visitor) -> None:
     for misplaced in (key["misplaced"], [key["misplaced"]], [{"path": key["misplaced"], "meta": photo["meta"]}]):
         visitor.api("locate_batch", {}, "what was misplaced", photos=misplaced)
         visitor.api("neighbours", {}, "what was misplaced", photo=misplaced)
-    visitor.page("misplaced", "use_key_1", f"{key['misplaced']} {key['misplaced']}")
+    visitor.type_key("misplaced", "openai", f"{key['misplaced']} {key['misplaced']}")
     for path in (name for name in PLACES if name.startswith("/") and " " not in name):
         sessions = ("page", "hf_page", "compare") if path.endswith("deep_link") else ("",)
         for session in sessions:
@@ -248,7 +254,7 @@ def raised(provider: EchoingServer) -> Places:
                     told = traceback.TracebackException(type(error), error, inside, capture_locals=True)
                     shown += ["".join(told.format()), repr(error)]
     settings = Settings(openai_api_key=KEYS.keys["environment"], hf_token=KEYS.keys["hf_environment"])
-    reprs += [repr(settings), repr(settings.options("openai")), repr(Query(None, api_key=KEYS.keys["page"]))]
+    reprs += [repr(settings), repr(settings.options("openai")), repr(Query(None, keys={"openai": KEYS.keys["page"]}))]
     return {"exceptions, their reprs and locals": shown, "reprs of what holds a key": reprs}
 
 

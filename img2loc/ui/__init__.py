@@ -31,6 +31,7 @@ FIRST_PAGE_S = 2  # it loads a second sooner if nothing is opened beside it; a r
 # All that can wait for a model at once, and some more. Gradio's own number would share the threads that serve the page
 # and take uploads, and a slow provider would bring those to a stand.
 MAX_THREADS = 64
+KEY_KEPT_S = 3600
 MAX_SESSIONS = 1000  # a visit to the page takes 0.8 MB, and a request to the API makes a session of its own
 
 # Before anything is drawn, so that a compact page never flashes at its full size.
@@ -58,12 +59,13 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
             gr.HTML(word("html_head"), elem_id="head")
             if get_space():
                 gr.DuplicateButton(min_width=140, elem_id="duplicate")
+        keys = gr.State({}, time_to_live=KEY_KEPT_S)
         banner = gr.HTML(events.banner(), elem_id="banner")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(word("tab_locate"), id="locate"):
-                asked = add_locate_tab(demo, events, settings, login=login_works())
+                asked = add_locate_tab(demo, events, settings, keys, login=login_works())
             with gr.Tab(word("tab_compare"), id="compare"):
-                add_compare_tab(demo, host, settings, sessions, asked[-1])
+                add_compare_tab(demo, host, settings, sessions, keys, asked[-1])
             with gr.Tab(word("tab_batch"), id="batch"):
                 add_batch_tab(host, settings, sessions, asked)
         gr.HTML(word("html_foot"), elem_id="foot")

@@ -14,14 +14,14 @@ from gradio.components import Component
 
 from img2loc.endpoints import shown_errors, visitor_of
 from img2loc.errors import ConfigError, Img2LocError
-from img2loc.events import RIGHT, Update, checked, namer, plot, say_to
+from img2loc.events import RIGHT, Update, checked, namer, plot, say_to, server_of, with_login
 from img2loc.exports import answer_row, data_url, to_zip
 from img2loc.host import Host
 from img2loc.maps import Mark, answers_map
 from img2loc.markup import km, row_button, shorten, text
 from img2loc.offer import MAX_BATCH
 from img2loc.photo import Photo
-from img2loc.query import Query
+from img2loc.query import Keys, Query
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.types import Prediction
@@ -52,7 +52,7 @@ class BatchEvents:
         files: Sequence[str] | None,
         backend: str,
         model: str | None,
-        key: str,
+        keys: Keys,
         nearest: int,
         farthest: int,
         template: str,
@@ -69,21 +69,18 @@ class BatchEvents:
         """
         with shown_errors(text), self._sessions.asked_by(request, "batch") as cancel:
             files = _a_batch(files)
-            if backend == "hf" and token and not key:  # who has signed in on a Space pays with their own account
-                key = token.token
+            keys = with_login(keys, token)
             say, done = say_to(request), list[Done]()
             shown_at = 0.0
             for file in files:
                 if time.monotonic() - shown_at > SHOW_EVERY_S:
                     yield _table(done, len(files), say), gr.skip()
                     shown_at = time.monotonic()
-                words, visitor = (template or "", server or ""), visitor_of(request)
+                words, visitor = (template or "", server_of(backend, server)), visitor_of(request)
                 thumbnail = ""
                 try:
                     how = (judge or "", within or "")
-                    query = Query(
-                        file, backend, model or "", key or "", nearest, farthest, *words, cancel, visitor, *how
-                    )
+                    query = Query(file, backend, model or "", keys, nearest, farthest, *words, cancel, visitor, *how)
                     photo = query.photo()
                     thumbnail = _thumbnail(photo)
                     result: Prediction | str = query.locate(photo, self._host.locator, self._settings)

@@ -11,20 +11,18 @@ from gradio.components import Component
 
 from img2loc import contest, evidence
 from img2loc.endpoints import shown_errors, visitor_of
-from img2loc.events import RIGHT, Update, checked, namer, plot, provided_note, say_to
+from img2loc.events import RIGHT, Update, checked, namer, plot, provided_note, say_to, with_login
 from img2loc.exports import Row, answer_row
 from img2loc.host import Host
-from img2loc.keys import check_key
 from img2loc.maps import answers_map
 from img2loc.markup import text
-from img2loc.query import Query, known_position
+from img2loc.query import Keys, Query, known_position
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.types import Prediction
-from img2loc.ui.locate import KEY_KEPT_S, QUEUED, QUIET, key_field, map_plot, photo_input
+from img2loc.ui.keys import KeyFields
+from img2loc.ui.locate import QUIET, map_plot, photo_input
 from img2loc.words import told, word
-
-Keys = dict[str, str]
 
 
 class CompareEvents:
@@ -45,23 +43,6 @@ class CompareEvents:
         named = checked(lambda: contest.read_contestants(names, self._settings))
         return [checked(lambda: Query(photo).photo()), named, *[RIGHT] * len(others)]
 
-    def check_key(self, provider: str, key: str, keys: Keys) -> list[Update]:
-        """Say at the key's box what is wrong with it; for Gradio, before use_key."""
-        return [RIGHT, checked(lambda: check_key(key or "")), RIGHT]
-
-    def use_key(self, provider: str, key: str, keys: Keys) -> tuple[Keys, str, str]:
-        """Put a key to those given before, each for its provider.
-
-        Returns:
-            The keys, the emptied box, and whose keys there are.
-        """
-        with shown_errors(text):
-            given = check_key(key or "")
-        keys = {**keys, provider: given} if given else keys
-        known = contest.providers(self._settings)
-        held = ", ".join(known[name].label for name in keys)
-        return keys, "", f'<p class="i2l-note">{text(held)} ✓</p>' if held else ""
-
     def compare(
         self,
         photo: str | None,
@@ -80,8 +61,7 @@ class CompareEvents:
             contestants = contest.read_contestants(names, self._settings)
             opened = Query(photo, within=within or "").photo()
             truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(request)
-            if token:  # who has signed in on a Space pays with their own account
-                keys = {"hf": token.token, **keys}
+            keys = with_login(keys, token)
             yield contest.cards(contestants, {}, truth, say), gr.update(visible=False), ""
             for answers in contest.ask_all(
                 contestants,
@@ -103,7 +83,9 @@ class CompareEvents:
                 )
 
 
-def add_compare_tab(demo: gr.Blocks, host: Host, settings: Settings, sessions: Sessions, within: Component) -> None:
+def add_compare_tab(
+    demo: gr.Blocks, host: Host, settings: Settings, sessions: Sessions, keys: gr.State, within: Component
+) -> None:
     """Add the tab's content to the Blocks that are being built.
 
     Args:
@@ -111,14 +93,14 @@ def add_compare_tab(demo: gr.Blocks, host: Host, settings: Settings, sessions: S
         host: Who answers.
         settings: The operator's choices.
         sessions: Who waits.
+        keys: The visitor's own keys, as given under Locate.
         within: Where the photo is known to have been taken, as given under Locate.
     """
     events = CompareEvents(host, settings, sessions)
     choices = [
         (told("backend_vote") if name == "vote" else label, name) for label, name in contest.suggestions(settings)
     ]
-    keyed = [item for item in contest.providers(settings).values() if item.needs_key]
-    keys = gr.State({}, time_to_live=KEY_KEPT_S)
+    labels = contest.keyed_providers(settings)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
             photo = photo_input("compare-photo")
@@ -132,18 +114,10 @@ def add_compare_tab(demo: gr.Blocks, host: Host, settings: Settings, sessions: S
                 info=word("contestants_info"),
                 elem_id="contestants",
             )
-            with gr.Group(visible=bool(keyed)):
-                note = events.provided()
-                provided = gr.HTML(note, visible=bool(note), elem_id="compare-provided")
-                provider = gr.Dropdown(
-                    [(item.label, item.name) for item in keyed],
-                    value=keyed[0].name if keyed else None,
-                    label=word("key_for"),
-                    filterable=False,
-                    elem_id="key-for",
-                )
-                box, use = key_field("compare-key")
-                held = gr.HTML(elem_id="keys-held")
+            note = events.provided()
+            provided = gr.HTML(note, visible=bool(note), elem_id="compare-provided")
+            with gr.Accordion(word("keys"), open=False, visible=bool(labels), elem_id="compare-keys"):
+                fields = KeyFields(keys, labels, prefix="compare-key")
             with gr.Row():
                 go = gr.Button(word("compare"), variant="primary", scale=3, elem_id="compare")
                 cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_classes="i2l-cancel")
@@ -153,11 +127,8 @@ def add_compare_tab(demo: gr.Blocks, host: Host, settings: Settings, sessions: S
             files = gr.HTML(elem_classes="i2l-beside")
     shown = [cards, drawn, files]
     demo.load(events.provided, None, provided, **QUIET)
-    given, taken = [provider, box, keys], [keys, box, held]
-    taking: dict[str, Any] = {**QUEUED, "validator": events.check_key}
-    gr.on([use.click, box.submit, box.blur], events.use_key, given, taken, **taking)
     # A key that still stands in its box is taken first.
-    go.click(events.use_key, given, taken, **taking).success(
+    fields.wire(go.click).success(
         events.compare,
         [photo, chosen, keys, within],
         shown,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
+from img2loc import contest
 from img2loc.area import MAX_CHARS
 from img2loc.endpoints import PhotoInput
 from img2loc.events import Chosen, Events, Shown, judge_choices
@@ -16,11 +19,12 @@ from img2loc.lmm import BACKENDS, backend_named
 from img2loc.lmm.servers import SERVERS, server_named
 from img2loc.locator import DEFAULT_NEIGHBOURS
 from img2loc.prompt import TEMPLATES, template_named
+from img2loc.query import provider_of
 from img2loc.sampling import MAX_NEIGHBOURS, OFF
 from img2loc.settings import Settings
+from img2loc.ui.keys import KeyFields
 from img2loc.words import told, word
 
-KEY_KEPT_S = 3600
 RADII_KM = (5, 2000, 100, 5)  # of a circle set on the map: from, to, at first, by steps of
 # On a phone the result lies below the fold.
 _SCROLL_JS = """() => {
@@ -37,21 +41,23 @@ LATEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
 QUEUED: dict[str, Any] = {**QUIET, "queue": True}
 
 
-def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login: bool) -> Sequence[Component]:
+def add_locate_tab(
+    demo: gr.Blocks, events: Events, settings: Settings, keys: gr.State, *, login: bool
+) -> Sequence[Component]:
     """Add the tab's content to the Blocks that are being built.
 
     Args:
         demo: The Blocks.
         events: What happens when a visitor acts.
         settings: The operator's choices.
+        keys: The visitor's own keys.
         login: Whether visitors can sign in with Hugging Face.
 
     Returns:
-        What an answer depends on besides the photo: backend, model, key, nearest, farthest, template, server, judge,
+        What an answer depends on besides the photo: backend, model, keys, nearest, farthest, template, server, judge,
         within.
     """
-    first = events.choose_backend(settings.backend)
-    key = gr.State("", time_to_live=KEY_KEPT_S)
+    first = Chosen(*events.choose_backend(settings.backend)[: len(Chosen._fields)])
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300, elem_id="ask"):
             photo = photo_input("photo")
@@ -92,7 +98,12 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
                 if login:
                     gr.LoginButton(told("sign_in"), size="sm")
                 provided = gr.HTML(visible=first.provided["visible"], elem_id="provided")
-                key_box, use_key = key_field("key")
+                fields = KeyFields(
+                    keys,
+                    contest.keyed_providers(settings),
+                    prefix="key",
+                    visible=provider_of(settings.backend, ""),
+                )
                 refused = gr.HTML(visible=False, elem_id="refused")
             cost = gr.HTML(visible=False, elem_id="cost")
             with gr.Row(elem_id="go"):
@@ -163,25 +174,28 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
         with gr.Column(scale=8, min_width=320, elem_id="result"):
             shown = _result()
 
-    asked = [photo, backend, model, key, nearest, farthest, template, truth, server, judge, within]
-    chosen = Chosen(model_settings, server, model, provided, key, key_box, use_key)
+    asked = [photo, backend, model, keys, nearest, farthest, template, truth, server, judge, within]
+    chosen = [*Chosen(model_settings, server, model, provided), *fields.rows]
     linked = [backend, nearest, farthest, named, template, judge, within, *chosen]
     followed = demo.load(events.follow_link, None, linked, **QUEUED)
     gr.on([where.expand, within.submit, within.blur], events.show_area, within, [area, area_plot], **LATEST)
     settled = [
-        backend.select(events.choose_backend, backend, list(chosen), **LATEST),
-        server.select(events.choose_backend, [backend, server], list(chosen), **LATEST),
+        backend.select(events.choose_backend, backend, chosen, **LATEST),
+        server.select(events.choose_backend, [backend, server], chosen, **LATEST),
     ]
     gr.on([named.select, reset.click], template_named, named, template, **LATEST)
-    key_taken = [key, key_box, use_key]
-    taking: dict[str, Any] = {**QUEUED, "validator": events.check_key}
-    gr.on([use_key.click, key_box.submit, key_box.blur], events.use_key, key_box, key_taken, **taking)
-    listed = key.change(events.list_models, [backend, server, model, key], [model, refused, use_key], **QUEUED)
+    listing: dict[str, Any] = {
+        "fn": events.list_models,
+        "inputs": [backend, server, model, keys],
+        "outputs": [model, refused],
+    }
+    changes: list[Callable[..., Dependency]] = [keys.change, *(each.then for each in settled)]
+    listed = [change(**listing, **QUEUED) for change in changes]
     asking = [backend, server, model, judge, nearest, farthest, template]
     priced: dict[str, Any] = {"fn": events.expense, "inputs": asking, "outputs": [cost, judge_cost], **LATEST}
     gr.on([model.input, judge.input], **priced)
     # After what sets several fields at once, and not at each one's change, which would see the others as they were.
-    for each in (followed, *settled, listed):
+    for each in (followed, *settled, *listed):
         each.then(**priced)
     shared = [backend, server, model, nearest, farthest, named, judge, within]
     link.click(None, shared, link, js=_LINK_JS, api_visibility="private")
@@ -196,13 +210,13 @@ def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, *, login
         **looking,
     )
     # A key that still stands in its box is taken first.
-    pressed = gr.on([locate.click, truth.submit], events.use_key, key_box, key_taken, **taking).success(
+    pressed = fields.wire(partial(gr.on, [locate.click, truth.submit])).success(
         events.locate, asked, list(shown), validator=events.check, **looking
     )
     for run in (at_once, pressed):
         run.success(None, js=_SCROLL_JS, api_visibility="private")
     cancel.click(events.cancel, None, [shown.answer, shown.evidence], cancels=[at_once, pressed], **QUIET)
-    return [backend, model, key, nearest, farthest, template, server, judge, within]
+    return [backend, model, keys, nearest, farthest, template, server, judge, within]
 
 
 def photo_input(elem_id: str) -> PhotoInput:
@@ -218,22 +232,6 @@ def photo_input(elem_id: str) -> PhotoInput:
         alt_text="The photo to locate",
         elem_id=elem_id,
     )
-
-
-def key_field(elem_id: str) -> tuple[gr.Textbox, gr.Button]:
-    """Add a box for a key and the button beside it; the box is emptied as soon as its key is taken."""
-    with gr.Row(equal_height=True):
-        box = gr.Textbox(
-            type="password",
-            label=word("key"),
-            placeholder=word("key_kept"),
-            html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
-            max_length=500,
-            scale=3,
-            min_width=160,
-            elem_id=elem_id,
-        )
-        return box, gr.Button(word("use_key"), scale=1, min_width=90, elem_id=f"use-{elem_id}", elem_classes="i2l-key")
 
 
 def map_plot(name: str, elem_id: str, *, visible: bool = True) -> gr.Plot:

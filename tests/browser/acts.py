@@ -40,14 +40,22 @@ def choose(page: Page, label: str, option: str | re.Pattern[str]) -> None:
 
 def choose_openai(page: Page) -> None:
     choose(page, "Who answers", re.compile("OpenAI"))
-    expect(page.locator("#key input")).to_be_visible()
+    expect(page.locator("#key-openai input")).to_be_visible()
 
 
 def use_key(page: Page) -> None:
-    page.fill("#key input", KEY)
-    page.click("#use-key")
-    expect(page.locator("#key input")).to_have_value("")
-    expect(page.locator("#use-key")).to_have_text("Key set")
+    page.fill("#key-openai input", KEY)
+    page.click("#use-key-openai")
+    expect(page.locator("#key-openai input")).to_have_value("")
+    expect(page.locator("#use-key-openai")).to_have_text("Key set")
+
+
+def use_compare_key(page: Page) -> None:
+    page.get_by_role("button", name="Your own keys").click()
+    page.fill("#compare-key-openai input", KEY)
+    page.click("#use-compare-key-openai")
+    expect(page.locator("#compare-key-openai input")).to_have_value("")
+    expect(page.locator("#use-compare-key-openai")).to_have_text("Key set")
 
 
 def ready_to_ask(page: Page) -> None:

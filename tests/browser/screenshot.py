@@ -12,10 +12,10 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.app_process import ROOT, AppProcess
-from tests.browser.acts import choose, choose_openai, open_more, use_key
+from tests.browser.acts import choose, choose_openai, open_more, use_compare_key, use_key
 from tests.browser.chromium import open_chromium
 from tests.conftest import PHOTOS
-from tests.openai_server import KEY, OpenAIServer
+from tests.openai_server import OpenAIServer
 
 TOWER = gradio.get_image("tower.jpg")
 WAIT_MS = 60_000
@@ -71,9 +71,7 @@ def compare(page: Page) -> None:
     """Let the vote and a stand-in for a model answer."""
     page.get_by_role("tab", name="Compare").click()
     page.set_input_files("#compare-photo input[type=file]", TOWER)
-    page.fill("#compare-key input", KEY)
-    page.click("#use-compare-key")
-    page.wait_for_selector("#keys-held .i2l-note")
+    use_compare_key(page)
     page.click("#compare")
     page.wait_for_selector("#compare-map path.point:nth-child(1)", timeout=WAIT_MS)
     page.wait_for_selector(".i2l-files", timeout=WAIT_MS)

@@ -84,8 +84,8 @@ def test_axe_finds_nothing_serious(page: Page):
     page.locator("#truth :is(input, textarea)").fill("in Paris")  # and what is wrong, in words beside its field
     page.locator("#truth :is(input, textarea)").press("Enter")
     expect(page.locator("#truth")).to_contain_text("48.8584, 2.2945")
-    page.fill("#key input", "sk-wrong")
-    page.click("#use-key")
+    page.fill("#key-openai input", "sk-wrong")
+    page.click("#use-key-openai")
     expect(page.locator("#refused [role=alert]")).to_be_visible(timeout=LOCATE_MS)
     assert findings(page) == []
     page.get_by_role("tab", name="Compare").click()
@@ -122,8 +122,8 @@ def test_every_control_is_reached_by_keyboard_in_the_order_of_reading(page: Page
             "backend|",
             "server|",
             "model|",
-            "key|",
-            "use-key|",
+            "key-openai|",
+            "use-key-openai|",
             "locate|",
             "more|",
             "nearest|",
@@ -171,7 +171,7 @@ def test_every_control_of_compare_is_reached_by_keyboard(page: Page):
     expect(page.get_by_role("link", name="CSV")).to_be_visible(timeout=LOCATE_MS)
     walk_through(
         page,
-        ["Compare", "compare-photo", "contestants|", "key-for|", "compare-key|", "use-compare-key|", "compare|",
+        ["Compare", "compare-photo", "contestants|", "compare-keys|", "compare|",
          "Show A, Paris", "GeoJSON", "KML", "CSV"],
     )  # fmt: skip
 

@@ -64,8 +64,8 @@ def test_what_a_models_server_says_is_shown_as_text(page: Page, hostile: OpenAIS
     page.click("#locate")
     assert_text(page.locator("#answer [role=alert]"), IMAGE)
     hostile.models_error = IMAGE
-    page.fill("#key input", "sk-another")
-    page.click("#use-key")
+    page.fill("#key-openai input", "sk-another")
+    page.click("#use-key-openai")
     assert_text(page.locator("#refused [role=alert]"), IMAGE)
     assert len(requests) > 5
 

@@ -10,9 +10,17 @@ from pathlib import Path
 import pandas
 from playwright.sync_api import Page, expect
 
-from tests.browser.acts import LOCATE_MS, TOWER, choose_openai, use_key, wait_until_asked, width_and_overflow
+from tests.browser.acts import (
+    LOCATE_MS,
+    TOWER,
+    choose_openai,
+    use_compare_key,
+    use_key,
+    wait_until_asked,
+    width_and_overflow,
+)
 from tests.conftest import PHOTOS
-from tests.openai_server import KEY, OpenAIServer
+from tests.openai_server import OpenAIServer
 
 PYRAMID = next(PHOTOS.glob("*Great-Pyramid*"))
 
@@ -31,10 +39,7 @@ def open_batch(page: Page, *files: str | Path) -> None:
 
 def test_compare_shows_all_answers_on_one_map(page: Page, provider: OpenAIServer):
     open_compare(page)
-    page.fill("#compare-key input", KEY)
-    page.click("#use-compare-key")
-    expect(page.locator("#keys-held")).to_contain_text("127.0.0.1")
-    expect(page.locator("#compare-key input")).to_have_value("")
+    use_compare_key(page)
     words = {"latitude": 51.5, "longitude": -0.12, "place": "London", "reasoning": "A tower by a river."}
     provider.enqueue("good", text=json.dumps(words))
     page.click("#compare")
@@ -55,9 +60,7 @@ def test_compare_shows_all_answers_on_one_map(page: Page, provider: OpenAIServer
 
 def test_one_failure_leaves_the_others(page: Page, provider: OpenAIServer):
     open_compare(page)
-    page.fill("#compare-key input", KEY)
-    page.click("#use-compare-key")
-    expect(page.locator("#keys-held")).to_contain_text("127.0.0.1")
+    use_compare_key(page)
     provider.enqueue("refusal")
     page.click("#compare")
     cards = page.locator("#compare-answers li")
@@ -68,9 +71,7 @@ def test_one_failure_leaves_the_others(page: Page, provider: OpenAIServer):
 
 def test_compare_can_be_cancelled(page: Page, provider: OpenAIServer):
     open_compare(page)
-    page.fill("#compare-key input", KEY)
-    page.click("#use-compare-key")
-    expect(page.locator("#keys-held")).to_contain_text("127.0.0.1")
+    use_compare_key(page)
     provider.enqueue("hang")
     sent = len(provider.requests)
     page.click("#compare")

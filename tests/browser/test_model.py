@@ -6,6 +6,7 @@ import json
 import re
 
 import httpx
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.acts import (
@@ -72,13 +73,13 @@ def test_a_key_is_taken_without_its_button(page: Page, provider: OpenAIServer):
     choose_openai(page)
     upload(page)
     expect(page.locator("#answer")).to_contain_text("Press Locate")
-    page.focus("#key input")
+    page.focus("#key-openai input")
     page.keyboard.type(KEY)
     provider.enqueue("good")
     page.click("#locate")
     expect(page.locator("#answer")).to_contain_text("An iron lattice tower.", timeout=LOCATE_MS)
     assert provider.requests[-1].key == KEY
-    expect(page.locator("#key input")).to_have_value("")
+    expect(page.locator("#key-openai input")).to_have_value("")
 
 
 def test_cancel_frees_the_slot_at_once(page: Page, provider: OpenAIServer):
@@ -126,14 +127,14 @@ def test_a_key_brings_the_models_that_it_opens(page: Page):
 
 def test_a_wrong_key_is_said_at_once(page: Page):
     choose_openai(page)
-    page.fill("#key input", "sk-wrong")
-    page.click("#use-key")
+    page.fill("#key-openai input", "sk-wrong")
+    page.click("#use-key-openai")
     expect(page.locator("#refused [role=alert]")).to_contain_text("refuses the key")
     use_key(page)
     expect(page.locator("#refused")).to_be_hidden()
-    page.fill("#key input", "two words")
-    page.click("#use-key")
-    expect(page.locator("#key")).to_contain_text("copy it again")
+    page.fill("#key-openai input", "two words")
+    page.click("#use-key-openai")
+    expect(page.locator("#key-openai")).to_contain_text("copy it again")
 
 
 def test_a_models_answer_stands_beside_the_vote(page: Page, provider: OpenAIServer):
@@ -161,3 +162,17 @@ def test_candidates_can_be_read(page: Page, provider: OpenAIServer):
     assert box["width"] > 0.95 * whole["width"] and box["height"] < 400
     table.locator("tbody tr").nth(1).hover()
     expect(page.locator("#prediction-map .i2l-lit")).to_have_count(1)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502])
+def test_a_key_stays_with_its_provider_though_requests_are_lost(page: Page, status: int):
+    """As behind a proxy that fails for a moment, while another provider is chosen."""
+    ready_to_ask(page)
+    page.locator("#key-openai input").focus()
+    page.keyboard.type(KEY)  # and once more, this time still in its field
+    page.route("**/gradio_api/**", lambda route: route.fulfill(status=status, body="busy"))
+    choose(page, "Server", "Gemini")
+    page.wait_for_timeout(500)  # for whatever is sent meanwhile
+    page.unroute("**/gradio_api/**")
+    page.click("#locate")
+    expect(page.get_by_text("Gemini needs a key")).to_be_visible(timeout=LOCATE_MS)
