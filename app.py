@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from img2loc.environment import prepare_environment
 from img2loc.errors import ConfigError, Img2LocError, LMMError
+from img2loc.gradio_settings import Address, hide_unsupported, read_address
 from img2loc.host import Host
-from img2loc.hub import tell_nobody
+from img2loc.hub import disable_telemetry
 from img2loc.lmm import BACKENDS
 from img2loc.settings import Settings
 
@@ -26,29 +29,63 @@ M_ARENA_MAX = -8  # Source: glibc's malloc.h
 
 
 def main() -> int:
-    """Start the page; on the starter gallery where the configured one can't be had.
+    """Serve the page until a signal ends it; on the starter gallery where the configured one can't be had.
 
     Returns:
-        The exit status: 1 for a failure, 2 for a setting that is wrong.
+        The exit status: 1 for a failure, 2 for a setting that is wrong, 130 for Ctrl-C.
     """
     try:
-        given = Settings.from_env()
-        # Gradio takes seconds to import: whoever misspelt a setting needn't wait for it.
-        from img2loc.ui import build, launch  # noqa: PLC0415
-        from img2loc.ui.remains import leave_nothing, sweep_often  # noqa: PLC0415
-
-        share_heaps()
-        leave_nothing()
-        tell_nobody()
-        settings, problem = load_model(given)
-        host = Host(settings, problem=problem)
-        page = build(host, settings)
-        sweep_often(settings.keep_minutes * 60)
-        launch(page, host)
+        prepare_environment()
+        serve(Settings.from_env(), read_address())
     except (Img2LocError, OSError) as error:  # OSError: the port is taken
         print(f"app.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return 0
+
+
+def serve(settings: Settings, address: Address) -> None:
+    """Build the page and serve it.
+
+    Args:
+        settings: The operator's choices.
+        address: Where.
+
+    Raises:
+        Img2LocError: It can't be served.
+        OSError: Likewise.
+    """
+    if unsupported := hide_unsupported(address):
+        print(f"app.py: ignoring {', '.join(unsupported)}, which Img2Loc doesn't support.", file=sys.stderr)
+    # Imported late: Gradio takes seconds, and reads the environment.
+    from img2loc.ui import build, launch  # noqa: PLC0415
+    from img2loc.ui.upload_folder import delete_old_uploads_periodically, use_private_upload_folder  # noqa: PLC0415
+
+    share_heaps()
+    forbid_core_dumps()
+    signal.signal(signal.SIGTERM, _end)
+    disable_telemetry()
+    with use_private_upload_folder():
+        settings, problem = load_model(settings)
+        host = Host(settings, problem=problem)
+        page = build(host, settings)
+        delete_old_uploads_periodically(settings.keep_minutes * 60)
+        launch(page, host, address)
+
+
+def _end(number: int, _: object) -> None:
+    """End on a Space's, Docker's or systemd's signal as on Ctrl-C; Python itself would end at once, uploads left."""
+    signal.signal(number, signal.SIG_IGN)  # a second one would break off the cleaning up
+    sys.exit(128 + number)
+
+
+def forbid_core_dumps() -> None:
+    """Let no crash write this process's memory, with keys and photos, to the disk."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 - Windows has none
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def share_heaps() -> None:

@@ -28,7 +28,7 @@ from img2loc.precision import EXACT, LEVELS, place_of
 from img2loc.prompt import check_template, chosen_template, template_named
 from img2loc.query import Keys, Query, known_position, parse_position, provider_of
 from img2loc.sampling import OFF, Judge, read_judge, requests_of
-from img2loc.sessions import Sessions
+from img2loc.sessions import Sessions, is_ending
 from img2loc.settings import Settings
 from img2loc.words import Say, say_in, told, untold
 
@@ -291,7 +291,7 @@ class Events:
                 self._settings,
                 on_stage=lambda stage: progress((stages.index(stage), len(stages)), desc=say(report.STAGES[stage])),
             )
-        if cancel.is_set():  # the page says so already
+        if cancel.is_set() and not is_ending():  # the page says so already
             return Shown(*[gr.skip()] * len(Shown._fields))
         known = given or known_position(opened, self._settings)
         name = namer(self._settings, prediction.withheld)

@@ -33,7 +33,7 @@ def ignore_bytes(received_bytes: int) -> None:
     """What fetch does with its progress unless it is told otherwise."""
 
 
-def tell_nobody() -> None:
+def disable_telemetry() -> None:
     """Keep the Hub's client, which Gradio and transformers use too, from reporting to the Hub who uses it and what for.
 
     Environment variables would do the first, but are read before ours can be set; for the second there is none.
@@ -69,7 +69,7 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes:
         RevisionNotFoundError,
     )
 
-    tell_nobody()
+    disable_telemetry()
     try:
         commit = HfApi().model_info(repo, revision=revision, timeout=REACH_TIMEOUT_S).sha
         return Path(

@@ -15,6 +15,17 @@ from gradio.server_messages import EventMessage
 
 MAX_MAILBOXES = 2000  # as many as Gradio's own
 _LOOK_EVERY_S = 0.1
+_ending = threading.Event()
+
+
+def end_all_work() -> None:
+    """Give up everything under way, because the server ends."""
+    _ending.set()
+
+
+def is_ending() -> bool:
+    """Whether the server ends: models aren't waited for any more, and what has an answer is answered."""
+    return _ending.is_set()
 
 
 class Abandoned(threading.Event):
@@ -31,7 +42,7 @@ class Abandoned(threading.Event):
 
     def is_set(self) -> bool:
         """Whether nobody waits."""
-        return super().is_set() or self._is_given_up()
+        return super().is_set() or _ending.is_set() or self._is_given_up()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nobody waits any more, or for so many seconds."""

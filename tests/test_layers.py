@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up; modules of one line know nothing of each other, but for the parts of one reader of replies.
 LAYERS = (
     {"img2loc", "img2loc.errors"},
-    {"img2loc.types", "img2loc.keys"},
-    {"img2loc.exif"},
+    {"img2loc.types", "img2loc.keys", "img2loc.environment", "img2loc.devices"},
+    {"img2loc.exif", "img2loc.gradio_settings"},
     {"img2loc.container"},
     {"img2loc.geo"},
     {"img2loc.area"},
@@ -44,7 +44,7 @@ LAYERS = (
     {"img2loc.evidence", "img2loc.endpoints"},
     {"img2loc.events"},
     {"img2loc.ui.keys"},
-    {"img2loc.ui.theme", "img2loc.ui.locate", "img2loc.ui.gates", "img2loc.ui.uploads", "img2loc.ui.remains"},
+    {"img2loc.ui.theme", "img2loc.ui.locate", "img2loc.ui.gates", "img2loc.ui.uploads", "img2loc.ui.upload_folder"},
     {"img2loc.ui.compare", "img2loc.ui.batch", "img2loc.ui.unexpected"},
     {"img2loc.ui"},
     {"img2loc.evaluation", "img2loc.evaluation.tables"},

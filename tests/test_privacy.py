@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from img2loc.ui import remains
+from img2loc.ui import upload_folder
 from tests.echoing_server import EchoingServer
 from tests.soak.photos import JPEG_PARTS
 from tests.soak.picture_files import FORMATS, SERIAL, SMALL, encoded, picture, sources
@@ -151,7 +151,7 @@ def test_a_clock_that_is_set_deletes_no_upload_early_and_none_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong_s: float
 ):
     """Files' own times may be anything; what counts is how long a file has been there since it was last sent."""
-    every_s, files = remains.SWEEP_EVERY_S, (tmp_path / "photo.jpg", tmp_path / "again.jpg")
+    every_s, files = upload_folder.SWEEP_EVERY_S, (tmp_path / "photo.jpg", tmp_path / "again.jpg")
     sent, gone = dict.fromkeys(files, every_s / 2), dict[Path, float]()
 
     class Clock:
@@ -171,9 +171,9 @@ def test_a_clock_that_is_set_deletes_no_upload_early_and_none_late(
                 os.utime(file, (0, 2e9 + self.now + wrong_s))
             self.now += seconds
 
-    monkeypatch.setattr(remains, "time", Clock())
+    monkeypatch.setattr(upload_folder, "time", Clock())
     with pytest.raises(TimeoutError):
-        remains._sweep(tmp_path, set(), KEPT_S)
+        upload_folder._sweep(tmp_path, set(), KEPT_S)
     assert {file: KEPT_S <= gone[file] - sent[file] <= KEPT_S + every_s for file in files} == dict.fromkeys(files, True)
 
 

@@ -33,7 +33,7 @@ for name in ("httpcore2", "openai", "sse_starlette"):
     logging.getLogger(name).setLevel(logging.INFO)
 
 from huggingface_hub.inference._providers._common import AutoRouterConversationalTask
-import img2loc.lmm.chat, img2loc.ui.remains
+import img2loc.lmm.chat, img2loc.ui.upload_folder
 
 class MovedClock:
     sleep = time.sleep
@@ -43,8 +43,8 @@ class MovedClock:
         moved = folder / "seconds-later"
         return time.monotonic() + float(moved.read_text() if moved.exists() else 0)
 
-img2loc.ui.remains.time = MovedClock
-img2loc.ui.remains.SWEEP_EVERY_S = 0.1
+img2loc.ui.upload_folder.time = MovedClock
+img2loc.ui.upload_folder.SWEEP_EVERY_S = 0.1
 AutoRouterConversationalTask._prepare_base_url = lambda task, api_key: os.environ["ROUTER"]
 worded = img2loc.lmm.chat.worded
 

@@ -13,16 +13,17 @@ from starlette.middleware import Middleware
 
 from img2loc.endpoints import add_endpoints
 from img2loc.events import Events
+from img2loc.gradio_settings import Address
 from img2loc.host import Host
 from img2loc.photo import MAX_BYTES
-from img2loc.sessions import Mailboxes, Sessions
+from img2loc.sessions import Mailboxes, Sessions, end_all_work
 from img2loc.settings import Settings
 from img2loc.ui.batch import add_batch_tab
 from img2loc.ui.compare import add_compare_tab
 from img2loc.ui.gates import ClosedRoutes, PhotoTransport
 from img2loc.ui.locate import add_locate_tab
 from img2loc.ui.theme import theme
-from img2loc.ui.unexpected import mind_what_is_said
+from img2loc.ui.unexpected import install_error_handlers
 from img2loc.ui.uploads import REFUSALS, BoundedBodies, TidyParser
 from img2loc.words import for_gradio, word
 
@@ -32,6 +33,7 @@ FIRST_PAGE_S = 2  # it loads a second sooner if nothing is opened beside it; a r
 # and take uploads, and a slow provider would bring those to a stand.
 MAX_THREADS = 64
 KEY_KEPT_S = 3600
+LAST_ANSWERS_S = 1  # at the end; Docker kills what has not ended 10 s after it was told to
 MAX_SESSIONS = 1000  # a visit to the page takes 0.8 MB, and a request to the API makes a session of its own
 
 # Before anything is drawn, so that a compact page never flashes at its full size.
@@ -102,12 +104,13 @@ def login_works() -> bool:
     return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID"))
 
 
-def launch(demo: gr.Blocks, host: Host) -> None:
+def launch(demo: gr.Blocks, host: Host, address: Address) -> None:
     """Serve the page, with everything set that keeps visitors' photos and keys to themselves, until the process ends.
 
     Args:
         demo: What `build` made.
         host: Who answers; opened once the page is served.
+        address: Where.
 
     Raises:
         Img2LocError: Nobody can answer.
@@ -116,9 +119,12 @@ def launch(demo: gr.Blocks, host: Host) -> None:
     data = resources.files("img2loc") / "data"
     processing_utils.async_transport = PhotoTransport()  # type: ignore[assignment]  # Gradio's place for one's own
     route_utils.GradioMultiPartParser = TidyParser  # type: ignore[misc]
-    mind_what_is_said()
+    install_error_handlers()
     demo.launch(
         prevent_thread_lock=True,
+        server_name=address.for_url,
+        server_port=address.port,
+        share=False,  # else Gradio opens a third party's tunnel to this page where it takes the machine for a notebook
         app_kwargs={
             "middleware": [Middleware(ClosedRoutes), Middleware(BoundedBodies)],
             "exception_handlers": REFUSALS,
@@ -137,9 +143,21 @@ def launch(demo: gr.Blocks, host: Host) -> None:
         head=_HEAD,
         i18n=for_gradio(),
     )
+    demo.server.config.timeout_graceful_shutdown = LAST_ANSWERS_S
     try:
         time.sleep(FIRST_PAGE_S)
         host.open()
-        demo.block_thread()
+        while True:  # until a signal raises an error
+            time.sleep(3600)
     finally:
+        end_all_work()
+        _wait_for_answers(demo)
         demo.close(verbose=False)
+
+
+def _wait_for_answers(demo: gr.Blocks) -> None:
+    """Give who waits for a model a moment to be told that there will be no answer."""
+    end = time.monotonic() + LAST_ANSWERS_S
+    while any(demo._queue.active_jobs) and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.2)  # to be sent

@@ -16,7 +16,7 @@ _READERS: Final = tuple(path for package in (gradio, pydantic) for path in packa
 _gradios_payload = utils.error_payload
 
 
-def mind_what_is_said() -> None:
+def install_error_handlers() -> None:
     """Have Gradio print and tell such errors as this module does."""
     for module in (queueing, routes):
         module.traceback = sys.modules[__name__]  # type: ignore[attr-defined]

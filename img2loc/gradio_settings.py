@@ -1,0 +1,107 @@
+"""Which of Gradio's own environment variables count: where the page is served. It is read before Gradio, which would
+take them as they are."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Final
+
+from img2loc.environment import skip_proxies
+from img2loc.errors import ConfigError
+
+DEFAULT_PORT: Final = 7860
+NAME, PORT, ROOT_PATH = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH"
+SUPPORTED: Final = (NAME, PORT, ROOT_PATH, "GRADIO_TEMP_DIR", "GRADIO_MCP_SERVER")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the page is served.
+
+    Args:
+        name: A name or IP address of this machine.
+        port: 1 to 65535.
+    """
+
+    name: str
+    port: int
+
+    @property
+    def for_url(self) -> str:
+        """The name as it stands in a URL, which is also how Gradio takes it."""
+        return f"[{self.name}]" if ":" in self.name else self.name
+
+
+def read_address(env: MutableMapping[str, str] = os.environ) -> Address:
+    """Read where to serve the page, and make sure that Gradio can serve it there.
+
+    Returns:
+        The address; an empty variable counts as unset.
+
+    Raises:
+        ConfigError: A variable has a value that can't be used.
+        OSError: The port is taken; the message says so.
+    """
+    name = env.get(NAME, "").strip() or "127.0.0.1"
+    port = env.get(PORT, "").strip() or str(DEFAULT_PORT)
+    root_path = env.get(ROOT_PATH, "")
+    if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
+        raise ConfigError(f"{PORT} is {port!r}; it must be a whole number from 1 to 65535.")
+    if root_path and not re.match("/|https?://", root_path):
+        raise ConfigError(f"{ROOT_PATH} is {root_path!r}; it must begin with a slash, such as /img2loc, or be a URL.")
+    address = Address(name.removeprefix("[").removesuffix("]"), int(port))
+    _check_free(address)
+    return address
+
+
+def hide_unsupported(address: Address, env: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Remove what Gradio would read: the address, which it is given, and variables that this app doesn't support.
+
+    Some of these would open the server's files to visitors, let a third party's tunnel in, or serve uploads by
+    processes without this app's checks.
+
+    Returns:
+        The names of those that are not supported.
+    """
+    unsupported = sorted(name for name in env if name.startswith("GRADIO_") and name not in SUPPORTED)
+    for name in unsupported:
+        del env[name]
+    env.pop(PORT, None)
+    if ":" in address.name:  # Gradio looks with IPv4 whether the port is free, at this name where it is set
+        env.pop(NAME, None)
+    skip_proxies(env, (address.name,))  # Gradio asks itself whether it is there
+    return unsupported
+
+
+def _check_free(address: Address) -> None:
+    """Try to listen at an address."""
+    try:
+        for family, kind, protocol, _, place in socket.getaddrinfo(
+            address.name, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            try:
+                trial = socket.socket(family, kind, protocol)
+            except OSError:  # the machine has no IPv6; the server skips such addresses, too
+                continue
+            with trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+                if family == socket.AF_INET6:
+                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                trial.bind(place)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(
+                f"Port {address.port} on {address.name} is taken by another program; end that, or set {PORT} to a "
+                "free one."
+            ) from None
+        raise ConfigError(
+            f"The page can't be served on {address.name}, port {address.port} ({error.strerror}); set {NAME} to an "
+            f"address of this machine, and {PORT} to a port that may be used."
+        ) from None
+    except UnicodeError:
+        raise ConfigError(f"{NAME} is {address.name!r}; it must be a name or IP address of this machine.") from None
