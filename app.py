@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from img2loc.environment import prepare_environment
 from img2loc.errors import ConfigError, Img2LocError, LMMError
-from img2loc.gradio_settings import Address, hide_unsupported, read_address
+from img2loc.gradio_settings import Address, prepare_gradio, read_address
 from img2loc.host import Host
 from img2loc.hub import disable_telemetry
 from img2loc.lmm import BACKENDS
@@ -32,7 +32,7 @@ def main() -> int:
     """Serve the page until a signal ends it; on the starter gallery where the configured one can't be had.
 
     Returns:
-        The exit status: 1 for a failure, 2 for a setting that is wrong, 130 for Ctrl-C.
+        The exit status: 1 for a failure, 2 for a setting that is wrong, 128 and a signal's number for a signal.
     """
     try:
         prepare_environment()
@@ -40,9 +40,21 @@ def main() -> int:
     except (Img2LocError, OSError) as error:  # OSError: the port is taken
         print(f"app.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    except Ended as ended:
+        return 128 + ended.signal
     return 0
+
+
+class Ended(BaseException):
+    """A signal ends the process.
+
+    Args:
+        number: The signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
 
 
 def serve(settings: Settings, address: Address) -> None:
@@ -56,7 +68,7 @@ def serve(settings: Settings, address: Address) -> None:
         Img2LocError: It can't be served.
         OSError: Likewise.
     """
-    if unsupported := hide_unsupported(address):
+    if unsupported := prepare_gradio(address):
         print(f"app.py: ignoring {', '.join(unsupported)}, which Img2Loc doesn't support.", file=sys.stderr)
     # Imported late: Gradio takes seconds, and reads the environment.
     from img2loc.ui import build, launch  # noqa: PLC0415
@@ -64,7 +76,8 @@ def serve(settings: Settings, address: Address) -> None:
 
     share_heaps()
     forbid_core_dumps()
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C; and how a Space, Docker or systemd ends a server
+        signal.signal(number, _end)
     disable_telemetry()
     with use_private_upload_folder():
         settings, problem = load_model(settings)
@@ -75,9 +88,9 @@ def serve(settings: Settings, address: Address) -> None:
 
 
 def _end(number: int, _: object) -> None:
-    """End on a Space's, Docker's or systemd's signal as on Ctrl-C; Python itself would end at once, uploads left."""
+    """Clean up and end; by itself Python would end at once on SIGTERM and leave the uploads."""
     signal.signal(number, signal.SIG_IGN)  # a second one would break off the cleaning up
-    sys.exit(128 + number)
+    raise Ended(number)
 
 
 def forbid_core_dumps() -> None:
@@ -131,4 +144,7 @@ def load_model(settings: Settings) -> tuple[Settings, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # all is cleaned up; Python's own end would wait for threads and take seconds to free the memory

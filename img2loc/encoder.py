@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from img2loc.devices import choose_device
 from img2loc.errors import EncoderError
 from img2loc.hub import fetch, split_revision
 
@@ -152,6 +153,7 @@ class TransformersEncoder:
         dtype: "float32", "bfloat16" or "float16" for the network; inputs and embeddings are float32.
 
     Raises:
+        ConfigError: There is no such device.
         EncoderError: It can't be had or loaded; the message says what to do.
     """
 
@@ -159,6 +161,7 @@ class TransformersEncoder:
         import torch  # noqa: PLC0415
         from transformers import AutoImageProcessor  # noqa: PLC0415
 
+        self._device = choose_device(device)  # before gigabytes are fetched
         try:
             folder, name, revision = _locate(source)
             # Pillow's own resizing: torchvision's differs in the last digits, and need not be installed.
@@ -175,13 +178,12 @@ class TransformersEncoder:
         # Where copies to a GPU queue up, apart from the network's work.
         self._copies: Any = None
         try:
-            self._device = torch.device(_best_device() if device == "auto" else device)
             if self._device.type == "cuda":
                 self._copies = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
             self._levels = None if levels is None else torch.from_numpy(levels.ravel()).to(self._device)
             self._network = network.eval().to(self._device)
             self._head = None if layers is None else layers.to(self._device)
-        except (AssertionError, RuntimeError) as error:  # torch's words for a device that is not there, or too small
+        except RuntimeError as error:  # it is too small
             raise EncoderError(
                 f"The encoder {source!r} can't run on the device {device!r}: {_first_line(error)}. Choose auto or cpu."
             ) from error
@@ -297,9 +299,11 @@ def open_encoder(source: str, *, head: Path | None = None, device: str = "auto",
         dtype: The network's number format; lite0 is always float32.
 
     Raises:
+        ConfigError: There is no such device; also for lite0, whose user expects it to be used.
         EncoderError: It can't be had or loaded.
     """
     if source == "lite0":
+        choose_device(device)
         return Lite0Encoder()
     return TransformersEncoder(source, head=head, device=device, dtype=dtype)
 
@@ -309,14 +313,6 @@ def cpu_has_bfloat16() -> bool:
     import torch  # noqa: PLC0415
 
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.backends.cpu.get_cpu_capability() != "DEFAULT"
-
-
-def _best_device() -> str:
-    import torch  # noqa: PLC0415
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _locate(source: str) -> tuple[Path, str, str]:

@@ -59,7 +59,7 @@ def _check_proxies(env: MutableMapping[str, str]) -> None:
 
 def _check_certificates(env: MutableMapping[str, str]) -> None:
     if log := env.get("SSLKEYLOGFILE"):  # Python itself opens it for each client
-        _check_file("SSLKEYLOGFILE", log, lambda: open(log, "a").close())  # noqa: SIM115
+        _check_file("SSLKEYLOGFILE", log, lambda: open(log, "a").close())
     if certificates := env.get("SSL_CERT_FILE"):
         _check_file("SSL_CERT_FILE", certificates, lambda: ssl.create_default_context(cafile=certificates))
     folders = env.get("SSL_CERT_DIR", "")

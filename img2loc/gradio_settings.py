@@ -1,5 +1,4 @@
-"""Which of Gradio's own environment variables count: where the page is served. It is read before Gradio, which would
-take them as they are."""
+"""The few of Gradio's own environment variables that count here, checked before Gradio reads them."""
 
 from __future__ import annotations
 
@@ -17,6 +16,9 @@ from img2loc.errors import ConfigError
 DEFAULT_PORT: Final = 7860
 NAME, PORT, ROOT_PATH = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH"
 SUPPORTED: Final = (NAME, PORT, ROOT_PATH, "GRADIO_TEMP_DIR", "GRADIO_MCP_SERVER")
+
+# Gradio would keep of ten thousand requests when they came and from which session, for a page that is closed here.
+_OWN: Final = {"GRADIO_ANALYTICS_MAX_EVENTS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +61,20 @@ def read_address(env: MutableMapping[str, str] = os.environ) -> Address:
     return address
 
 
-def hide_unsupported(address: Address, env: MutableMapping[str, str] = os.environ) -> list[str]:
-    """Remove what Gradio would read: the address, which it is given, and variables that this app doesn't support.
+def prepare_gradio(address: Address, env: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Leave Gradio only the variables that this app supports.
 
-    Some of these would open the server's files to visitors, let a third party's tunnel in, or serve uploads by
+    Of the others, some would open the server's files to visitors, let a third party's tunnel in, or serve uploads by
     processes without this app's checks.
 
     Returns:
         The names of those that are not supported.
     """
-    unsupported = sorted(name for name in env if name.startswith("GRADIO_") and name not in SUPPORTED)
+    unsupported = sorted(name for name in env if name.startswith("GRADIO_") and name not in (*SUPPORTED, *_OWN))
     for name in unsupported:
         del env[name]
-    env.pop(PORT, None)
+    env.update(_OWN)
+    env.pop(PORT, None)  # Gradio is told, and would try the ports after it, too
     if ":" in address.name:  # Gradio looks with IPv4 whether the port is free, at this name where it is set
         env.pop(NAME, None)
     skip_proxies(env, (address.name,))  # Gradio asks itself whether it is there

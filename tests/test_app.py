@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import httpx
 import pytest
-from gradio import processing_utils, route_utils
+from gradio import mcp, processing_utils, route_utils
 from gradio_client import Client, handle_file
 
 import app as entry
-from img2loc import ui
+from img2loc import sessions, ui
 from img2loc.errors import ConfigError, EncoderError, Img2LocError
+from img2loc.gradio_settings import Address
 from img2loc.host import Host
 from img2loc.lmm import BACKENDS, llava, open_lmm
 from img2loc.prompt import DEFAULT_TEMPLATE
@@ -53,7 +57,9 @@ def test_a_missing_gallery_and_a_missing_model_leave_a_page_that_says_so(tmp_pat
     ("settings", "status", "words"),
     [
         ({"IMG2LOC_GALERY": "starter"}, 2, "did you mean IMG2LOC_GALLERY?"),
-        ({"IMG2LOC_BACKEND": "oracle"}, 2, "IMG2LOC_BACKEND"),
+        ({"GRADIO_SERVER_PORT": "http"}, 2, "GRADIO_SERVER_PORT is 'http'; it must be a whole number from 1 to 65535"),
+        ({"SSL_CERT_FILE": "/gone"}, 2, "SSL_CERT_FILE names a file that doesn't exist: /gone"),
+        ({"OPENAI_API_KEY": "sk-one\nsk-two"}, 2, "OPENAI_API_KEY contains a space, a line break"),
     ],
 )
 def test_a_wrong_setting_gets_one_sentence(settings: dict[str, str], status: int, words: str):
@@ -67,11 +73,18 @@ def test_a_wrong_setting_gets_one_sentence(settings: dict[str, str], status: int
 
 @pytest.mark.parametrize(("failure", "status"), [(EncoderError("no encoder"), 1), (ConfigError("no setting"), 2)])
 def test_where_nobody_can_answer_the_page_ends_with_one_sentence(
-    failure: Img2LocError, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    failure: Img2LocError,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     done = []
 
     class Page:
+        server = SimpleNamespace(config=SimpleNamespace())
+        _queue = SimpleNamespace(active_jobs=[])
+
         def __getattr__(self, name: str) -> Callable[..., None]:
             return lambda **_: done.append(name)
 
@@ -82,11 +95,19 @@ def test_where_nobody_can_answer_the_page_ends_with_one_sentence(
     monkeypatch.setattr(Host, "open", fail)
     monkeypatch.setattr(ui, "FIRST_PAGE_S", 0)
     monkeypatch.setattr(ui, "build", lambda host, settings: Page())
+    monkeypatch.setattr(sessions, "_ending", threading.Event())
+    monkeypatch.setattr(mcp, "DEFAULT_TEMP_DIR", "")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    for name in ("NO_PROXY", "no_proxy", "GRADIO_SERVER_PORT"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(entry, "read_address", lambda: Address("127.0.0.1", 1))
     for module, name in ((processing_utils, "async_transport"), (route_utils, "GradioMultiPartParser")):
         monkeypatch.setattr(module, name, getattr(module, name))  # the launch puts its own there
     assert entry.main() == status
-    assert done == ["launch", "open", "close"]  # closed, or its threads would keep the process
+    assert done == ["launch", "open", "close"]
     assert capsys.readouterr().err == f"app.py: {failure}\n"
+    assert not list(tmp_path.iterdir())  # the upload folder is gone
 
 
 def test_the_model_of_this_machine_is_loaded_before_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

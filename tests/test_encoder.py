@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from img2loc.encoder import TransformersEncoder, _levels, _Processor, open_encoder
-from img2loc.errors import EncoderError
+from img2loc.errors import ConfigError, EncoderError
 from img2loc.geo import arc_km, haversine_km, unit_vectors
 from img2loc.photo import open_photo
 from img2loc.types import LatLon, Neighbour
@@ -79,10 +79,11 @@ def test_an_encoder_gives_the_same_bytes_as_with_the_whole_processor(tiny_clip, 
     assert found.tobytes() == encoder.embed(pictures).tobytes()
 
 
-def test_a_device_that_is_not_there_gets_words(tiny_clip):
-    for device in ("cuda:99", "nonsense"):
-        with pytest.raises(EncoderError, match=f"can't run on the device '{device}': .* Choose auto or cpu"):
-            open_encoder(str(tiny_clip), device=device)
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
+def test_a_device_that_is_not_there_is_a_wrong_setting(tiny_clip, device):
+    for source in (str(tiny_clip), "lite0", "owner/that-is-fetched-in-vain"):
+        with pytest.raises(ConfigError, match=f"This machine has no device '{device}' .*; choose auto or cpu"):
+            open_encoder(source, device=device)
 
 
 def test_lite0_finds_the_same_site(embeddings, photo_rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from importlib import resources
@@ -33,7 +34,10 @@ FIRST_PAGE_S = 2  # it loads a second sooner if nothing is opened beside it; a r
 # and take uploads, and a slow provider would bring those to a stand.
 MAX_THREADS = 64
 KEY_KEPT_S = 3600
-LAST_ANSWERS_S = 1  # at the end; Docker kills what has not ended 10 s after it was told to
+# At the end: for requests under way to be answered without their model, and then for connections to be closed. Docker
+# kills what hasn't ended within 10 s.
+LAST_ANSWERS_S = 1.5
+CLOSING_S = 1
 MAX_SESSIONS = 1000  # a visit to the page takes 0.8 MB, and a request to the API makes a session of its own
 
 # Before anything is drawn, so that a compact page never flashes at its full size.
@@ -143,7 +147,7 @@ def launch(demo: gr.Blocks, host: Host, address: Address) -> None:
         head=_HEAD,
         i18n=for_gradio(),
     )
-    demo.server.config.timeout_graceful_shutdown = LAST_ANSWERS_S
+    demo.server.config.timeout_graceful_shutdown = CLOSING_S
     try:
         time.sleep(FIRST_PAGE_S)
         host.open()
@@ -152,12 +156,13 @@ def launch(demo: gr.Blocks, host: Host, address: Address) -> None:
     finally:
         end_all_work()
         _wait_for_answers(demo)
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # connections that it cuts are no error
         demo.close(verbose=False)
 
 
 def _wait_for_answers(demo: gr.Blocks) -> None:
-    """Give who waits for a model a moment to be told that there will be no answer."""
+    """Give those who wait for a model a moment to get an answer without it."""
     end = time.monotonic() + LAST_ANSWERS_S
     while any(demo._queue.active_jobs) and time.monotonic() < end:
         time.sleep(0.05)
-    time.sleep(0.2)  # to be sent
+    time.sleep(0.2)  # until the last ones are sent

@@ -45,8 +45,6 @@ def use_private_upload_folder() -> Iterator[Path]:
             f"{where}: {error.strerror or error}. Set GRADIO_TEMP_DIR to a folder that can be written."
         ) from None
     os.environ["GRADIO_TEMP_DIR"] = mcp.DEFAULT_TEMP_DIR = str(folder)
-    # Gradio would keep of ten thousand requests when they came and from which session, for a page that is closed here.
-    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
     try:
         yield folder
     finally:

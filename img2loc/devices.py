@@ -1,0 +1,31 @@
+"""Where torch runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from img2loc.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(name: str) -> torch.device:
+    """Choose the device for an encoder.
+
+    Args:
+        name: "auto" for CUDA, else MPS, else the CPU; or a torch device, such as "cuda:1".
+
+    Raises:
+        ConfigError: This machine has no such device.
+    """
+    import torch  # noqa: PLC0415 - a second and 200 MB, paid only when an encoder is opened
+
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        return torch.empty(1, device=name).device
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")[:200]
+        raise ConfigError(f"This machine has no device {name!r} ({reason}); choose auto or cpu.") from None

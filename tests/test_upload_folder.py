@@ -1,0 +1,137 @@
+"""The upload folder: what is deleted at a start is provably ours; on the running app: test_privacy.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from img2loc.errors import ConfigError
+from img2loc.ui.upload_folder import delete_upload_folder, make_upload_folder, use_private_upload_folder
+from tests.app_process import ROOT
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from img2loc.ui.upload_folder import make_upload_folder
+folder = make_upload_folder(Path(sys.argv[1]))
+(folder / "hash").mkdir()
+(folder / "hash" / "photo.jpg").write_bytes(b"photo")
+print(folder)
+os.kill(os.getpid(), 9)
+"""
+
+
+def left_by_a_killed_server(parent: Path) -> Path:
+    command = [sys.executable, "-c", _KILLED, str(parent)]
+    return Path(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip())
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A killed server's folder, to be copied."""
+    return left_by_a_killed_server(tmp_path_factory.mktemp("killed"))
+
+
+def marker_of(folder: Path) -> Path:
+    (marker,) = (path for path in folder.iterdir() if path.is_file())
+    return marker
+
+
+def test_a_killed_servers_folder_is_deleted_and_a_living_ones_stays(tmp_path: Path):
+    killed = left_by_a_killed_server(tmp_path)
+    assert (killed / "hash" / "photo.jpg").exists()
+    living = make_upload_folder(tmp_path)
+    assert not killed.exists()
+    another = make_upload_folder(tmp_path)
+    assert set(tmp_path.iterdir()) == {living, another}
+
+
+@pytest.mark.parametrize("name", ["img2loc-main", "img2loc-", "img2loc-uploads-", "img2loc-uploads-2026", "img2loc"])
+def test_a_folder_with_a_name_like_ours_stays(tmp_path: Path, name: str):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.tex").write_text("years of work")
+    make_upload_folder(tmp_path)
+    assert (tmp_path / name / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "stays"),
+    [
+        ("{}", "the same", False),  # so that nothing else keeps the others
+        ("{}-backup", "the same", True),  # the marker names its folder
+        ("{}", "none", True),
+        ("{}", "empty", True),
+        ("{}", "longer", True),
+        ("{}", "a link", True),
+        ("{}", "a folder", True),
+        ("{}", "a pipe", True),
+        ("{}", "another user's", True),
+    ],
+)
+def test_a_folder_is_deleted_for_its_own_marker_only(left: Path, tmp_path: Path, name: str, kind: str, stays: bool):
+    folder = tmp_path / name.format(left.name)
+    folder.mkdir()
+    (folder / "photo.jpg").write_bytes(b"photo")
+    genuine = marker_of(left)
+    marker = folder / genuine.name
+    match kind:
+        case "the same":
+            marker.write_bytes(genuine.read_bytes())
+        case "empty":
+            marker.touch()
+        case "longer":
+            marker.write_bytes(genuine.read_bytes() + b"x")
+        case "a link":
+            marker.symlink_to(genuine)
+        case "a folder":
+            marker.mkdir()
+        case "a pipe":
+            os.mkfifo(marker)
+        case "another user's":
+            if os.getuid() != 0:
+                pytest.skip("only root can give a file away")
+            marker.write_bytes(genuine.read_bytes())
+            os.chown(marker, 12345, 12345)
+    make_upload_folder(tmp_path)
+    assert (folder / "photo.jpg").exists() == stays
+
+
+def test_a_link_to_a_killed_servers_folder_is_not_followed(left: Path, tmp_path: Path):
+    (tmp_path / left.name).symlink_to(left)
+    make_upload_folder(tmp_path)
+    assert (left / "hash" / "photo.jpg").exists() and (tmp_path / left.name).is_symlink()
+
+
+def test_a_folder_that_is_only_half_deleted_keeps_its_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = make_upload_folder(tmp_path)
+    marker = marker_of(folder)
+    (folder / "photo.jpg").write_bytes(b"photo")
+    (folder / "0").mkdir()
+    unlink = Path.unlink
+
+    def fail(path: Path, *arguments: bool, **options: bool) -> None:
+        if path.name == "photo.jpg":
+            raise OSError("busy")
+        unlink(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    delete_upload_folder(folder)
+    assert set(folder.iterdir()) == {marker, folder / "photo.jpg"}
+    monkeypatch.undo()
+    delete_upload_folder(folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("kind", ["a file", "below a file"])
+def test_a_temporary_folder_that_can_not_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
+    file = tmp_path / "file"
+    file.write_text("")
+    wrong = file if kind == "a file" else file / "below"
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(wrong))
+    with pytest.raises(ConfigError, match=f"GRADIO_TEMP_DIR is '{wrong}': .* Set GRADIO_TEMP_DIR to a folder"):
+        with use_private_upload_folder():
+            pass
