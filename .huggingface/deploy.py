@@ -24,6 +24,7 @@ from huggingface_hub.hf_api import RepoFile, SpaceInfo
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # Python looks beside a script, not in the repository
 
+from img2loc.environment import prepare_environment  # noqa: E402
 from img2loc.errors import ConfigError, HubError, Img2LocError  # noqa: E402
 from img2loc.gallery import MANIFEST  # noqa: E402
 from img2loc.hub import split_revision  # noqa: E402
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     api = HfApi()
     try:
+        prepare_environment()
         wanted = read_wanted(arguments)
         for step in steps(api, wanted, dry_run=arguments.dry_run):
             print(f"- {step.words}", flush=True)

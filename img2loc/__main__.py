@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from img2loc.api import Result, prediction_json, to_csv, to_geojson
+from img2loc.environment import prepare_environment
 from img2loc.errors import ConfigError, Img2LocError, PhotoError
 from img2loc.evaluation.arguments import add_calibrate, add_judge, add_within
 from img2loc.evaluation.arguments import add_verb as add_evaluate
@@ -36,10 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; the process's own by default.
 
     Returns:
-        The exit code: 0, or 1 where something failed. Wrong usage exits with 2.
+        The exit code: 0, or 1 where something failed. Wrong usage and wrong settings exit with 2.
     """
     try:
+        prepare_environment()
         settings = Settings.from_env()
+    except ConfigError as error:
+        print(f"img2loc: {error}", file=sys.stderr)
+        return 2
+    try:
         arguments = _parser(settings).parse_args(argv)
         if "calibrate" in arguments:
             return calibrate(arguments)

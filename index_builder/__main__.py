@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from img2loc.encoder import DEFAULT_ENCODER
+from img2loc.environment import prepare_environment
 from img2loc.errors import Img2LocError
 from index_builder import stages
 from index_builder.embed import SHARD_ROWS
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
+        prepare_environment()
         arguments.run(arguments)
     except Img2LocError as error:
         print(f"index_builder: {error}", file=sys.stderr)

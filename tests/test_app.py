@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +28,7 @@ from img2loc.prompt import DEFAULT_TEMPLATE
 from img2loc.query import Query
 from img2loc.settings import Settings
 from tests.app_process import ROOT, AppProcess
-from tests.openai_server import KEY
+from tests.openai_server import KEY, OpenAIServer
 from tests.test_lmm_conformance import JPEG, TURNS
 from tests.tiny_llava import save_tiny_llava
 
@@ -51,6 +53,27 @@ def test_a_missing_gallery_and_a_missing_model_leave_a_page_that_says_so(tmp_pat
     assert DEFAULT_TEMPLATE.splitlines()[0] in config.text
     public = {event["api_name"] for event in config.json()["dependencies"] if event["api_visibility"] != "private"}
     assert public == {"locate", "locate_batch", "neighbours", "backends", "info"}
+
+
+def test_behind_a_proxy_a_server_that_is_told_to_end_does_so_soon_and_answers_those_who_wait(tmp_path: Path):
+    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")  # none is there
+    with OpenAIServer() as provider, ThreadPoolExecutor() as pool:
+        provider.enqueue("hang")
+        settings = {"IMG2LOC_OPENAI_BASE_URL": provider.base_url, "OPENAI_API_KEY": KEY, "TMPDIR": str(tmp_path)}
+        with AppProcess(**proxies, **settings) as app:
+            client = Client(app.address, verbose=False)
+            tower = handle_file(gr.get_image("tower.jpg"))
+            asking = pool.submit(client.predict, tower, backend="openai", api_name="/locate")
+            end = time.monotonic() + 60
+            while not provider.requests and time.monotonic() < end:
+                time.sleep(0.1)
+            start = time.monotonic()
+            output = app.stop()
+            took_s = time.monotonic() - start
+            found = asking.result()
+    assert found["method"] == "vote" and "request was" in found["outcome"]["message"]
+    assert took_s < 5 and "Traceback" not in output  # 2 s where the processors have nothing else to do
+    assert not list(tmp_path.glob("img2loc-*"))
 
 
 @pytest.mark.parametrize(

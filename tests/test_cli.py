@@ -98,7 +98,6 @@ def test_wrong_usage_exits_with_2(capsys, arguments, words):
         (["locate", "no/such/photo.jpg"], {}, "can't be read"),
         (["locate", EIFFEL, "--backend", "openai"], {}, "key"),
         (["locate", EIFFEL], {"IMG2LOC_GALLERY": "no/such/gallery/here"}, "neither a folder"),
-        (["locate", EIFFEL], {"IMG2LOC_GALERY": "starter"}, "did you mean IMG2LOC_GALLERY"),
         (["locate", EIFFEL], {"IMG2LOC_ENCODER": "no-such-encoder"}, "can't be loaded"),
         (["locate", EIFFEL, "--prompt", "no/such/prompt.txt"], {}, "can't be read"),
         (["locate", EIFFEL, "--prompt", "papr"], {}, "none of paper, numbered, g3, zero-shot"),
@@ -115,6 +114,23 @@ def test_what_cannot_be_done_gets_one_sentence_and_exit_1(monkeypatch, capsys, a
     said = capsys.readouterr()
     assert words.lower() in said.err.lower() and "Traceback" not in said.err
     assert len(said.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("IMG2LOC_GALERY", "starter", "did you mean IMG2LOC_GALLERY"),
+        ("SSL_CERT_FILE", "/gone", "SSL_CERT_FILE names a file that doesn't exist: /gone"),
+        ("ALL_PROXY", "gopher://proxy.example", "ALL_PROXY isn't the address of a proxy"),
+        ("OPENAI_API_KEY", "sk-secret\nsk-secret", "OPENAI_API_KEY contains"),
+    ],
+)
+def test_a_wrong_environment_gets_one_sentence_and_exit_2(monkeypatch, capsys, variable, value, words):
+    monkeypatch.setenv(variable, value)
+    assert main(["locate", EIFFEL]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("img2loc: ") and words in said and "secret" not in said
+    assert len(said.strip().splitlines()) == 1
 
 
 def test_a_model_answers_through_a_compatible_server(monkeypatch, capsys):
