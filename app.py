@@ -1,4 +1,4 @@
-"""The Space's entry point: settings, the model of this machine where there is one, page, and then who answers."""
+"""The page's entry point: checks the settings, loads the local model if there is one, and serves the page."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from img2loc.hub import disable_telemetry
 from img2loc.lmm import BACKENDS
 from img2loc.settings import Settings
 
-# glibc gives each thread a heap of its own, up to eight a processor, and what one freed lies idle while the next takes
-# more; and where pictures came and went, a heap is full of holes. With two heaps, whose holes go back to the system
-# every so often, memory stays flat (benchmarks/load.py). Taking all that is large from the system instead would do it,
-# too, at twice the time for each embedding.
+# glibc makes up to eight heaps per processor, keeps what threads free in them, and pictures leave them full of holes.
+# With two heaps, trimmed regularly, memory stays flat (benchmarks/load.py). Taking large blocks from the system instead
+# would do that too, but doubles the time of an embedding.
 HEAPS = 2
-GIVE_BACK_EVERY_S = 20.0
+TRIM_EVERY_S = 20.0
 M_ARENA_MAX = -8  # Source: glibc's malloc.h
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; and how a Space, Docker or systemd ends a server
 
 
 def main() -> int:
@@ -35,6 +35,8 @@ def main() -> int:
         The exit status: 1 for a failure, 2 for a setting that is wrong, 128 and a signal's number for a signal.
     """
     try:
+        for number in END_SIGNALS:
+            signal.signal(number, _end)
         prepare_environment()
         serve(Settings.from_env(), read_address())
     except (Img2LocError, OSError) as error:  # OSError: the port is taken
@@ -76,8 +78,6 @@ def serve(settings: Settings, address: Address) -> None:
 
     share_heaps()
     forbid_core_dumps()
-    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C; and how a Space, Docker or systemd ends a server
-        signal.signal(number, _end)
     disable_telemetry()
     with use_private_upload_folder():
         settings, problem = load_model(settings)
@@ -89,7 +89,8 @@ def serve(settings: Settings, address: Address) -> None:
 
 def _end(number: int, _: object) -> None:
     """Clean up and end; by itself Python would end at once on SIGTERM and leave the uploads."""
-    signal.signal(number, signal.SIG_IGN)  # a second one would break off the cleaning up
+    for again in END_SIGNALS:  # a second one would break off the cleaning up
+        signal.signal(again, signal.SIG_IGN)
     raise Ended(number)
 
 
@@ -102,35 +103,35 @@ def forbid_core_dumps() -> None:
 
 
 def share_heaps() -> None:
-    """Have all threads share a few heaps, and their holes given back, where the C library is one that can be told."""
+    """Let all threads share a few heaps, and trim these regularly, where the C library can do so."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if mallopt := getattr(library, "mallopt", None):
         mallopt(M_ARENA_MAX, HEAPS)
     if trim := getattr(library, "malloc_trim", None):
-        threading.Thread(target=_give_back, args=(trim,), name="give back", daemon=True).start()
+        threading.Thread(target=_trim_regularly, args=(trim,), name="trim-heaps", daemon=True).start()
 
 
-def _give_back(trim: Callable[[int], object]) -> None:
+def _trim_regularly(trim: Callable[[int], object]) -> None:
     while True:
-        time.sleep(GIVE_BACK_EVERY_S)
+        time.sleep(TRIM_EVERY_S)
         trim(0)
 
 
 def load_model(settings: Settings) -> tuple[Settings, str]:
-    """Load the model that runs on this machine before the first visitor comes, who would wait for it.
+    """Load the local model, if there is one, so that the first visitor needn't wait for it.
 
-    Where it can't be loaded the page starts all the same and says so; whoever asks the model gets the vote.
+    If it can't be loaded, the page starts all the same and says so; requests for the model are answered by the vote.
 
     Returns:
-        The settings, with the model named: the backend's default where it is the first choice and none is set. And why
-        it can't be loaded; empty where it can.
+        The settings, with the backend's default model if it is the first choice and no model is set; and why the model
+        can't be loaded, empty if it can.
     """
     problem = ""
     backend = BACKENDS["llava"]
     if settings.backend == backend.name and not settings.llava_model:
         settings = replace(settings, llava_model=backend.models[0])
-    # ZeroGPU takes models in before the launch and from this thread only, and ends a Space in which nothing could ever
-    # ask for its GPU. Elsewhere the import takes seconds that only a model is worth.
+    # ZeroGPU accepts models before the launch and from this thread only, and ends a Space in which no function asks for
+    # its GPU. Elsewhere the import would cost seconds for nothing.
     if settings.llava_model or os.environ.get("SPACES_ZERO_GPU"):
         from img2loc.lmm.llava import LocalLMM  # noqa: PLC0415
 
@@ -138,7 +139,7 @@ def load_model(settings: Settings) -> tuple[Settings, str]:
             if settings.llava_model:
                 LocalLMM(settings.options(backend.name), default_model="").load()
         except LMMError as error:
-            problem = f"{error} Until then the vote answers for it."
+            problem = f"{error} The neighbours' vote answers instead."
             print(f"app.py: {problem}", file=sys.stderr)
     return settings, problem
 
@@ -147,4 +148,4 @@ if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # all is cleaned up; Python's own end would wait for threads and take seconds to free the memory
+    os._exit(status)  # everything is cleaned up; Python itself would wait for threads and take seconds to free memory

@@ -210,7 +210,7 @@ pieces = [libc.malloc(100_000) for _ in range(1000)]
 for piece in pieces: ctypes.memset(piece, 1, 100_000)
 for piece in pieces[::2]: libc.free(piece)
 print(held_mb() - before_mb > 80)
-app.GIVE_BACK_EVERY_S = 0.1
+app.TRIM_EVERY_S = 0.1
 app.share_heaps()
 limit = time.monotonic() + 10
 while held_mb() - before_mb > 65 and time.monotonic() < limit: time.sleep(0.05)

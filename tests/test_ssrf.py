@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-from img2loc.ui.unexpected import TOLD
+from img2loc.ui.unexpected import GENERIC_MESSAGE
 from tests.app_process import ROOT, AppProcess
 from tests.conftest import PHOTOS
 
@@ -214,8 +214,8 @@ def test_nothing_is_fetched_from_ones_own_network(http, inside, outside, host):
     for photo in (file(url, url=url), file(f"http://{INTERNET}:{outside.port}/to/{url}")):
         kind, words = call(http, "neighbours", photo=photo)
         assert kind == "error"
-        # TOLD: it can't be parsed.
-        assert "public internet" in words or "can't be reached" in words or words == TOLD
+        # GENERIC_MESSAGE: it can't be parsed.
+        assert "public internet" in words or "can't be reached" in words or words == GENERIC_MESSAGE
 
 
 def test_nor_is_it_for_a_batch_or_an_agent(http, inside, outside):
