@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from gradio.context import LocalContext
 
+import img2loc.sessions
 import img2loc.ui
 from benchmarks.load import TOTAL, Size
 from benchmarks.load import run as load
@@ -21,6 +22,7 @@ from benchmarks.provider import MarkedPhoto, SlowProvider, make_photos, position
 from benchmarks.visitors import faults_of, faults_of_page, marks_in
 from img2loc.atlas import _countries, figure
 from img2loc.errors import LMMError
+from img2loc.gradio_settings import Address
 from img2loc.lmm import BackendOptions, Turn, open_lmm
 from img2loc.locator import Locator
 from img2loc.photo import Photo, open_photo
@@ -260,8 +262,13 @@ def test_who_waits_for_a_model_takes_no_thread_from_the_page(monkeypatch: pytest
     assert MAX_THREADS > 5 * 8
     chosen: dict[str, object] = {}
     monkeypatch.setattr(img2loc.ui, "FIRST_PAGE_S", 0)
+    monkeypatch.setattr(img2loc.sessions, "_ending", threading.Event())
     demo = SimpleNamespace(
-        launch=lambda **options: chosen.update(options), block_thread=lambda: None, close=lambda **_: None
+        launch=lambda **options: chosen.update(options),
+        close=lambda **_: None,
+        server=SimpleNamespace(config=SimpleNamespace()),
+        _queue=SimpleNamespace(active_jobs=[]),
     )
-    launch(demo, SimpleNamespace(open=lambda: None))
+    with pytest.raises(ZeroDivisionError):  # it serves until something is raised
+        launch(demo, SimpleNamespace(open=lambda: 1 / 0), Address("127.0.0.1", 1))
     assert chosen["max_threads"] == MAX_THREADS and chosen["state_session_capacity"] == MAX_SESSIONS
