@@ -193,8 +193,8 @@ class Load:
     async def settle(self) -> None:
         """Give the page each visitor's key."""
         for visitor in self._visitors:
-            await visitor.act("use_key", [visitor.key])
-            await visitor.act("use_compare_key", ["openai", visitor.key, None])
+            others = [""] * (visitor.page.key_fields - 1)
+            await visitor.act("take_keys", [None, visitor.key, *others])
 
     async def full_house(self) -> None:
         """Fill all places and the queue; then those who wait leave, and the next must get their places at once."""

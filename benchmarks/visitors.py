@@ -26,9 +26,11 @@ class Page:
 
     Args:
         events: The numbers of its events.
+        key_fields: How many fields for keys each tab has.
     """
 
     events: dict[str, int]
+    key_fields: int
 
     @classmethod
     def read(cls, config: dict[str, Any]) -> Page:
@@ -38,8 +40,7 @@ class Page:
             "answer": "locate",
             "compare-answers": "compare",
             "batch-answers": "locate_all",
-            "key": "use_key",
-            "keys-held": "use_compare_key",
+            "key-openai": "take_keys",
         }
         events = {}
         for event in config["dependencies"]:
@@ -49,7 +50,7 @@ class Page:
                 for number in event["outputs"]:
                     if (name := filled.get(names[number])) and len(event["inputs"]) > 0:
                         events.setdefault(name, event["id"])
-        return cls(events)
+        return cls(events, sum(str(name).startswith("key-") for name in names.values()))
 
 
 @dataclass

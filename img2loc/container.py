@@ -12,7 +12,7 @@ import struct
 from img2loc.errors import PhotoError
 from img2loc.exif import Exif, read_exif
 
-NO_PHOTO = "This is no JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF picture; choose a photo."
+NO_PHOTO = "This isn't a JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF picture; choose a photo."
 MAX_PARTS = 100_000  # segments, chunks or blocks; a file of the largest size taken, in pieces of 8 kB, has 4,000
 # One scan of a JPEG may be ten bytes long and makes the decoder go through the whole picture once more; a progressive
 # file has about ten of them.
@@ -149,7 +149,7 @@ def _tiff(source: bytes) -> tuple[bytes, Exif]:
         tile_pixels *= value if tag in _TIFF_TILE else 1
         is_odd = tag == _TIFF_COMPRESSION and value not in _TIFF_COMPRESSIONS
         if is_odd or number > MAX_TIFF_VALUES or tile_pixels > MAX_TILE_PIXELS:
-            raise PhotoError("The TIFF is laid out or compressed as no photo is; save it again with an image editor.")
+            raise PhotoError("This TIFF's layout or compression isn't supported; save it again with an image editor.")
     directory = struct.pack(f"{order}H", len(fields)) + b"".join(fields.values()) + bytes(4)
     body = source + bytes(len(source) % 2)
     return body[:4] + struct.pack(f"{order}L", len(body)) + body[8:] + directory, read_exif(source)
@@ -180,4 +180,4 @@ def _isobmff(source: bytes) -> tuple[bytes, Exif]:
 
 def _check_count(parts: int) -> None:
     if parts > MAX_PARTS:
-        raise PhotoError(f"The file is cut into more than {MAX_PARTS:,} pieces; save it again with an image editor.")
+        raise PhotoError(f"The file has more than {MAX_PARTS:,} parts; save it again with an image editor.")

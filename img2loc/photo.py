@@ -90,7 +90,7 @@ def open_photo(source: bytes | Image.Image) -> Photo:
         raise PhotoError("The file is empty; choose a photo.")
     if len(source) > MAX_BYTES:
         raise PhotoError(
-            f"The file has {len(source) / 1e6:.0f} MB; at most {MAX_BYTES / 1e6:.0f} are taken: make the photo smaller."
+            f"The file is {len(source) / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB. Make the photo smaller."
         )
     try:
         needed, exif = cut(source)
@@ -113,7 +113,7 @@ def open_photo(source: bytes | Image.Image) -> Photo:
     except UnidentifiedImageError:
         raise PhotoError(NO_PHOTO) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PhotoError(f"The picture has too many pixels; at most {MAX_PIXELS // 10**6} million are taken.") from None
+        raise PhotoError(f"The picture has too many pixels; the limit is {MAX_PIXELS // 10**6} million.") from None
     except MemoryError:
         raise PhotoError("The picture is too large for this machine's memory; make it smaller.") from None
     except Exception as error:  # a decoder fed with damaged bytes may raise anything at all
@@ -141,7 +141,7 @@ def exif_position(source: bytes) -> LatLon | None:
         with Image.open(io.BytesIO(needed), formats=FORMATS) as image:
             return exif.position or read_exif(image.info.get("exif") or b"").position
     except Exception as error:  # whatever a reader trips over in damaged bytes
-        raise PhotoError(f"This is no picture that can be read ({type(error).__name__}).") from error
+        raise PhotoError(f"This file can't be read as a picture ({type(error).__name__}).") from error
 
 
 def _mute_pillow() -> None:
@@ -162,7 +162,7 @@ def _open_heic(source: bytes) -> Any:  # noqa: ANN401 - the package has no types
     # decoder's memory where that is a lie. No camera makes deep grey ones.
     if heif.mode.startswith("I;"):
         raise PhotoError(
-            "This is a grey HEIC picture of more than 8 bits, which can't be read safely; save it as JPEG."
+            "This is a grey HEIC picture with more than 8 bits, which can't be read safely; save it as JPEG."
         )
     return heif
 
@@ -173,11 +173,13 @@ def _room_for(width: int, height: int) -> AbstractContextManager[object]:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise PhotoError(f"The picture has {width} x {height} pixels; at most {MAX_PIXELS // 10**6} million are taken.")
+        raise PhotoError(
+            f"The picture is {width} x {height} pixels; the limit is {MAX_PIXELS // 10**6} million pixels."
+        )
     if min(width, height) < MIN_SIDE_PX:
-        raise PhotoError(f"The picture has {width} x {height} pixels; at least {MIN_SIDE_PX} a side are needed.")
+        raise PhotoError(f"The picture is {width} x {height} pixels; each side must be at least {MIN_SIDE_PX}.")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise PhotoError(f"The picture has {width} x {height} pixels, too narrow a strip to be a photo; crop it.")
+        raise PhotoError(f"The picture is {width} x {height} pixels, too narrow to be a photo; crop it.")
 
 
 def _photo(image: Image.Image, format_name: str, exif: Exif) -> Photo:
@@ -200,7 +202,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         found = np.asarray(image)
         if not np.isfinite(found).all():
-            raise PhotoError("The picture holds values that are no numbers.")
+            raise PhotoError("The picture contains values that aren't numbers.")
         values = found.astype(np.float64)  # in 32 bits, the span of two of them could be too large for one
         low, high = (0.0, 65535.0) if image.mode != "F" else (float(values.min()), float(values.max()))
         grey = Image.fromarray(np.clip((values - low) * (255 / max(high - low, 1e-12)), 0, 255).astype(np.uint8))

@@ -121,19 +121,18 @@ def check_template(template: str) -> None:
     """
     parsed = Template(template)
     if not parsed.is_valid():
-        raise ConfigError("The prompt has a '$' that begins no placeholder; write '$$' where a dollar is meant.")
+        raise ConfigError("The prompt has a '$' that starts no placeholder; write '$$' for a dollar sign.")
     names = parsed.get_identifiers()
     unknown = [f"${name}" for name in names if name not in _FORMS]
     if unknown:
         raise ConfigError(
-            f"The prompt has the unknown placeholder {', '.join(unknown)}; only $nearest and $farthest are filled in, "
-            "alone or with _list or _pairs after them, and a dollar is written '$$'."
+            f"The prompt has the unknown placeholder {', '.join(unknown)}; use $nearest and $farthest, alone or "
+            "followed by _list or _pairs, and write '$$' for a dollar sign."
         )
     missing = [f"${kind}" for kind in _KINDS if not any(name.startswith(kind) for name in names)]
     if names and missing:
         raise ConfigError(
-            f"The prompt lacks {missing[0]}; it needs both $nearest and $farthest, where the similar and the "
-            "dissimilar places belong, or neither, to ask without neighbours."
+            f"The prompt lacks {missing[0]}; use both $nearest and $farthest, or neither to ask without neighbours."
         )
 
 

@@ -197,13 +197,13 @@ def test_an_answer_says_what_its_radius_is():
     told = answer(sure(70.0), truth=None, truth_from_exif=False)
     assert "70 km" in told and "with 90% probability" in told and "spread" not in told
     told = answer(sure(7.3, None), truth=None, truth_from_exif=False)
-    assert "its spread, not its certainty" in told and "probability" not in told
+    assert "a spread, not a confidence" in told and "probability" not in told
 
 
 @pytest.mark.parametrize(
     ("radius_km", "withheld", "words"),
     [(25.0, "", "Paris"), (26.0, "region", "only the region"), (200.0, "region", "only the region"),
-     (201.0, "country", "only the country"), (751.0, "nothing", "too unsure for this site")],
+     (201.0, "country", "only the country"), (751.0, "nothing", "too uncertain for this site")],
 )  # fmt: skip
 def test_beyond_the_bound_an_answer_says_less_and_says_so(radius_km, withheld, words):
     left = abstain(sure(radius_km), 25.0)

@@ -71,7 +71,7 @@ def test_one_bad_photo_spoils_no_other(tmp_path, capsys, shape):
     assert main(["locate", str(bad), EIFFEL, *shape]) == 1
     said = capsys.readouterr()
     assert "48.858" in said.out and str(bad) in said.out
-    assert f"{bad}: This is no JPEG" in said.err
+    assert f"{bad}: This isn't a JPEG" in said.err
     assert "Traceback" not in said.err
 
 

@@ -100,7 +100,7 @@ def test_a_scan_too_many_is_refused():
 )
 def test_a_hundred_thousand_pieces_are_refused(pieces):
     assert open_photo(pieces(MAX_PARTS // 2))
-    with pytest.raises(PhotoError, match="pieces"):
+    with pytest.raises(PhotoError, match="parts"):
         open_photo(pieces(MAX_PARTS + 1))
 
 
@@ -145,7 +145,7 @@ def test_a_tiffs_other_pages_and_fields_are_cut_off():
     ],
 )
 def test_a_tiff_like_no_photo_is_refused(data):
-    with pytest.raises(PhotoError, match="as no photo is"):
+    with pytest.raises(PhotoError, match="isn't supported"):
         open_photo(data)
 
 

@@ -188,7 +188,7 @@ def test_unreadable_photos_are_counted_and_left_out(some, capsys):
     assert run("embed", "--listing", some / "listing.parquet", "--encoder", "lite0", "--out", some / "e") == 0
     said = capsys.readouterr().out
     assert "6 in, 3 kept, 3 dropped" in said
-    for words in ("its file changed since it was listed", "No such file", "This is no JPEG"):
+    for words in ("its file changed since it was listed", "No such file", "This isn't a JPEG"):
         assert words in said
     index = ("index", "--listing", some / "listing.parquet", "--embeddings", some / "e", "--out", some / "g")
     assert run(*index) == 0

@@ -85,7 +85,7 @@ def test_the_models_choice_is_shown_beside_what_else_counts(events: Events, prov
         provider.enqueue("good", text=text)
     shown = locate(events, backend="openai", keys=KEYS, judge="0,10+choice")
     assert "Shown the best candidates, the model chose another." in shown.answer and "Judged among" in shown.answer
-    assert "holds half of the candidates' score: their spread, not a certainty" in html.unescape(shown.answer)
+    assert "contains half of the candidates' score: a spread, not a confidence" in html.unescape(shown.answer)
     assert shown.beside.count("✓</small>") == 1 and "answers · vote · choice</small>" in shown.beside
     assert "half of the candidates" in shown.beside and "A copy." in shown.reasoning
     assert "--- reply 3 ---" in shown.reply and "which stand from west to east" in shown.prompt
@@ -107,15 +107,15 @@ def test_what_it_will_cost_is_said_before(host: Host):
         assert beside_button == beside_choice
         return html.unescape(beside_button["value"]) if beside_button["visible"] else ""
 
-    assert "Requests a photo: 1; about $0.015 with this model" in said()
-    assert "Requests a photo: 5; about $0.0" in said(judge="0,5,10,15+choice")
+    assert "Requests per photo: 1 (about $0.015 with this model)" in said()
+    assert "Requests per photo: 5 (about $0.0" in said(judge="0,5,10,15+choice")
     assert "Anfragen je Foto: 4; etwa $0.058 mit diesem Modell" in said("de", judge="0,5,10,15")
-    assert "Requests a photo: 2; this model's price is unknown" in said(model="gpt-x", judge="0,10")
-    assert "price is unknown" in said(server="openrouter", model="openai/gpt-5.5")
-    assert "price is unknown" in said(backend="hf", model="google/gemma-4-26B-A4B-it")
+    assert "Requests per photo: 2 (price unknown)" in said(model="gpt-x", judge="0,10")
+    assert "price unknown" in said(server="openrouter", model="openai/gpt-5.5")
+    assert "price unknown" in said(backend="hf", model="google/gemma-4-26B-A4B-it")
     assert said(backend="vote") == "" == said(judge="never") == said(template="$")
-    assert "Requests a photo: 1, on this machine" in said(backend="llava", model="some/model")
-    assert "price is unknown" in said(server="gemini", model="gpt-y")
+    assert "Requests per photo: 1 (on this machine)" in said(backend="llava", model="some/model")
+    assert "price unknown" in said(server="gemini", model="gpt-y")
     assert "about $0.0" in said(server="gemini", model="gemini-3.1-pro-preview")
 
 

@@ -31,7 +31,7 @@ def test_a_grey_heic_of_a_lie_about_its_bits_is_refused():
 
 def test_a_big_tiff_is_refused_unread():
     """Pillow reads its fields one by one: a megabyte became eight gigabytes."""
-    with pytest.raises(PhotoError, match="no JPEG"):
+    with pytest.raises(PhotoError, match="a JPEG"):
         open_photo(big_tiff(25_000))
     with Image.open(io.BytesIO(big_tiff(0))) as whole:
         assert whole.size == (64, 64)
@@ -39,7 +39,7 @@ def test_a_big_tiff_is_refused_unread():
 
 @pytest.mark.parametrize("format_name", ["BMP", "JPEG2000", "ICO", "PPM", "TGA", "PCX", "DDS", "ICNS", "PDF", "QOI"])
 def test_other_formats_are_refused_before_any_decoder(format_name: str):
-    with pytest.raises(PhotoError, match="no JPEG"):
+    with pytest.raises(PhotoError, match="a JPEG"):
         open_photo(encoded(picture(0, (64, 64)), format_name))
 
 
@@ -51,7 +51,7 @@ def test_floats_too_far_apart_for_a_float_open():
 
 def test_a_signalling_nan_is_no_number():
     raw = np.full((32, 64), 0x7F800001, dtype=np.uint32).view(np.float32)
-    with pytest.raises(PhotoError, match="no numbers"):
+    with pytest.raises(PhotoError, match="aren't numbers"):
         open_photo(encoded(Image.frombytes("F", (64, 32), raw.tobytes()), "TIFF"))
 
 

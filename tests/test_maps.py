@@ -149,7 +149,7 @@ def test_the_legend_says_what_a_circle_without_a_probability_means():
     legend = evidence.legend(judged, None)
     assert "half of the candidates" in legend and "half of the vote" in legend
     coarse = replace(predicted(PARIS, LONDON, "lmm"), radius_km=50.0)
-    assert "the area that is meant" in evidence.legend(coarse, None)
+    assert "the known area" in evidence.legend(coarse, None)
     assert evidence.legend(predicted(PARIS, PARIS, "vote"), None).count("○") == 1
 
 

@@ -284,7 +284,7 @@ def test_no_input_of_the_page_reaches_ones_own_network(http, inside, outside):
 
 def test_what_is_no_photo_is_fetched_up_to_a_photos_size_and_not_unpacked(http, outside, uploads):
     there = f"http://{INTERNET}:{outside.port}"
-    for what, words in (("endless", "more than 30 MB"), ("packed", "no JPEG"), ("gone", "HTTP 404")):
+    for what, words in (("endless", "more than 30 MB"), ("packed", "a JPEG"), ("gone", "HTTP 404")):
         kind, said = call(http, "neighbours", photo=file(f"{there}/{what}"))
         assert kind == "error" and words in said
     assert outside.asked[-1][1]["Accept-Encoding"] == "identity"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import gradio as gr
 import pytest
 from gradio.data_classes import ImageData
+from gradio.exceptions import InvalidPathError
 from gradio.utils import error_payload as gradios
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from img2loc.ui import unexpected
+from tests.conftest import in_own_loop
 
 KEY = "sk-misplaced"
 
@@ -44,5 +50,29 @@ def test_without_an_error_nothing_is_printed(capsys: pytest.CaptureFixture[str])
 
 def test_a_client_gets_words():
     assert gradios(ValueError(KEY), False)["error"] in (None, unexpected.GENERIC_MESSAGE)
-    assert unexpected.error_payload(ValueError(KEY), False) == {"error": unexpected.GENERIC_MESSAGE}
+    assert unexpected.error_payload(ValueError(KEY), False) == {"error": unexpected.GENERIC_MESSAGE, "visible": True}
     assert unexpected.error_payload(gr.Error("The photo is torn."), False)["error"] == "The photo is torn."
+
+
+def test_a_page_from_before_a_restart_is_told_what_is_missing():
+    dropdown = gr.Dropdown(["vote"])
+    with pytest.raises(gr.Error) as caught:
+        dropdown.preprocess("oracle")
+    assert unexpected.error_payload(caught.value, False)["error"] == unexpected.OUT_OF_DATE
+    gone = InvalidPathError("Cannot move /tmp/photo.jpg to the gradio cache dir")
+    assert unexpected.error_payload(gone, True)["error"] == unexpected.GONE
+
+
+@pytest.mark.parametrize(
+    ("path", "detail", "told"),
+    [
+        ("/gradio_api/queue/join", "Cannot move /tmp/photo.jpg to the gradio cache dir", unexpected.GONE),
+        ("/gradio_api/queue/join", "Value: oracle is not in the list of choices: ['vote']", unexpected.OUT_OF_DATE),
+        ("/gradio_api/queue/join", "[Errno 28] No space left on device: '/tmp/x'", unexpected.GENERIC_MESSAGE),
+        ("/login", "Incorrect credentials.", "Incorrect credentials."),
+    ],
+)
+def test_a_request_that_cant_be_queued_is_answered_in_our_words(path: str, detail: str, told: str):
+    request = Request({"type": "http", "path": path, "headers": [], "server": ("127.0.0.1", 80), "scheme": "http"})
+    response = in_own_loop(unexpected.join_refused(request, HTTPException(400, detail)))
+    assert (response.status_code, json.loads(response.body)) == (400, {"detail": told})

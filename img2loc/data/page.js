@@ -89,6 +89,50 @@
     document.querySelectorAll("[data-address]:empty").forEach((place) => { place.textContent = address; });
   }).observe(document.body, {childList: true, subtree: true});
 
+  // Where the server can't be reached, Gradio reloads the page, and the photo and the answer are gone. Here it gets an
+  // error in words instead, as it does for any other failure.
+  const UNREACHABLE = "The server can't be reached. What is on this page stays here; try again in a moment.";
+  const CUT_OFF = "The connection to the server was lost before the answer came. Try again.";
+  const message = (content) => `data: ${JSON.stringify(content)}\n\n`;
+  const failed = (error) => ({msg: "process_completed", success: false, output: {error, visible: true, duration: 20}});
+  const ending = (words) => message(failed(words)) + message({msg: "close_stream"});
+  const calmed = (event) => event.startsWith('data: {"msg":"unexpected_error"') ? ending(CUT_OFF) : `${event}\n\n`;
+
+  // A stream of Gradio's messages that ends in words, whatever ends it.
+  const answers = (body, signal) => {
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    const encoder = new TextEncoder();
+    let rest = "";
+    return new ReadableStream({
+      async pull(stream) {
+        for (let events = []; !events.length; ) {
+          const {value, done, lost} = await reader.read().catch(() => ({lost: true}));
+          if (lost && !signal?.aborted) stream.enqueue(encoder.encode(ending(CUT_OFF)));
+          if (lost || done) return stream.close();
+          events = (rest + value).split("\n\n");
+          rest = events.pop();
+          if (events.length) stream.enqueue(encoder.encode(events.map(calmed).join("")));
+        }
+      },
+      cancel: (reason) => reader.cancel(reason),
+    });
+  };
+
+  const fetchFromServer = window.fetch;
+  window.fetch = async (...request) => {
+    const {pathname} = new URL(request[0].url ?? request[0], location.href);
+    const [, kind] = pathname.match(/\/gradio_api\/(queue\/data|queue\/join|run|upload)\b/) ?? [];
+    const {signal} = request[0].url ? request[0] : request[1] ?? {};
+    const response = await fetchFromServer(...request).catch((error) => {
+      if (!kind || signal?.aborted) throw error;
+    });
+    if (!kind) return response;
+    if (kind === "queue/data") return new Response(response?.ok ? answers(response.body, signal) : ending(UNREACHABLE));
+    const ours = response?.ok || response?.headers.get("content-type")?.startsWith("application/json");
+    if (ours || (kind === "upload" && response)) return response;
+    return kind === "upload" ? new Response(UNREACHABLE, {status: 503}) : Response.json({error: UNREACHABLE}, {status: 500});
+  };
+
   // A host page may fit the frame to what is in it: docs/embed.html shows how.
   if (parent !== window) {
     new ResizeObserver(() => {

@@ -24,7 +24,7 @@ from img2loc.ui.compare import add_compare_tab
 from img2loc.ui.gates import ClosedRoutes, PhotoTransport
 from img2loc.ui.locate import add_locate_tab
 from img2loc.ui.theme import theme
-from img2loc.ui.unexpected import install_error_handlers
+from img2loc.ui.unexpected import install_error_handlers, join_refused
 from img2loc.ui.uploads import REFUSALS, BoundedBodies, TidyParser
 from img2loc.words import for_gradio, word
 
@@ -131,7 +131,7 @@ def launch(demo: gr.Blocks, host: Host, address: Address) -> None:
         share=False,  # else Gradio opens a third party's tunnel to this page where it takes the machine for a notebook
         app_kwargs={
             "middleware": [Middleware(ClosedRoutes), Middleware(BoundedBodies)],
-            "exception_handlers": REFUSALS,
+            "exception_handlers": {**REFUSALS, 400: join_refused},
         },
         run_history=False,  # on by default: it writes inputs, keys included, to the browser's storage
         enable_monitoring=False,  # on by default: anybody is told how much the site is used

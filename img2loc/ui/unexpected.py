@@ -8,9 +8,15 @@ from typing import Any, Final
 
 import gradio
 import pydantic
+from fastapi.exception_handlers import http_exception_handler
 from gradio import queueing, routes, utils
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 GENERIC_MESSAGE: Final = "Something went wrong on the server. Please try again."
+GONE: Final = "The photo is no longer on the server. Upload it again."
+OUT_OF_DATE: Final = "This page is out of date; reload it."
 # These packages read requests, and their errors quote what they can't read, keys included.
 _READERS: Final = tuple(path for package in (gradio, pydantic) for path in package.__path__)
 _gradios_payload = utils.error_payload
@@ -36,6 +42,23 @@ def print_exc() -> None:
 
 
 def error_payload(error: BaseException | None, show_error: bool) -> dict[str, Any]:
-    """Make what a client gets for an error: Gradio's own, with a message where it has none."""
+    """What a client is told where a request fails, in our words where Gradio has none for visitors."""
     payload: dict[str, Any] = dict(_gradios_payload(error, show_error))
-    return payload if payload.get("error") else {**payload, "error": GENERIC_MESSAGE}
+    known = _known(str(error))
+    if known or not payload.get("error"):
+        payload["error"] = known or GENERIC_MESSAGE
+    return {"visible": True, **payload}  # or the page shows no words
+
+
+async def join_refused(request: Request, error: HTTPException) -> Response:
+    """Answer for a request of the page that can't be queued; Gradio would repeat any exception's text."""
+    if not request.url.path.endswith("/queue/join"):
+        return await http_exception_handler(request, error)
+    return JSONResponse({"detail": _known(str(error.detail)) or GENERIC_MESSAGE}, status_code=400)
+
+
+def _known(text: str) -> str:
+    """What an error of Gradio's means to the visitor of a page that was open while the server started again."""
+    if text.startswith("Cannot move "):  # what isn't an upload of this server's
+        return GONE
+    return OUT_OF_DATE if "is not in the list of choices" in text else ""

@@ -13,24 +13,24 @@ from tests.openai_server import OpenAIServer
 def test_the_cost_follows_what_is_chosen(page: Page, address: str):
     expect(page.locator("#cost")).to_be_hidden()
     choose_openai(page)
-    expect(page.locator("#cost")).to_have_text(
-        "Requests a photo: 1; this model's price is unknown"
-    )  # at our own server
+    expect(page.locator("#cost")).to_have_text("Requests per photo: 1 (price unknown)")  # at our own server
     choose(page, "Server", "Gemini")
-    expect(page.locator("#cost")).to_have_text(re.compile(r"Requests a photo: 1; about \$0\.00\d+ with this model"))
+    expect(page.locator("#cost")).to_have_text(
+        re.compile(r"Requests per photo: 1 \(about \$0\.00\d+ with this model\)")
+    )
     open_more(page)
     choose(page, "How often the model is asked", "5: 0, 5, 10, 15 + ✓")
     for line in ("#cost", "#judge-cost"):
-        expect(page.locator(line)).to_have_text(re.compile(r"Requests a photo: 5; about \$0\.01\d+ with this model"))
+        expect(page.locator(line)).to_have_text(re.compile(r"Requests per photo: 5 \(about \$0\.01\d+ with this model"))
     page.locator("#model input").fill("my-own-model")
     page.locator("#model input").press("Enter")
-    expect(page.locator("#cost")).to_have_text("Requests a photo: 5; this model's price is unknown")
+    expect(page.locator("#cost")).to_have_text("Requests per photo: 5 (price unknown)")
     choose(page, "Who answers", "Vote of the neighbours (no key)")
     expect(page.locator("#cost")).to_be_hidden()
     expect(page.locator("#judge-cost")).to_be_hidden()
 
     page.goto(f"{address}?server=gemini&judge=3,7%2Bchoice")
-    expect(page.locator("#cost")).to_have_text(re.compile(r"Requests a photo: 3; about \$0\.0\d+ with this model"))
+    expect(page.locator("#cost")).to_have_text(re.compile(r"Requests per photo: 3 \(about \$0\.0\d+ with this model\)"))
     open_more(page)
     expect(page.locator("#judge input")).to_have_value("3: 3, 7 + ✓")
 

@@ -57,7 +57,7 @@ def test_what_a_models_server_says_is_shown_as_text(page: Page, hostile: OpenAIS
     hostile.enqueue("good", text=body)
     page.click("#locate")
     assert_text(page.locator("#answer .i2l-why"), MARKUP[0])
-    page.get_by_text("What the model was asked, and said").click()
+    page.get_by_text("What the model was asked and what it replied").click()
     expect(page.locator("#conversation textarea").nth(0)).to_have_value(untold(SAID))
     expect(page.locator("#conversation textarea").nth(1)).to_have_value(untold(body))
     hostile.enqueue("bad_request", text=IMAGE)

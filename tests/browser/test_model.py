@@ -37,7 +37,7 @@ def test_a_model_answers_and_its_key_is_nowhere(page: Page, provider: OpenAIServ
     page.click("#locate")
     expect(page.locator("#answer")).to_contain_text("An iron lattice tower.", timeout=LOCATE_MS)
     assert provider.requests[-1].key == KEY
-    page.get_by_text("What the model was asked, and said").click()
+    page.get_by_text("What the model was asked and what it replied").click()
     expect(page.locator("#conversation textarea").nth(2)).to_have_value(provider.requests[-1].prompt)
     stored = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
     assert KEY not in stored and KEY not in page.content()

@@ -91,6 +91,19 @@ def test_compact_inside_a_page_of_ones_own(page: Page, address: str):
     assert width_and_overflow(page) == (390, 390)
 
 
+@pytest.mark.parametrize(
+    "space", ["javascript:window.struck=1", "JavaScript:alert(1)", "data:text/html,x", "blob:x", "file:///etc", "x"]
+)
+def test_the_host_page_takes_web_addresses_only(page: Page, space: str):
+    errors: list[str] = []
+    host = page.context.new_page()
+    host.on("pageerror", lambda error: errors.append(str(error)))
+    host.goto(f"file://{ROOT}/docs/embed.html?space={space}")
+    expect(host.get_by_text("must begin with https:// or http://")).to_be_visible()
+    assert host.locator("iframe").count() == 0 and host.evaluate("window.struck") is None
+    assert errors == ["not the address of a Space"]
+
+
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Another site: a folder under an address of its own."""
