@@ -14,7 +14,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ _CIRCLE = re.compile(
 )
 
 # n positions as (n, 2), degrees, lat first, to (n,) whether each lies within.
-Held = npt.NDArray[np.bool_]
+Inside = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Circle:
     def __str__(self) -> str:
         return f"{self.radius_km:g} km around {self.around or self.centre}"
 
-    def holds(self, positions: npt.NDArray[np.floating[Any]]) -> Held:
+    def holds(self, positions: npt.NDArray[np.floating[Any]]) -> Inside:
         """Tell which positions lie within.
 
         Args:
@@ -104,7 +104,7 @@ class Countries:
     def __str__(self) -> str:
         return "; ".join(self.names)
 
-    def holds(self, positions: npt.NDArray[np.floating[Any]]) -> Held:
+    def holds(self, positions: npt.NDArray[np.floating[Any]]) -> Inside:
         """Tell which positions lie within.
 
         Args:
@@ -131,7 +131,21 @@ class Countries:
         return [at for code in self.codes for at in _rings(code)[0]]
 
 
-Area = Circle | Countries
+class Area(Protocol):
+    """Anything that tells which positions lie within it, and as a text what it is called."""
+
+    def __hash__(self) -> int:
+        """Frozen: results are remembered by it."""
+
+    def holds(self, positions: npt.NDArray[np.floating[Any]]) -> Inside:
+        """Tell which positions lie within.
+
+        Args:
+            positions: (n, 2) degrees, lat first.
+        """
+
+
+NamedArea = Circle | Countries  # what people can write, and maps draw
 
 
 def holds(area: Area | None, position: LatLon) -> bool:
@@ -140,7 +154,7 @@ def holds(area: Area | None, position: LatLon) -> bool:
 
 
 @lru_cache(maxsize=256)
-def read_area(text: str) -> Area | None:
+def read_area(text: str) -> NamedArea | None:
     """Read where a photo is known to have been taken.
 
     Args:

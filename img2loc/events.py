@@ -15,6 +15,7 @@ from gradio.components.plot import PlotData
 
 from img2loc import evidence, exports, maps, report
 from img2loc.area import read_area
+from img2loc.coarse import EXACT, LEVELS
 from img2loc.contest import keyed_providers
 from img2loc.endpoints import shown_errors, visitor_of
 from img2loc.errors import ConfigError, Img2LocError
@@ -24,7 +25,7 @@ from img2loc.lmm import backend_named, list_models
 from img2loc.markup import text
 from img2loc.offer import models_of, provided
 from img2loc.permalink import Preset, read_preset
-from img2loc.precision import EXACT, LEVELS, place_of
+from img2loc.precision import place_of
 from img2loc.prompt import check_template, chosen_template, template_named
 from img2loc.query import Keys, Query, known_position, parse_position, provider_of
 from img2loc.sampling import OFF, Judge, read_judge, requests_of

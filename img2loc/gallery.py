@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from img2loc.area import Area, holds
+from img2loc.area import Area, Inside
 from img2loc.calibration import Calibration, read_calibration
 from img2loc.checksums import file_sha256, known_sha256
+from img2loc.coarse import Cities, CoarseArea, nearest_cities
 from img2loc.encoder import Encoder, EncoderSpec
 from img2loc.errors import GalleryError, GalleryMismatchError, HubError
 from img2loc.hub import OnBytes, fetch, ignore_bytes, split_revision
@@ -122,6 +124,7 @@ class Gallery:
     _searcher: Searcher = field(repr=False)
     _positions: npt.NDArray[np.float32] = field(repr=False)
     _records: Any = field(repr=False)
+    _finding_cities: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def search(
         self, embedding: npt.NDArray[np.float32], nearest: int, farthest: int, within: Area | None = None
@@ -168,19 +171,36 @@ class Gallery:
     @cached_property
     def _rows_within(self) -> Callable[[Area], Among]:
         """Which rows lie within an area: looked up once, not at each search."""
-        return lru_cache(KEPT_AREAS)(lambda area: Among(area.holds(self._positions)))
+        return lru_cache(KEPT_AREAS)(lambda area: Among(self._inside(area)))
+
+    def _inside(self, area: Area) -> Inside:
+        if isinstance(area, CoarseArea):
+            return area.holds_cities()[self._nearest_cities]
+        return area.holds(self._positions)
+
+    @property
+    def _nearest_cities(self) -> Cities:
+        """Each row's, as nearest_cities has it: found once, when the first coarse area needs it."""
+        with self._finding_cities:  # seconds where there are millions of rows; all wait for the first
+            return self._found_cities
+
+    @cached_property
+    def _found_cities(self) -> Cities:
+        return nearest_cities(_rounded(self._positions))
 
     def _neighbours(
         self, rows: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32], within: Area | None
     ) -> tuple[Neighbour, ...]:
         found = [int(row) for row in rows if row >= 0]  # an approximate index fills up with -1
         photos = self.records(found)
-        neighbours = (
-            Neighbour(row, _latlon(self._positions[row]), float(np.clip(similarity, -1, 1)), photos.get(row))
-            for row, similarity in zip(found, similarities, strict=False)
-        )
+        degrees = _rounded(self._positions[found])
         # One that lies on the very edge may fall off it by being rounded.
-        return tuple(neighbour for neighbour in neighbours if holds(within, neighbour.position))
+        inside = np.ones(len(found), bool) if within is None else within.holds(degrees)
+        return tuple(
+            Neighbour(row, LatLon(lat, lon), float(np.clip(similarity, -1, 1)), photos.get(row))
+            for row, (lat, lon), similarity, kept in zip(found, degrees.tolist(), similarities, inside, strict=False)
+            if kept
+        )
 
     def records(self, rows: list[int]) -> dict[int, PhotoRecord]:
         """The records of some rows, read from just the row groups that hold them; empty where none are kept."""
@@ -246,9 +266,9 @@ class Gallery:
         return open_location(self.folder / LOCATION, self.manifest.dim)
 
 
-def _latlon(row: npt.NDArray[np.float32]) -> LatLon:
+def _rounded(positions: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     # float32 keeps about seven digits; more would pretend to know metres that are not there.
-    return LatLon(round(float(row[0]), 5), round(float(row[1]), 5))
+    return np.asarray(np.round(positions.astype(np.float64), 5), dtype=np.float64)
 
 
 def open_gallery(name: str, *, on_bytes: OnBytes = ignore_bytes) -> Gallery:

@@ -15,6 +15,7 @@ from img2loc import prompt
 from img2loc.area import Area
 from img2loc.candidates import Fit, candidates, spread_km, with_choice
 from img2loc.choice import choose, options, worded
+from img2loc.coarse import EXACT, Precision, coarse_area
 from img2loc.encoder import Encoder, cpu_has_bfloat16, open_encoder
 from img2loc.errors import ConfigError
 from img2loc.gallery import Gallery, Manifest, open_gallery
@@ -22,7 +23,8 @@ from img2loc.geo import nearest_place
 from img2loc.hub import OnBytes, ignore_bytes
 from img2loc.lmm import LMM
 from img2loc.photo import Photo
-from img2loc.sampling import Judge, ask_all, ask_often, nearest_outcome
+from img2loc.precision import coarsen_outcome, coarsen_retrieval
+from img2loc.sampling import Judge, ask_all, central_outcome, nearest_outcome
 from img2loc.search import processors
 from img2loc.settings import Settings
 from img2loc.types import Candidate, LatLon, Method, Neighbour, Outcome, OutcomeKind, Prediction, Retrieval
@@ -75,7 +77,9 @@ class Locator:
         gallery.use_gpu(settings.device)  # with the encoder there, what is left is known
         return cls(encoder, gallery)
 
-    def neighbours(self, photo: Photo, *, nearest: int, farthest: int, within: Area | None = None) -> Retrieval:
+    def neighbours(
+        self, photo: Photo, *, nearest: int, farthest: int, within: Area | None = None, precision: Precision = EXACT
+    ) -> Retrieval:
         """Find the gallery's photos most and least similar to a photo.
 
         Args:
@@ -83,8 +87,10 @@ class Locator:
             nearest: How many of the most similar; 0 for none.
             farthest: How many of the most dissimilar; 0 for none.
             within: Photos taken elsewhere don't count; None for anywhere.
+            precision: How precisely the photos' positions are known outside of the gallery, to `within` as well.
         """
-        return self.gallery.search(self._embed(photo), nearest, farthest, within)
+        found = self.gallery.search(self._embed(photo), nearest, farthest, coarse_area(within, precision))
+        return coarsen_retrieval(found, precision)
 
     def locate(
         self,
@@ -97,6 +103,7 @@ class Locator:
         samples: int = 1,
         judge: Judge | None = None,
         within: Area | None = None,
+        precision: Precision = EXACT,
         exclude: Exclude | None = None,
         on_stage: OnStage = lambda stage: None,
     ) -> Prediction:
@@ -114,6 +121,9 @@ class Locator:
                 decides. None for no judging.
             within: Where the photo is known to have been taken: nothing elsewhere is looked at or answered. None for
                 anywhere.
+            precision: From how precise positions the answer is made: the neighbours' are made coarse as soon as they
+                are found and the model's as soon as they are read, and `within` is compared with coarse positions, so
+                that vote, prompt and candidates know no others. precision.coarsen has to follow.
             exclude: Says which neighbours are left out, before any are counted; for evaluation.
             on_stage: Called with each stage's name as it begins.
 
@@ -124,6 +134,7 @@ class Locator:
             ConfigError: The template has a missing or unknown placeholder.
         """
         prompt.check_template(template)
+        within = coarse_area(within, precision)
         timings: list[tuple[str, float]] = []
 
         @contextmanager
@@ -138,19 +149,21 @@ class Locator:
         with stage("search"):
             most = max(judge.counts, default=0) if judge else 0
             found = self._search(embedding, max(nearest, most, VOTE_NEIGHBOURS), max(farthest, most), exclude, within)
+            found = coarsen_retrieval(found, precision)
             retrieval = Retrieval(found.nearest[:nearest], found.farthest[:farthest])
         with stage("vote"):
             voted = vote(found.nearest[: max(nearest, VOTE_NEIGHBOURS)], within=within)
         text, outcome, outcomes = "", None, list[Outcome]()
         if lmm is not None:
             with stage("ask"):
-                if judge is None:
-                    text = prompt.render(template, retrieval, within)
-                    outcome = ask_often(lmm, text, photo.to_jpeg(), samples=samples, within=within)
-                else:
-                    texts = _prompts(template, found, judge.counts, within)
-                    text = PROMPTS_APART.join(texts)
-                    outcomes = ask_all(lmm, texts, photo.to_jpeg(), samples=samples, within=within)
+                texts = (
+                    _prompts(template, found, judge.counts, within)
+                    if judge is not None
+                    else [prompt.render(template, retrieval, within)]
+                )
+                text = PROMPTS_APART.join(texts)
+                outcomes = ask_all(lmm, texts, photo.to_jpeg(), samples=samples, within=within)
+                outcomes = [coarsen_outcome(outcome, precision) for outcome in outcomes]
         judged: tuple[Candidate, ...] = ()
         choice: Outcome | None = None
         if judge is not None:
@@ -168,6 +181,8 @@ class Locator:
                     judged = with_choice(judged, choice.position)
             if outcomes:
                 outcome = nearest_outcome(outcomes, judged[0].position if judged else None)
+        elif outcomes:
+            outcome = central_outcome(outcomes)
         with stage("place"):
             position: LatLon | None = None
             method: Method = "none"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from img2loc.area import Area, read_area
+from img2loc.area import NamedArea, read_area
 from img2loc.atlas import figure
 from img2loc.geo import destination, nearest_place
 from img2loc.types import Candidate, LatLon, Neighbour, Place, Prediction, Retrieval
@@ -55,7 +55,7 @@ def farthest_map(retrieval: Retrieval, name: Name = nearest_place) -> go.Figure:
     return _neighbours_map(retrieval.farthest, PURPLE, "square", name)
 
 
-def area_map(area: Area | None) -> go.Figure:
+def area_map(area: NamedArea | None) -> go.Figure:
     """Draw where a photo is known to have been taken; without that, the whole world."""
     return figure([_outline(area)], area.framed()) if area else figure([], [])
 
@@ -99,7 +99,7 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
     return figure(traces, framed)
 
 
-def _outline(area: Area) -> go.Scattergeo:
+def _outline(area: NamedArea) -> go.Scattergeo:
     lats: list[float | None] = []
     lons: list[float | None] = []
     for ring in area.rings():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from img2loc.area import read_area
+from img2loc.coarse import EXACT
 from img2loc.coordinates import read_coordinates
 from img2loc.errors import ConfigError, PhotoError
 from img2loc.geo import decimal_position
@@ -16,7 +17,7 @@ from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
 from img2loc.lmm.servers import server_named
 from img2loc.locator import Locator, OnStage
 from img2loc.photo import MAX_BYTES, Photo, open_photo
-from img2loc.precision import EXACT, abstain, coarsen, coarsen_retrieval
+from img2loc.precision import abstain, coarsen
 from img2loc.prompt import chosen_template
 from img2loc.sampling import MAX_NEIGHBOURS, read_judge, requests_of
 from img2loc.settings import Settings
@@ -118,6 +119,7 @@ class Query:
             samples=settings.samples,
             judge=judge,
             within=read_area(self.within),
+            precision=settings.precision,
             on_stage=on_stage,
         )
         return coarsen(abstain(prediction, settings.abstain_km), settings.precision)
@@ -162,9 +164,13 @@ class Query:
 
     def neighbours(self, photo: Photo, locator: Locator, settings: Settings) -> Retrieval:
         """Find the photo's neighbours, placed as precisely as the operator allows."""
-        within = read_area(self.within)
-        found = locator.neighbours(photo, nearest=self.nearest, farthest=self.farthest, within=within)
-        return coarsen_retrieval(found, settings.precision)
+        return locator.neighbours(
+            photo,
+            nearest=self.nearest,
+            farthest=self.farthest,
+            within=read_area(self.within),
+            precision=settings.precision,
+        )
 
 
 def provider_of(backend: str, server: str) -> str:

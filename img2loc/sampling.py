@@ -100,17 +100,7 @@ def ask_often(lmm: LMM, text: str, jpeg: bytes, *, samples: int = 1, within: Are
         such), with the replies of all; where none has a position, the last. A mean would lie in the sea between two
         good guesses.
     """
-    outcomes = ask_all(lmm, [text], jpeg, samples=samples, within=within)
-    replies = tuple(reply for outcome in outcomes for reply in outcome.replies)
-    positions = [outcome.position for outcome in outcomes if outcome.position]
-    if not positions:
-        return replace(outcomes[-1], replies=replies)
-
-    def strangeness(position: LatLon) -> float:
-        return sum(haversine_km(position, other) for other in positions)
-
-    best = min(positions, key=strangeness)
-    return replace(next(outcome for outcome in outcomes if outcome.position == best), replies=replies)
+    return central_outcome(ask_all(lmm, [text], jpeg, samples=samples, within=within))
 
 
 def ask_all(
@@ -136,6 +126,27 @@ def ask_all(
             if outcomes[-1].kind is OutcomeKind.PROVIDER_ERROR:
                 return outcomes
     return outcomes
+
+
+def central_outcome(outcomes: Sequence[Outcome]) -> Outcome:
+    """Choose the outcome that the others lie closest to.
+
+    Args:
+        outcomes: One or more.
+
+    Returns:
+        As ask_often has it.
+    """
+    replies = tuple(reply for outcome in outcomes for reply in outcome.replies)
+    positions = [outcome.position for outcome in outcomes if outcome.position]
+    if not positions:
+        return replace(outcomes[-1], replies=replies)
+
+    def summed_km(position: LatLon) -> float:
+        return sum(haversine_km(position, other) for other in positions)
+
+    best = min(positions, key=summed_km)
+    return replace(next(outcome for outcome in outcomes if outcome.position == best), replies=replies)
 
 
 def nearest_outcome(outcomes: Sequence[Outcome], position: LatLon | None) -> Outcome:

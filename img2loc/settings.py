@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from img2loc.coarse import EXACT, LEVELS, Precision
 from img2loc.errors import ConfigError
 from img2loc.keys import check_key
 from img2loc.limits import Limits
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named
 from img2loc.lmm.servers import SERVERS, server_named
-from img2loc.precision import EXACT, LEVELS, Precision
 from img2loc.prompt import TEMPLATES
 from img2loc.sampling import Judge, check_samples, read_judge
 

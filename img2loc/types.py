@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -15,6 +15,7 @@ class LatLon:
     Args:
         lat: Latitude in degrees, [-90, 90], WGS-84.
         lon: Longitude in degrees, [-180, 180). 180 itself is the same meridian as -180 and becomes it.
+        reach_km: How far from there the exact position may lie, where this is a coarse one; 0 for an exact one.
 
     Raises:
         ValueError: A value is not finite or out of range. Nothing is clamped.
@@ -22,6 +23,7 @@ class LatLon:
 
     lat: float
     lon: float
+    reach_km: float = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lat) and -90 <= self.lat <= 90):

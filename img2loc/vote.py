@@ -54,7 +54,9 @@ def vote(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within:
         return None
     points, weights = _voters(neighbours)
     mode, _ = found[0]
-    return Vote(mode, _half_mass_km(unit_vectors([mode])[0], points, weights, sigma_km), len(neighbours))
+    reaches_km = np.array([neighbour.position.reach_km for neighbour in neighbours])
+    radius_km = _half_mass_km(unit_vectors([mode])[0], points, weights, reaches_km, sigma_km)
+    return Vote(mode, radius_km, len(neighbours))
 
 
 def modes(
@@ -63,7 +65,7 @@ def modes(
     """Find all places where the neighbours' density peaks.
 
     A Gaussian of great-circle distance stands on each neighbour; the modes are found by mean shift on the sphere from
-    every neighbour at once.
+    every neighbour at once. Coarse positions stand for areas, between which there is nothing: each is a mode.
 
     Args:
         neighbours: The nearest neighbours of a query.
@@ -77,6 +79,18 @@ def modes(
     if not neighbours:
         return []
     points, weights = _voters(neighbours)
+    if any(neighbour.position.reach_km for neighbour in neighbours):
+        found = list(dict.fromkeys(neighbour.position for neighbour in neighbours))
+    else:
+        found = _peaks(neighbours, points, weights, sigma_km, within)
+    density = _kernel(unit_vectors(found), points, sigma_km) @ weights
+    order = np.argsort(-density, kind="stable")
+    return [(found[at], float(density[at])) for at in order]
+
+
+def _peaks(
+    neighbours: Sequence[Neighbour], points: FloatArray, weights: FloatArray, sigma_km: float, within: Area | None
+) -> list[LatLon]:
     shifted = points
     for _ in range(MEAN_SHIFT_STEPS):
         pull = _kernel(shifted, points, sigma_km) * weights
@@ -88,14 +102,11 @@ def modes(
             break
     led = sorted(zip(shifted, neighbours, strict=True), key=lambda pair: pair[1].similarity)  # the most similar counts
     places = {_to_a_metre(to_latlon(mode)): neighbour.position for mode, neighbour in led}
-    found = list(dict.fromkeys(mode if holds(within, mode) else own for mode, own in places.items()))
-    density = _kernel(unit_vectors(found), points, sigma_km) @ weights
-    order = np.argsort(-density, kind="stable")
-    return [(found[at], float(density[at])) for at in order]
+    return list(dict.fromkeys(mode if holds(within, mode) else own for mode, own in places.items()))
 
 
 def _to_a_metre(at: LatLon) -> LatLon:
-    """Modes that are one but for a hair's breadth are one."""
+    """Rounds to a metre, so that modes which differ only numerically compare equal."""
     return LatLon(round(at.lat, 5), round(at.lon, 5))
 
 
@@ -109,11 +120,13 @@ def _kernel(a: FloatArray, b: FloatArray, sigma_km: float) -> FloatArray:
     return np.asarray(np.exp(-0.5 * np.square(arc_km(a, b) / sigma_km)))
 
 
-def _half_mass_km(mode: FloatArray, points: FloatArray, weights: FloatArray, sigma_km: float) -> float:
+def _half_mass_km(
+    mode: FloatArray, points: FloatArray, weights: FloatArray, reaches_km: FloatArray, sigma_km: float
+) -> float:
     """Radius around the mode that holds half of the density.
 
     Each neighbour's Gaussian is stood for by 8 x 12 points of equal mass: at the mid-quantiles of its distance, which
-    is Rayleigh distributed, and at even bearings.
+    is Rayleigh distributed, and at even bearings. A coarse position counts as no nearer than its reach.
     """
     quantiles = (np.arange(8) + 0.5) / 8
     angles = sigma_km * np.sqrt(-2 * np.log(1 - quantiles)) / EARTH_RADIUS_KM
@@ -129,6 +142,8 @@ def _half_mass_km(mode: FloatArray, points: FloatArray, weights: FloatArray, sig
         + heading[:, None, :, :] * np.sin(angles)[:, None, None]
     ).reshape(-1, 3)
     distances_km = arc_km(mode[None, :], cloud)[0]
-    mass = np.repeat(weights, len(angles) * len(bearings)) / (len(angles) * len(bearings))
+    each = len(angles) * len(bearings)
+    distances_km = np.maximum(distances_km, np.repeat(reaches_km, each))
+    mass = np.repeat(weights, each) / each
     order = distances_km.argsort()
     return float(distances_km[order][np.searchsorted(mass[order].cumsum(), 0.5)])

@@ -17,6 +17,7 @@ LAYERS = (
     {"img2loc.container"},
     {"img2loc.geo"},
     {"img2loc.area"},
+    {"img2loc.coarse"},
     {"img2loc.gpu"},
     {"img2loc.calibration", "img2loc.photo", "img2loc.hub", "img2loc.checksums", "img2loc.search", "img2loc.addresses"},
     {"img2loc.encoder", "img2loc.location"},

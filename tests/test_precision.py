@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from img2loc.api import prediction_json, retrieval_json
+from img2loc.coarse import EXACT, LEVELS, RADII_KM
 from img2loc.geo import haversine_km
 from img2loc.maps import farthest_map, nearest_map, prediction_map
-from img2loc.precision import EXACT, LEVELS, RADII_KM, coarsen, coarsen_retrieval, place_of
+from img2loc.precision import coarsen, coarsen_retrieval, place_of
 from img2loc.types import (
     Candidate,
     LatLon,
