@@ -46,6 +46,9 @@ _CIRCLE = re.compile(
 
 # n positions as (n, 2), degrees, lat first, to (n,) whether each lies within.
 Inside = npt.NDArray[np.bool_]
+# (n, 2) corners in degrees, lat first, with a GAP after each ring.
+Outline = npt.NDArray[np.float64]
+GAP: Final = (math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,9 @@ class Circle:
     """All that lies so close to a place.
 
     Args:
-        centre: Its middle.
+        centre: Its centre.
         radius_km: On a great circle.
-        around: The middle's name; empty for a mere position.
+        around: The centre's name; empty for a mere position.
     """
 
     centre: LatLon
@@ -80,13 +83,13 @@ class Circle:
             held[rows] = arc_km(unit_vectors_of(positions[rows]), centre)[:, 0] <= self.radius_km
         return held
 
-    def rings(self) -> list[list[LatLon]]:
+    def outline(self) -> Outline:
         """Its edge, to be drawn."""
-        return [[destination(self.centre, bearing, self.radius_km) for bearing in range(0, 361, 5)]]
+        return np.array([*((at.lat, at.lon) for at in self.framed()), GAP])
 
     def framed(self) -> list[LatLon]:
         """What a map of it must show."""
-        return self.rings()[0]
+        return [destination(self.centre, bearing, self.radius_km) for bearing in range(0, 361, 5)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +125,13 @@ class Countries:
             held[near] = shapely.intersects_xy(outline, lons[near].astype(np.float64), lats[near].astype(np.float64))
         return held
 
-    def rings(self) -> list[list[LatLon]]:
+    def outline(self) -> Outline:
         """Their outlines, to be drawn."""
-        return [ring for code in self.codes for ring in _rings(code)]
+        return np.concatenate([_drawn(code)[0] for code in self.codes])
 
     def framed(self) -> list[LatLon]:
         """What a map of them must show: the largest part of each."""
-        return [at for code in self.codes for at in _rings(code)[0]]
+        return [at for code in self.codes for at in _drawn(code)[1]]
 
 
 class Area(Protocol):
@@ -171,19 +174,19 @@ def read_area(text: str) -> NamedArea | None:
     if not text:
         return None
     if len(text) > MAX_CHARS:
-        raise ConfigError(f"The area is described in {len(text)} characters; {_ADVICE}")
+        raise ConfigError(f"The area has {len(text)} characters, and {MAX_CHARS} are allowed. {_ADVICE}")
     if circle := _CIRCLE.fullmatch(text):
         return _circle(circle["centre"] or circle["around"], float(circle["radius"] or circle["first"]))
     names = [part.strip() for part in text.split(";") if part.strip()]
     if not 1 <= len(names) <= MAX_PARTS:
-        raise ConfigError(f"These are {len(names)} countries and regions; name one to {MAX_PARTS}.")
+        raise ConfigError(f"Name 1 to {MAX_PARTS} countries or regions, separated by semicolons.")
     known = _named()
     if len(names) == 1 and _key(names[0]) not in known:
         return _circle(names[0], CITY_KM)
     found: dict[str, tuple[str, ...]] = {}
     for name in names:
         if _key(name) not in known:
-            raise ConfigError(_unknown(name, "country or region"))
+            raise ConfigError(_unknown(name, "country or world region"))
         title, codes = known[_key(name)]
         found[title] = codes
     return Countries(tuple(found), tuple(sorted({code for codes in found.values() for code in codes})))
@@ -199,28 +202,28 @@ def country_of(position: LatLon) -> Countries | None:
     return Countries((_countries()[code].name,), (code,))
 
 
-_ADVICE = "write a country or a region of the world, or a circle such as 'Paris, 50 km' or '48.86, 2.35, 50 km'."
+_ADVICE = "Write a country or a region of the world, or a circle such as 'Paris, 50 km' or '48.86, 2.35, 50 km'."
 
 
 def _circle(centre: str, radius_km: float) -> Circle:
     if not 1 <= radius_km <= MAX_RADIUS_KM:
-        raise ConfigError(f"The circle's radius is {radius_km:g} km; it must be from 1 to {MAX_RADIUS_KM:,.0f} km.")
+        raise ConfigError(f"The circle's radius must be from 1 to {MAX_RADIUS_KM:,.0f} km, not {radius_km:g} km.")
     try:
         position = decimal_position(centre)
     except ValueError as error:
-        raise ConfigError(f"The circle's middle is not on Earth: {error}; {_ADVICE}") from None
+        raise ConfigError(f"The circle's centre is invalid: {error}.") from None
     if position is not None:
         return Circle(position, radius_km)
     if (city := city_named(centre)) is None:
-        raise ConfigError(_unknown(centre, "country, region or city"))
+        raise ConfigError(_unknown(centre, "country, world region or city"))
     return Circle(city[1], radius_km, city[0])
 
 
 def _unknown(name: str, kind: str) -> str:
     titles = {key: title for key, (title, _) in _named().items()}
     close = [titles[key] for key in difflib.get_close_matches(_key(name), titles, n=1, cutoff=0.75)]
-    hint = f"did you mean {close[0]}? Else " if close else ""
-    return f"No {kind} is known as {name[:60]!r}; {hint}{_ADVICE}"
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"We don't know {name[:60]!r} as a {kind}.{hint} {_ADVICE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,14 +253,15 @@ def _countries() -> dict[str, _Country]:
     return found
 
 
-def _rings(code: str) -> list[list[LatLon]]:
-    """The outlines of a country's parts, the largest first, coarse."""
+@cache
+def _drawn(code: str) -> tuple[Outline, list[LatLon]]:
+    """The coarse outlines of a country and of its largest part alone; kept, since simplifying them takes long."""
     import shapely  # noqa: PLC0415
 
     parts = shapely.get_parts(shapely.simplify(_countries()[code].outline, DRAWN_DEG))
-    return [
-        [LatLon(lat, lon) for lon, lat in part.exterior.coords] for part in sorted(parts, key=lambda part: -part.area)
-    ]
+    rings = [np.array(part.exterior.coords)[:, ::-1] for part in sorted(parts, key=lambda part: -part.area)]
+    outline = np.concatenate([row for ring in rings for row in (ring, [GAP])])
+    return outline, [LatLon(lat, lon) for lat, lon in rings[0].tolist()]
 
 
 @cache

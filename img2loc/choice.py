@@ -133,8 +133,8 @@ def choose(lmm: LMM, shown: Sequence[Option], text: str, jpeg: bytes) -> Outcome
     if chosen is not None:
         return Outcome(OutcomeKind.ANSWERED, chosen, reasoning=reasoning, replies=(reply,))
     if reply.refused or refuses(spoken(reply.text)):
-        return Outcome(OutcomeKind.REFUSED, message="The model refuses to choose.", replies=(reply,))
-    cut = " (it was cut off at the limit of its length)" if reply.truncated else ""
+        return Outcome(OutcomeKind.REFUSED, message="The model declined to choose.", replies=(reply,))
+    cut = " (it was cut off at the length limit)" if reply.truncated else ""
     message = f"The model's reply names none of the {len(shown)} places{cut}."
     return Outcome(OutcomeKind.UNPARSEABLE, message=message, replies=(reply,))
 

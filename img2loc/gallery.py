@@ -152,7 +152,7 @@ class Gallery:
                 "The query is not a finite vector of unit length; embed the photo with the gallery's encoder."
             )
         if nearest < 0 or farthest < 0:
-            raise GalleryError(f"{nearest} nearest and {farthest} farthest neighbours were asked for; use 0 or more.")
+            raise GalleryError(f"The numbers of neighbours must be 0 or more, not {nearest} and {farthest}.")
         nearest, farthest = min(nearest, self.manifest.count), min(farthest, self.manifest.count)
         queries = [query] * (nearest > 0) + [-query] * (farthest > 0)
         if not queries:

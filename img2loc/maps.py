@@ -6,6 +6,7 @@ import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import plotly.graph_objects as go
 
 from img2loc.area import NamedArea, read_area
@@ -100,11 +101,7 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
 
 
 def _outline(area: NamedArea) -> go.Scattergeo:
-    lats: list[float | None] = []
-    lons: list[float | None] = []
-    for ring in area.rings():
-        lats += [*(round(at.lat, 2) for at in ring), None]
-        lons += [*(round(at.lon, 2) for at in ring), None]
+    lats, lons = area.outline().astype(np.float32).T.copy()
     line = {"color": GREEN, "width": 1.5}
     return go.Scattergeo(name="area", mode="lines", lat=lats, lon=lons, line=line, hoverinfo="skip")
 

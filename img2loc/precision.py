@@ -16,8 +16,8 @@ REGION_KM, COUNTRY_KM = 200.0, 750.0
 
 _MESSAGES = {
     OutcomeKind.REFUSED: "The model refused to answer.",
-    OutcomeKind.UNPARSEABLE: "The model's reply holds no position that can be read.",
-    OutcomeKind.OUTSIDE: "The model places the photo outside of the area.",
+    OutcomeKind.UNPARSEABLE: "No position could be read from the model's reply.",
+    OutcomeKind.OUTSIDE: "The model placed the photo outside the area.",
 }
 
 

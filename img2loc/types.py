@@ -27,9 +27,9 @@ class LatLon:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lat) and -90 <= self.lat <= 90):
-            raise ValueError(f"latitude {self.lat!r} is not a number from -90 to 90 degrees")
+            raise ValueError(f"latitude must be between -90 and 90 degrees, not {self.lat!r}")
         if not (math.isfinite(self.lon) and -180 <= self.lon <= 180):
-            raise ValueError(f"longitude {self.lon!r} is not a number from -180 to 180 degrees")
+            raise ValueError(f"longitude must be between -180 and 180 degrees, not {self.lon!r}")
         if self.lon == 180:
             object.__setattr__(self, "lon", -180.0)
 

@@ -79,16 +79,16 @@ def test_nothing_is_anywhere():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("Frnace", "did you mean France"),
-        ("Nowhereville", "No country, region or city is known as 'Nowhereville'"),
-        ("France; Nowhere", "No country or region is known as 'Nowhere'"),
-        ("91, 0, 50 km", "not on Earth"),
+        ("Frnace", "Did you mean France"),
+        ("Nowhereville", "We don't know 'Nowhereville' as a country, world region or city"),
+        ("France; Nowhere", "We don't know 'Nowhere' as a country or world region"),
+        ("91, 0, 50 km", "centre is invalid: latitude must be between -90 and 90"),
         ("48, 2, 0 km", "from 1 to 20,000 km"),
         ("48, 2, 99999 km", "from 1 to 20,000 km"),
-        (";", "name one to 30"),
+        (";", "Name 1 to 30"),
         ("x" * (MAX_CHARS + 1), "501 characters"),
-        (", 50 km", "known as"),
-        ("<script>alert(1)</script>", "No country"),
+        (", 50 km", "as a country"),
+        ("<script>alert(1)</script>", "as a country"),
     ],
 )
 def test_what_is_no_area_gets_one_sentence(words, said):

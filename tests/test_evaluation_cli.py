@@ -121,7 +121,7 @@ def open_once(monkeypatch, starter):
 def test_a_run_held_to_the_truths_countries_answers_nowhere_else(listing, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(listing, tmp_path, "--within", "France; Nowhere")
-    assert "No country" in capsys.readouterr().err
+    assert "as a country" in capsys.readouterr().err
     for within in ("own-country", "Europe"):
         assert run(listing, tmp_path, "--within", within) == 0
         record = read_journal(tmp_path / f"vote-n16-f16-within-{within}.jsonl")

@@ -71,7 +71,7 @@ def test_a_known_area_is_shown_and_held_to(events: Events):
     assert '"name":"area"' in drawn["value"].plot
     assert "Anywhere on Earth" in events.show_area("")[0]
     words, drawn = events.show_area("<b>Nowhere</b>")
-    assert "No country" in words and "<b>" not in words and '"name":"area"' not in drawn["value"].plot
+    assert "as a country" in words and "<b>" not in words and '"name":"area"' not in drawn["value"].plot
     shown = locate(events, within="Spain; Portugal")
     assert re.search("Within</dt><dd>Spain; Portugal", shown.answer)
     assert re.search("<h2>[^<]*(Spain|Portugal)</h2>", shown.answer) and '"name":"area"' in shown.prediction_plot.plot

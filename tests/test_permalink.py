@@ -23,7 +23,7 @@ def test_a_link_sets_what_it_names():
     assert read_preset(query, BACKENDS) == Preset("openai", "gemini", "m/1:free", 0, 50, "g3")
     assert read_preset({}, BACKENDS) == Preset()
     assert read_preset({"within": "deutschland;fr"}, BACKENDS) == Preset(within="Germany; France")
-    assert "No country" in read_preset({"within": "Nowhereville"}, BACKENDS).problems[0]
+    assert "as a country" in read_preset({"within": "Nowhereville"}, BACKENDS).problems[0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,215 @@
+"""Coarse sites: whatever is asked of them, nothing depends on an exact position, only on its coarse one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from img2loc import coarse, exports, maps
+from img2loc.api import prediction_json, retrieval_json
+from img2loc.area import Circle, read_area
+from img2loc.coarse import EXACT, LEVELS, CoarseArea, coarse_places, coarse_positions, nearest_cities
+from img2loc.events import namer
+from img2loc.gallery import Gallery
+from img2loc.geo import arc_km, destination, haversine_km, to_latlon, unit_vectors_of
+from img2loc.locator import Locator
+from img2loc.precision import coarsen_retrieval
+from img2loc.query import Query
+from img2loc.sampling import Judge
+from img2loc.settings import Settings
+from img2loc.types import LatLon, Neighbour, Prediction, Retrieval
+from img2loc.vote import vote
+
+from .scripted_lmm import ScriptedLMM
+
+COARSE = LEVELS[1:]
+REMOTE = (LatLon(0.0, -140.0), LatLon(-75.0, 20.0), LatLon(64.0, -18.0), LatLon(23.0, 12.0))
+
+
+def others(positions: list[LatLon], level: str, seed: int) -> list[LatLon]:
+    """Other exact positions with the same coarse ones, up to 20 km away."""
+    rng = np.random.default_rng(seed)
+    found = list(positions)
+    public = coarse_positions(positions, level)
+    for _ in range(8):
+        tries = [destination(at, float(rng.uniform(0, 360)), float(rng.uniform(2, 20))) for at in positions]
+        tries = [LatLon(round(at.lat, 5), round(at.lon, 5)) for at in tries]
+        for row, its in enumerate(coarse_positions(tries, level)):
+            if (its, its.reach_km) == (public[row], public[row].reach_km):
+                found[row] = tries[row]
+    return found
+
+
+def with_positions(gallery: Gallery, positions: list[LatLon]) -> Gallery:
+    return replace(gallery, _positions=np.array([(at.lat, at.lon) for at in positions], np.float32))
+
+
+def positions_of(gallery: Gallery) -> list[LatLon]:
+    return [LatLon(float(lat), float(lon)) for lat, lon in np.round(gallery._positions.astype(float), 5)]
+
+
+@pytest.fixture(scope="module", params=COARSE)
+def twins(request, starter):
+    """Two sites of a level whose galleries differ in the exact positions of most photos, and in no coarse one."""
+    level = request.param
+    ours = positions_of(starter.gallery)
+    moved = others(ours, level, seed=1)
+    assert sum(haversine_km(a, b) > 1 for a, b in zip(ours, moved, strict=True)) > 200
+    galleries = [with_positions(starter.gallery, places) for places in (ours, moved)]
+    return level, [Locator(starter.encoder, gallery) for gallery in galleries], (ours, moved)
+
+
+def asked_areas(ours: list[LatLon], moved: list[LatLon]) -> list[str]:
+    """Circles whose edges lie between a photo's two exact positions, as in a search for it, and other areas."""
+    rng = np.random.default_rng(2)
+    areas = ["", "France", "Europe; Japan", "-18, 179.9, 4000 km"]
+    for row in rng.choice(len(ours), 8, replace=False).tolist():
+        centre = destination(ours[row], float(rng.uniform(0, 360)), float(rng.choice([5, 80, 900])))
+        centre = LatLon(round(centre.lat, 4), round(centre.lon, 4))
+        between_km = (haversine_km(centre, ours[row]) + haversine_km(centre, moved[row])) / 2
+        areas.append(f"{centre.lat}, {centre.lon}, {max(between_km, 1):.3f} km")
+    return areas
+
+
+@pytest.fixture
+def embedded_once(starter, tower, monkeypatch):
+    embedding = starter._embed(tower)
+    monkeypatch.setattr(Locator, "_embed", lambda self, photo: embedding)
+
+
+def everything_shown(prediction: Prediction, settings: Settings) -> str:
+    """All that leaves the server of an answer, but how long it took."""
+    name = namer(settings, prediction.withheld)
+    rows = exports.rows("photo", prediction, None, name)
+    figures = [maps.prediction_map(prediction, None, name), maps.nearest_map(prediction.retrieval, name)]
+    found = {**prediction_json(prediction), "timings": {}}
+    return "\n".join(
+        (json.dumps(found), *(write(rows) for write in exports.WRITERS.values()), *(f.to_json() for f in figures))
+    )
+
+
+def test_no_answer_depends_on_the_gallerys_exact_positions(twins, tower, embedded_once):
+    level, sites, positions = twins
+    settings = Settings(precision=level)
+    answered = 0
+    for within in asked_areas(*positions):
+        query = Query(None, nearest=10, farthest=10, within=within)
+        ours, theirs = (json.dumps(retrieval_json(query.neighbours(tower, site, settings))) for site in sites)
+        assert ours == theirs, within
+        ours, theirs = (everything_shown(query.locate(tower, site, settings), settings) for site in sites)
+        assert ours == theirs, within
+        answered += '"nearest": []' not in ours
+    assert answered >= 4
+
+
+@pytest.mark.parametrize("judge", [None, Judge((0, 5), choice=True)], ids=["one answer", "judged"])
+def test_neither_prompt_nor_answer_depends_on_exact_positions_of_gallery_or_model(
+    twins, tower, embedded_once, monkeypatch, judge
+):
+    """The model of one site says where it is, that of the other another position with the same coarse one."""
+    level, sites, (ours, moved) = twins
+    settings = replace(Settings(), precision=level, samples=2, judge=judge)
+    row = sites[0].neighbours(tower, nearest=1, farthest=0).nearest[0].row
+    said = [(places[row], places[(row + 7) % len(places)]) for places in (ours, moved)]
+    for within in asked_areas(ours, moved)[::2]:
+        shown, prompts = [], []
+        for site, places in zip(sites, said, strict=True):
+            replies = [f'{{"latitude": {at.lat}, "longitude": {at.lon}, "reasoning": "{at}"}}' for at in places]
+            lmm = ScriptedLMM([*replies * 4, '{"choice": "A"}'])
+            monkeypatch.setattr("img2loc.query.open_lmm", lambda *_, lmm=lmm: lmm)
+            query = Query(None, nearest=5, farthest=5, within=within, prompt="numbered")
+            shown.append(everything_shown(query.locate(tower, site, settings), settings))
+            # What the server asks, without the model's own words in it.
+            prompts.append([[t.text for t in turns if t.role == "user"] for turns, _ in lmm.asked])
+            assert all(not turn.pictures for turns, _ in lmm.asked for turn in turns)
+        assert shown[0] == shown[1] and prompts[0] == prompts[1], within
+
+
+@pytest.mark.parametrize("level", COARSE)
+def test_bisecting_circles_find_the_coarse_position_and_no_other(starter, tower, embedded_once, level):
+    """As an attacker did: the radius at which a neighbour comes into a circle is its distance from the middle."""
+    settings = Settings(precision=level)
+    known = starter.neighbours(tower, nearest=1, farthest=0).nearest[0]
+    (public,) = coarse_positions([known.position], level)
+    centre = LatLon(48.9, 8.0)
+
+    def comes_in(radius_km: float) -> bool:
+        query = Query(None, nearest=16, farthest=0, within=f"{centre.lat}, {centre.lon}, {radius_km:.3f} km")
+        found = query.neighbours(tower, starter, settings).nearest
+        return any(neighbour.similarity == known.similarity for neighbour in found)
+
+    low_km, high_km = 1.0, 3000.0
+    while high_km - low_km > 0.1:
+        middle_km = (low_km + high_km) / 2
+        low_km, high_km = (low_km, middle_km) if comes_in(middle_km) else (middle_km, high_km)
+    assert haversine_km(centre, public) == pytest.approx(high_km, abs=0.2)
+    assert abs(haversine_km(centre, known.position) - high_km) > 0.5
+
+
+@pytest.mark.parametrize("level", COARSE)
+def test_a_round_circle_still_holds_the_photos_that_speak_for_it(level):
+    """Also where a photo lies far from the city that stands for it."""
+    for position in (*REMOTE, LatLon(48.85837, 2.294481)):
+        near = [Neighbour(row, destination(position, 90 * row, 1), 0.5) for row in range(3)]
+        voted = vote(coarsen_retrieval(Retrieval(tuple(near), ()), level).nearest)
+        (place,) = coarse_places([position], level)
+        assert voted.position == place.position
+        assert all(haversine_km(voted.position, n.position) <= voted.radius_km + 1e-6 for n in near)
+
+
+def test_a_calibrated_radius_grows_by_what_is_unknown_of_the_position(starter, tower, embedded_once, monkeypatch):
+    class Sure:
+        probability = 0.8
+
+        def radius_km(self, *_):
+            return 30.0
+
+    site = Locator(starter.encoder, starter.gallery)
+    site._calibration = Sure()
+    exact, city = (Query(None).locate(tower, site, Settings(precision=level)) for level in (EXACT, "city"))
+    assert (exact.radius_km, city.radius_km) == (30, 100) and city.probability == 0.8  # 30 km and up to 25
+
+
+def test_nearest_cities_are_those_of_a_search_through_all():
+    gazetteer = coarse._gazetteer()
+    rng = np.random.default_rng(3)
+    cities = [to_latlon(vector) for vector in gazetteer.vectors[rng.choice(len(gazetteer.vectors), 200)]]
+    around = [destination(at, float(rng.uniform(0, 360)), float(rng.exponential(20))) for at in cities]
+    anywhere = [to_latlon(vector) for vector in rng.normal(size=(200, 3))]
+    corners = [LatLon(lat, lon) for lat in (-90, -89.9, 0, 16, 90) for lon in (-180, -179.99, 0, 64, 179.99)]
+    degrees = np.array([(at.lat, at.lon) for at in (*cities, *around, *anywhere, *corners)])
+    edges_km = np.array([arc_km(point[None], gazetteer.vectors)[0] for point in unit_vectors_of(degrees)])
+    expected = gazetteer.settled[(edges_km - gazetteer.radii_km).argmin(axis=1)]
+    assert np.array_equal(nearest_cities(degrees), expected)
+    assert [nearest_cities(row[None])[0] for row in degrees[:50]] == expected[:50].tolist()
+    assert np.array_equal(gazetteer.settled[gazetteer.settled], gazetteer.settled)
+
+
+@pytest.mark.parametrize("level", COARSE)
+def test_an_area_holds_a_coarse_position_or_none_of_its_positions(level):
+    rng = np.random.default_rng(4)
+    exact = [to_latlon(vector) for vector in rng.normal(size=(300, 3))]
+    public = coarse_positions(exact, level)
+    for area in (read_area("Asia"), Circle(LatLon(40, 20), 1500.0), read_area("Brazil; Chad")):
+        held = CoarseArea(area, level).holds(np.array([(at.lat, at.lon) for at in exact]))
+        assert held.tolist() == area.holds(np.array([(at.lat, at.lon) for at in public])).tolist()
+        assert str(CoarseArea(area, level)) == str(area)
+
+
+def test_the_cities_of_a_gallerys_photos_are_looked_up_once(starter, monkeypatch):
+    gallery = with_positions(starter.gallery, positions_of(starter.gallery))
+    asked: list[int] = []
+
+    def counted(positions):
+        asked.append(len(positions))
+        return nearest_cities(positions)
+
+    monkeypatch.setattr("img2loc.gallery.nearest_cities", counted)
+    query = np.full(1280, 1280**-0.5, np.float32)
+    for words in ("France", "Italy", "Asia"):
+        for level in COARSE:
+            gallery.search(query, 4, 4, CoarseArea(read_area(words), level))
+    assert asked == [260]
