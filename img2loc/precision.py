@@ -45,7 +45,7 @@ def coarsen(prediction: Prediction, level: Precision) -> Prediction:
         position, place, radius_km = _coarse_circle(position, around_km, level)
     vote = prediction.vote
     if vote is not None:
-        at, _, around_km = _coarse_circle(vote.position, vote.radius_km, level)
+        at, _, around_km = _coarse_circle(vote.position, max(vote.radius_km, vote.position.reach_km), level)
         vote = replace(vote, position=at, radius_km=around_km)
     candidates = prediction.candidates
     places = coarse_positions([candidate.position for candidate in candidates], level)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 
 import numpy as np
 import pytest
@@ -267,6 +268,19 @@ def test_maps_show_the_area():
         assert outline.name == "area" and len(outline.lat) > 10
     assert len(area_map(None).data) == 1
     json.loads(area_map(read_area("Canada")).to_json())
+
+
+def test_outlines_are_simplified_once_and_not_for_every_map(monkeypatch):
+    """Any visitor may have the world drawn as often as they like."""
+    import shapely
+
+    world = read_area("Africa; Asia; Europe; North America; South America; Oceania; Antarctica")
+    drawn = area_map(world)
+    monkeypatch.setattr(shapely, "simplify", None)
+    started_s = time.thread_time()
+    again = area_map(world)
+    assert time.thread_time() - started_s < 0.2
+    assert again == drawn and len(again.to_json()) < 400_000
 
 
 def test_a_country_that_is_known_makes_no_answer_worse(photo_rows, mobilenet_embeddings):

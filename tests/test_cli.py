@@ -61,7 +61,7 @@ def test_a_known_area_holds_every_answer(capsys):
     assert "no photo from within this area" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
         main(["locate", EIFFEL, "--within", "Frnace"])
-    assert caught.value.code == 2 and "did you mean France?" in capsys.readouterr().err
+    assert caught.value.code == 2 and "Did you mean France?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shape", [[], ["--json"], ["--geojson"], ["--csv"]])

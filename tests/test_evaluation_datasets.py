@@ -86,7 +86,7 @@ def test_text_at_the_end_is_named_and_left_out(tmp_path):
         ("a,dan,1.0,2.0\n", r"ids more than once \(1\): a"),
         ("d,dan,nan,2.0\n", "line 5: nan, 2.0 is no position"),
         ("d,dan,,\ne,eve,3.0,4.0\n", "line 5"),
-        ("d,dan,45.0,181.5\n", "line 5: longitude 181.5"),
+        ("d,dan,45.0,181.5\n", "line 5: longitude must be between -180 and 180 degrees, not 181.5"),
         (",dan,45.0,8.5\n", "it has no id"),
         ("what is this\nd,dan,45.0,8.5\n", r"no rows \(1\): 5"),
         ("d,dan,1_0.0,8.5\n", "line 5: 1_0.0, 8.5 is no position"),

@@ -191,7 +191,7 @@ def test_a_failing_model_leaves_the_vote_and_says_so(events: Events, provider: O
         ({"photo": None}, "choose one"),
         ({"photo": "/nowhere/photo.jpg"}, "choose it again"),
         ({"truth": "somewhere in Paris"}, "48.8584, 2.2945"),
-        ({"truth": "91, 2"}, "latitude 91"),
+        ({"truth": "91, 2"}, "latitude must be between -90 and 90"),
         ({"truth": "48.8"}, "latitude, longitude"),
         ({"template": "Only $nearest?"}, "$"),
         ({"backend": "openai", "keys": {"openai": "two words"}}, "key"),
@@ -359,7 +359,7 @@ def test_what_is_wrong_is_said_at_its_field(events: Events, tmp_path: Path):
     assert wrong(0, TOWER) == wrong(7, "") == wrong(0, None, events.check_chosen) == ""
     assert "choose one first" in wrong(0, None) and "picture" in wrong(0, str(torn), events.check_chosen)
     assert "$" in wrong(6, "Only $nearest?") and "48.8584, 2.2945" in wrong(7, "in Paris")
-    assert "did you mean France?" in wrong(10, "Frnace") and wrong(10, "") == ""
+    assert "Did you mean France?" in wrong(10, "Frnace") and wrong(10, "") == ""
 
 
 def test_coarse_answers_are_coarse_everywhere(host: Host, provider: OpenAIServer, tmp_path: Path):

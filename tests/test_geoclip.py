@@ -398,7 +398,7 @@ def spoiled(case) -> dict[str, bytes]:
         ("a pickle that runs code", "no GeoCLIP"),
         ("weights cut short", "no GeoCLIP"),
         ("swapped headers", "LON,LAT"),
-        ("a latitude of 91", "latitude 91.0"),
+        ("a latitude of 91", "not 91.0"),
         ("half a row", "no GeoCLIP"),
     ],
 )

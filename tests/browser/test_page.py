@@ -49,7 +49,7 @@ def test_a_known_area_is_set_by_words_and_on_the_map(page: Page):
     page.get_by_role("button", name="Known area").click()  # which draws the map; words that come meanwhile count too
     page.fill("#within :is(input, textarea)", "Frnace")
     page.keyboard.press("Tab")
-    expect(page.locator("#area")).to_contain_text("did you mean France?", timeout=LOCATE_MS)
+    expect(page.locator("#area")).to_contain_text("Did you mean France?", timeout=LOCATE_MS)
     page.fill("#within :is(input, textarea)", "italien")
     page.keyboard.press("Tab")
     expect(page.locator("#area")).to_contain_text("Only within: Italy.", timeout=LOCATE_MS)
