@@ -42,6 +42,7 @@ OPTIONAL_FILES = (RECORDS, HEAD, LOCATION, CALIBRATION)
 STARTER = Path(__file__).parent / "starter"
 MEASURED_K = 16  # recall is measured for so many
 KEPT_AREAS = 16  # whose rows are remembered: a bit a row
+CITIES_BLOCK_ROWS = 1 << 21  # so many at a time have their cities looked up, which takes some 70 bytes each
 UNIT_TOLERANCE = 1e-3  # an embedding computed in bfloat16 and normalised in float32 is far within it
 
 
@@ -186,7 +187,10 @@ class Gallery:
 
     @cached_property
     def _found_cities(self) -> Cities:
-        return nearest_cities(_rounded(self._positions))
+        blocks = range(0, self.manifest.count, CITIES_BLOCK_ROWS)
+        return np.concatenate(
+            [nearest_cities(_rounded(self._positions[start : start + CITIES_BLOCK_ROWS])) for start in blocks]
+        )
 
     def _neighbours(
         self, rows: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32], within: Area | None
