@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class LatLon:
 
     lat: float
     lon: float
-    reach_km: float = field(default=0.0, compare=False)
+    # Left out of the API's JSON: there every position is an answer, whose radius has the reach in it.
+    reach_km: Annotated[float, Field(exclude=True)] = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lat) and -90 <= self.lat <= 90):
