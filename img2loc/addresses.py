@@ -1,4 +1,4 @@
-"""Which servers a stranger may have this machine talk to: those on the public internet, whatever they are called."""
+"""Which addresses are on the public internet, so that strangers may name them, and which are this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLOUDS_OWN: Final = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_net
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is a server's on the internet, and of no network that only this machine can see."""
+    """Whether an IP address is on the public internet, and not in a network that only this machine can see."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         if found not in _NAT64:
@@ -45,3 +45,22 @@ def public_address(host: str) -> str:
         if is_public(str(sockaddr[0])):
             return str(sockaddr[0])
     raise AddressError(f"{host[:100]} is no server on the public internet; give another address.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its very name or number; no resolver is asked.
+
+    Source: RFC 6761, section 6.3, for names that end in localhost.
+    """
+    host = host.strip("[]").rstrip(".").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(host))  # 127.1, 0x7f000001
+        except OSError:
+            return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified  # a connection to 0.0.0.0 stays here, too

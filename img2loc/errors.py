@@ -1,7 +1,7 @@
 """Every exception that Img2Loc raises on purpose.
 
     Img2LocError
-    ├── AddressError             an address that a stranger gave leads to no server on the public internet
+    ├── AddressError             an address that a stranger gave is not on the public internet
     ├── ConfigError              a setting, an argument or a backend's name is wrong
     │   └── MissingKeyError      a backend needs a key and has none
     ├── DataError                a data set, predictions or a journal of the evaluation can't be used
@@ -16,7 +16,7 @@
         ├── LMMRateLimitError    too many requests
         ├── LMMTimeoutError      no reply in time
         ├── LMMCancelledError    whoever asked has left
-        ├── LMMServerError       the provider has a fault of its own
+        ├── LMMServerError       the provider reports an error of its own
         └── LMMUnreachableError  no connection
 
 A message is one sentence or two: what is wrong, where, and what to do next. It never holds a key.
@@ -36,7 +36,19 @@ class ConfigError(Img2LocError):
 
 
 class MissingKeyError(ConfigError):
-    """A backend needs a key and has none."""
+    """A backend needs a key and has none.
+
+    The message is for the command line; a page or an API says where its own visitors enter a key.
+
+    Args:
+        provider: Whose key is needed, for people.
+        variable: The environment variable that may hold it.
+    """
+
+    def __init__(self, provider: str, variable: str) -> None:
+        super().__init__(f"{provider} needs a key; set {variable}.")
+        self.provider = provider
+        self.variable = variable
 
 
 class DataError(Img2LocError):
@@ -97,7 +109,7 @@ class LMMCancelledError(LMMError):
 
 
 class LMMServerError(LMMError):
-    """The provider has a fault of its own."""
+    """The provider reports an error of its own."""
 
 
 class LMMUnreachableError(LMMError):

@@ -193,7 +193,7 @@ class Settings:
         """
         chosen = backend_named(backend)
         if server and not chosen.takes_base_url:
-            raise ConfigError(f"The backend {backend!r} asks no server; leave the address out.")
+            raise ConfigError(f"The backend {backend} uses no model server; drop base_url.")
         key = model = ""
         match chosen.name:
             case "openai":

@@ -206,7 +206,7 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             if self.path != "/v1/chat/completions":
                 return self.error(404, f"Invalid URL (POST {self.path})", None)
             scheme, _, key = self.headers.get("Authorization", "").partition(" ")
-            if scheme != "Bearer" or not key:
+            if server.key is not None and (scheme != "Bearer" or not key):
                 return self.error(401, "You didn't provide an API key.", None)
             if server.key is not None and key != server.key:
                 return self.error(401, ERRORS["bad_key"][1].format(key=_half_hidden(key)), "invalid_api_key")
@@ -330,11 +330,7 @@ def _checked(key: str, raw: bytes, headers: dict[str, str]) -> Request:
 
 
 def _check_strict(response_format: dict[str, Any]) -> None:
-    """What OpenAI demands of a strict schema; huggingface_hub words it in TGI's way for an endpoint of one's own."""
-    if "value" in response_format:
-        if response_format["type"] != "json_object" or response_format["value"]["type"] != "object":
-            raise ValueError("response_format is no grammar")
-        return
+    """What OpenAI demands of a strict schema."""
     wrapper = response_format["json_schema"]
     schema = wrapper["schema"]
     if response_format["type"] != "json_schema" or wrapper["strict"] is not True or not wrapper["name"]:

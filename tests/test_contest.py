@@ -86,7 +86,7 @@ def test_a_key_goes_to_its_own_provider_only(provider, settings, starter, tower)
     sent = len(provider.requests)
     *_, answers = ask(["openai:m-1"], settings, starter, tower, gemini="AIza-gemini", hf="hf_token")
     (answer,) = answers.values()
-    assert "refuses the key" in answer.outcome.message or "key" in answer.outcome.message
+    assert "rejected the key" in answer.outcome.message or "key" in answer.outcome.message
     assert all("gemini" not in request.key for request in provider.requests[sent:])
 
 

@@ -173,7 +173,7 @@ def test_a_model_answers(events: Events, provider: OpenAIServer):
     [
         (["refusal"], "refuses"),
         (["malformed", "malformed"], "position"),
-        (["bad_key"], "refuses the key"),
+        (["bad_key"], "rejected the key"),
     ],
 )
 def test_a_failing_model_leaves_the_vote_and_says_so(events: Events, provider: OpenAIServer, behaviours, words):
@@ -343,7 +343,7 @@ def test_a_key_brings_the_models_and_a_wrong_one_words(events: Events):
         models, note = events.list_models("openai", server, "mine", keys)
         assert "choices" not in models and (note["visible"], note["value"]) == (False, "")
     models, note = events.list_models("openai", "", "mine", {"openai": "sk-wrong"})
-    assert "choices" not in models and note["visible"] and "refuses the key" in note["value"]
+    assert "choices" not in models and note["visible"] and "rejected the key" in note["value"]
 
 
 def test_what_is_wrong_is_said_at_its_field(events: Events, tmp_path: Path):

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up; modules of one line know nothing of each other, but for the parts of one reader of replies.
 LAYERS = (
     {"img2loc", "img2loc.errors"},
-    {"img2loc.types", "img2loc.keys", "img2loc.environment", "img2loc.devices"},
+    {"img2loc.types", "img2loc.keys", "img2loc.environment", "img2loc.devices", "img2loc.network"},
     {"img2loc.exif", "img2loc.gradio_settings"},
     {"img2loc.container"},
     {"img2loc.geo"},
@@ -25,10 +25,9 @@ LAYERS = (
     {"img2loc.vote", "img2loc.prompt"},
     {"img2loc.candidates"},
     {"img2loc.lmm.base", "img2loc.lmm.placement", "img2loc.lmm.prices"},
-    {"img2loc.lmm.retry", "img2loc.lmm.request", "img2loc.lmm.line"},
-    {"img2loc.lmm.chat"},
-    {"img2loc.lmm.servers", "img2loc.lmm.hf", "img2loc.lmm.llava"},
-    {"img2loc.lmm.openai"},
+    {"img2loc.lmm.retry", "img2loc.lmm.request", "img2loc.lmm.llava"},
+    {"img2loc.lmm.servers", "img2loc.lmm.connection"},
+    {"img2loc.lmm.hf", "img2loc.lmm.chat"},
     {"img2loc.lmm"},
     {"img2loc.angles", "img2loc.lenient_json"},
     {"img2loc.coordinates"},

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from huggingface_hub.inference._providers._common import AutoRouterConversationalTask
 
 from img2loc.errors import ConfigError
-from img2loc.lmm import BACKENDS, BackendOptions, open_lmm
+from img2loc.lmm import BACKENDS, BackendOptions, hf, open_lmm
 from img2loc.prompt import ANSWER_SCHEMA
 
 from .openai_server import OpenAIServer
@@ -17,8 +16,7 @@ TOKEN = "hf_oauth_t3stT0kenAbcDefGhiJklMnoPqrStu"
 
 def test_the_router_is_asked_for_the_default_model_with_a_strict_schema(monkeypatch):
     with OpenAIServer(key=TOKEN) as server:
-        root = server.base_url.removesuffix("/v1")
-        monkeypatch.setattr(AutoRouterConversationalTask, "_prepare_base_url", lambda self, key: root)
+        monkeypatch.setattr(hf, "ROUTER_URL", server.base_url)
         open_lmm("hf", BackendOptions(api_key=TOKEN)).reply(TURNS, JPEG)
         (request,) = server.requests
     assert request.body["model"] == BACKENDS["hf"].models[0]

@@ -15,10 +15,9 @@ from img2loc.errors import (
     LMMUnreachableError,
     MissingKeyError,
 )
-from img2loc.lmm import BackendOptions, list_models
-from img2loc.lmm.openai import OpenAILMM
+from img2loc.lmm import BackendOptions, list_models, open_lmm
 from img2loc.lmm.request import MAX_OUTPUT_TOKENS, Parameters
-from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.lmm.servers import OPENAI_URL, SERVERS, server_named
 
 from .openai_server import KEY, TEXTS, OpenAIServer
 from .test_lmm_conformance import JPEG, TURNS
@@ -31,10 +30,7 @@ def server():
 
 
 def _lmm(server, *, key=KEY, timeout_s=10.0, model="gpt-test"):
-    return OpenAILMM(
-        BackendOptions(api_key=key, model=model, base_url=server.base_url, timeout_s=timeout_s),
-        default_model="gpt-default",
-    )
+    return open_lmm("openai", BackendOptions(api_key=key, model=model, base_url=server.base_url, timeout_s=timeout_s))
 
 
 def test_the_limit_goes_under_the_name_that_reasoning_models_take(server):
@@ -78,7 +74,7 @@ def test_a_server_that_complains_of_everything_is_left_in_the_end(server):
     )
     options = BackendOptions(api_key=KEY, base_url=server.base_url, temperature=0.2)
     with pytest.raises(LMMError, match="HTTP 400"):
-        OpenAILMM(options, default_model="gpt-test").reply(TURNS, JPEG)
+        open_lmm("openai", options).reply(TURNS, JPEG)
     assert len(server.requests) == 5
 
 
@@ -87,7 +83,7 @@ def test_models_are_listed_by_the_server(server):
 
 
 def test_where_models_cannot_be_listed_the_reason_is_said(server):
-    with pytest.raises(LMMAuthError, match="refuses the key"):
+    with pytest.raises(LMMAuthError, match="rejected the key"):
         list_models("openai", BackendOptions(api_key="sk-wrong", base_url=server.base_url))
     server.models = []
     with pytest.raises(LMMError, match="lists no models"):
@@ -128,13 +124,15 @@ def test_a_local_server_needs_no_key_and_never_gets_the_environments(monkeypatch
 
 @pytest.mark.parametrize("name", [name for name, server in SERVERS.items() if server.public])
 def test_a_provider_needs_a_key_and_says_where_to_put_it(name):
-    with pytest.raises(MissingKeyError, match=rf"key field.*{SERVERS[name].key_variable}"):
-        OpenAILMM(BackendOptions(api_key=" ", base_url=name), default_model="gpt-default")
+    server = SERVERS[name]
+    with pytest.raises(MissingKeyError, match=f"^{server.label} needs a key; set {server.key_variable}\\.$") as caught:
+        open_lmm("openai", BackendOptions(api_key=" ", base_url=name))
+    assert (caught.value.provider, caught.value.variable) == (server.label, server.key_variable)
 
 
 @pytest.mark.parametrize("name", [name for name, server in SERVERS.items() if not server.public])
 def test_a_server_of_ones_own_needs_none_and_brings_its_model(name):
-    lmm = OpenAILMM(BackendOptions(base_url=name), default_model="gpt-default")
+    lmm = open_lmm("openai", BackendOptions(base_url=name))
     assert lmm.model == SERVERS[name].models[0] and "127.0.0.1" in repr(lmm)
 
 
@@ -148,7 +146,7 @@ def test_presets_are_found_by_their_exact_names_and_addresses_stand_for_themselv
 
 def test_every_public_preset_is_encrypted_and_every_other_is_on_this_machine():
     for server in SERVERS.values():
-        address = server.base_url or "https://api.openai.com/v1"
+        address = server.base_url or OPENAI_URL
         assert address.startswith("https://" if server.public else "http://127.0.0.1:")
         assert bool(server.key_variable) is server.public
 
@@ -158,12 +156,12 @@ def test_every_public_preset_is_encrypted_and_every_other_is_on_this_machine():
 )
 def test_an_address_that_is_no_http_address_is_refused(url):
     with pytest.raises(ConfigError, match="http://"):
-        OpenAILMM(BackendOptions(api_key=KEY, base_url=url), default_model="gpt-default")
+        open_lmm("openai", BackendOptions(api_key=KEY, base_url=url))
 
 
 def test_a_password_in_the_address_is_not_shown():
     options = BackendOptions(base_url="http://user:passw0rd@127.0.0.1:9/v1", timeout_s=0.4)
-    lmm = OpenAILMM(options, default_model="gpt-default")
+    lmm = open_lmm("openai", options)
     with pytest.raises(LMMUnreachableError) as caught:
         lmm.reply(TURNS, JPEG)
     assert "passw0rd" not in repr(lmm) + str(caught.value)

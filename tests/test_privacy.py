@@ -37,7 +37,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def app(provider: EchoingServer, machine: Path) -> Iterator[WatchedApp]:
     with WatchedApp(
-        machine, router=provider.root, IMG2LOC_OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="sk-operator"
+        machine, router=provider.base_url, IMG2LOC_OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="sk-operator"
     ) as app:
         yield app
 
@@ -137,7 +137,7 @@ def test_uploads_are_deleted_on_schedule(app: WatchedApp, http: httpx.Client):
 def test_the_operator_may_keep_photos_for_a_minute_only(provider: EchoingServer, tmp_path: Path):
     (tmp_path / "machine").mkdir()
     with (
-        WatchedApp(tmp_path / "machine", router=provider.root, IMG2LOC_KEEP_MINUTES="1") as app,
+        WatchedApp(tmp_path / "machine", router=provider.base_url, IMG2LOC_KEEP_MINUTES="1") as app,
         httpx.Client(base_url=f"{app.address}gradio_api/", timeout=60) as http,
     ):
         (photo,) = upload(http, (f"{NAME}.jpg", described("JPEG")))
@@ -183,7 +183,7 @@ def test_a_killed_server_leaves_nothing_for_long(app: WatchedApp, provider: Echo
     (tmp_path / "machine").mkdir()
     with httpx.Client(base_url=f"{app.address}gradio_api/", timeout=60) as http:
         (ours,) = upload(http, ("ours.jpg", described("JPEG")))
-    killed = WatchedApp(tmp_path / "machine", router=provider.root)
+    killed = WatchedApp(tmp_path / "machine", router=provider.base_url)
     killed.environment |= here
     with killed, httpx.Client(base_url=f"{killed.address}gradio_api/", timeout=60) as http:
         (left,) = upload(http, (f"{NAME}.jpg", described("PNG")))

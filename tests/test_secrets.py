@@ -52,7 +52,7 @@ OPENAI, HF = "x-openai-api-key", "x-hf-token"
 FORCED = "FORCED $nearest $farthest"
 # Where a key could be found, and a word that stands there for certain: proof that the place was looked at.
 PLACES = {
-    "answers of the API": "sends requests on to another address",
+    "answers of the API": "redirects to another address",
     "answers to agents": "Paris",
     "answers to the page": "process_completed",
     "exports in the page": "FeatureCollection",
@@ -75,7 +75,7 @@ PLACES = {
     "process list": "app.py",
     "journals": '"answered"',
     "reports": "median error",
-    "output of the command line": "knows no model",
+    "output of the command line": "has no model",
     "exceptions, their reprs and locals": "LMMRateLimitError",
     "reprs of what holds a key": "Settings(",
 }
@@ -188,7 +188,7 @@ def served(provider: EchoingServer, tmp_path_factory: pytest.TempPathFactory) ->
     limits = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (limits[1], limits[1]))  # whatever crashes leaves its picture
     try:
-        with WatchedApp(machine, router=provider.root, **settings, **operators) as app:
+        with WatchedApp(machine, router=provider.base_url, **settings, **operators) as app:
             with httpx.Client(base_url=f"{app.address}gradio_api/", timeout=60, limits=CLOSING) as http:
                 visit(Visitor(http, places))
             places["process list"] = [Path(f"/proc/{app.pid}/cmdline").read_bytes()]

@@ -29,11 +29,10 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 logging.basicConfig(filename=folder / "log", level=logging.DEBUG)
-for name in ("httpcore2", "openai", "sse_starlette"):
+for name in ("httpcore2", "sse_starlette"):
     logging.getLogger(name).setLevel(logging.INFO)
 
-from huggingface_hub.inference._providers._common import AutoRouterConversationalTask
-import img2loc.lmm.chat, img2loc.ui.upload_folder
+import img2loc.lmm.chat, img2loc.lmm.hf, img2loc.ui.upload_folder
 
 class MovedClock:
     sleep = time.sleep
@@ -45,15 +44,15 @@ class MovedClock:
 
 img2loc.ui.upload_folder.time = MovedClock
 img2loc.ui.upload_folder.SWEEP_EVERY_S = 0.1
-AutoRouterConversationalTask._prepare_base_url = lambda task, api_key: os.environ["ROUTER"]
-worded = img2loc.lmm.chat.worded
+img2loc.lmm.hf.ROUTER_URL = os.environ["ROUTER"]
+request_body = img2loc.lmm.chat.request_body
 
-def worded_or_not(turns, jpeg, **options):
+def request_body_or_error(model, turns, *arguments):
     if "FORCED" in turns[0].text:
         raise RuntimeError("an error that nobody expects")
-    return worded(turns, jpeg, **options)
+    return request_body(model, turns, *arguments)
 
-img2loc.lmm.chat.worded = worded_or_not
+img2loc.lmm.chat.request_body = request_body_or_error
 """
 
 

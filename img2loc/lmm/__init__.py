@@ -1,12 +1,17 @@
-"""The backends: who turns evidence into a position. Exact names; nothing is imported until it is chosen."""
+"""The backends: who turns evidence into a position. They are found by their exact names, and imported when chosen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from img2loc.errors import ConfigError
 from img2loc.lmm.base import LMM, BackendOptions, Picture, Turn
+from img2loc.lmm.hf import hugging_face_server
+from img2loc.lmm.servers import server_named
+
+if TYPE_CHECKING:
+    from img2loc.lmm.chat import ChatLMM
 
 __all__ = [
     "BACKENDS",
@@ -97,7 +102,7 @@ def backend_named(name: str) -> Backend:
     try:
         return BACKENDS[name]
     except KeyError:
-        raise ConfigError(f"There is no backend {name!r}; choose one of: {', '.join(BACKENDS)}.") from None
+        raise ConfigError(f"There is no backend {name!r}. Choose one of: {', '.join(BACKENDS)}.") from None
 
 
 def open_lmm(name: str, options: BackendOptions) -> LMM | None:
@@ -114,16 +119,15 @@ def open_lmm(name: str, options: BackendOptions) -> LMM | None:
         ConfigError: The name is unknown, or an option is wrong; MissingKeyError where a key is missing.
     """
     backend = backend_named(name)
-    # Imported when chosen: the packages behind them take half a second and more.
+    # Imported when chosen: httpx2 takes tenths of a second, torch seconds.
     match backend.name:
         case "openai":
-            from img2loc.lmm.openai import OpenAILMM  # noqa: PLC0415
-
-            return OpenAILMM(options, default_model=backend.models[0])
+            return _openai(options)
         case "hf":
-            from img2loc.lmm.hf import HuggingFaceLMM  # noqa: PLC0415
+            from img2loc.lmm.chat import ChatLMM  # noqa: PLC0415
 
-            return HuggingFaceLMM(options, default_model=backend.models[0])
+            model = options.model.strip() or backend.models[0]
+            return ChatLMM(hugging_face_server(options, model=model), options, name="hf", default_model=model)
         case "llava":
             from img2loc.lmm.llava import LocalLMM  # noqa: PLC0415
 
@@ -148,6 +152,11 @@ def list_models(name: str, options: BackendOptions) -> tuple[str, ...]:
     backend = backend_named(name)
     if not backend.lists_models:
         return backend.models
-    from img2loc.lmm.openai import OpenAILMM  # noqa: PLC0415
+    return _openai(options).models()
 
-    return OpenAILMM(options, default_model=backend.models[0]).models()
+
+def _openai(options: BackendOptions) -> ChatLMM:
+    from img2loc.lmm.chat import ChatLMM  # noqa: PLC0415
+
+    server = server_named(options.base_url)
+    return ChatLMM(server, options, name="openai", default_model=BACKENDS["openai"].models[0])

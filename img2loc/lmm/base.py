@@ -27,7 +27,7 @@ class Turn:
         role: Whose it is.
         text: What it says.
         pictures: Of the first turn: what is shown besides the photo, where the model's server takes addresses.
-        letters: Of which the reply to it names one; empty where it gives a position.
+        letters: The letters that the reply to it may name; empty where the reply gives a position.
     """
 
     role: Literal["user", "assistant"]
@@ -58,8 +58,8 @@ class LMM(Protocol):
         ...
 
 
-def at_once() -> float:
-    """The pace of who need not wait."""
+def no_wait() -> float:
+    """No rate limit."""
     return 0.0
 
 
@@ -71,7 +71,7 @@ class BackendOptions:
         api_key: The provider's key; never logged, stored or shown.
         model: The model's name; empty for the backend's default.
         base_url: Another server that speaks the same protocol; empty for the provider's own.
-        public_only: A stranger gave the base_url: no server but one on the public internet is asked.
+        public_only: A visitor gave the base_url: only a server on the public internet is asked.
         timeout_s: Seconds to wait for one reply, retries included.
         temperature: How freely the model words its reply, 0 to 2; None for the provider's own default.
         pace: Called before each request to a server, retries too; waits for its turn and returns how many seconds that
@@ -88,9 +88,9 @@ class BackendOptions:
     public_only: bool = False
     timeout_s: float = 60.0
     temperature: float | None = None
-    pace: Callable[[], float] = field(default=at_once, repr=False, compare=False)
+    pace: Callable[[], float] = field(default=no_wait, repr=False, compare=False)
     cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 2:
-            raise ConfigError(f"The temperature is {self.temperature}; it must be a number from 0 to 2.")
+            raise ConfigError(f"The temperature must be a number from 0 to 2 (got {self.temperature}).")

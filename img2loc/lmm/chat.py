@@ -1,21 +1,19 @@
-"""The chat.completions protocol, which OpenAI began and most servers speak: what every client of it has in common.
-
-A client sends one request and hands back what came, or a Failure; this module tries again without what a server or a
-model refuses, reads the completion and explains the failure.
-"""
+"""The client for every server that speaks OpenAI's chat.completions protocol."""
 
 from __future__ import annotations
 
+import math
 import re
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, TypeGuard, cast
-from urllib.parse import urlsplit
+from typing import Any, Final, TypeGuard
+
+import httpx2
 
 from img2loc.errors import (
+    AddressError,
     ConfigError,
     LMMAuthError,
     LMMError,
@@ -24,79 +22,61 @@ from img2loc.errors import (
     LMMServerError,
     LMMTimeoutError,
     LMMUnreachableError,
+    MissingKeyError,
 )
 from img2loc.keys import check_key
 from img2loc.lmm.base import BackendOptions, Turn
-from img2loc.lmm.request import Parameters, worded
+from img2loc.lmm.connection import Connection, Response
+from img2loc.lmm.request import Parameters, request_body
 from img2loc.lmm.retry import persist
+from img2loc.lmm.servers import OPENAI_URL, Server, host_of
 from img2loc.types import Reply
+
+# More than any model reads or writes at once; a larger number is an error of the server's.
+MAX_BELIEVABLE_TOKENS: Final = 100_000_000
+MAX_STATED_WAIT_S: Final = 48 * 3600
 
 # Source: https://platform.openai.com/docs/guides/error-codes
 _QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+_MAX_COMPLAINT_CHARS = 10_000
 _MAX_EXCERPT_CHARS = 200
 _MAX_NAME_CHARS = 200
 _TELLING_CHARS = 8  # of a key; fewer give nothing away
 _LIKE_A_KEY = re.compile(r"\S*\*{3}\S*|\b(?:sk|pk|hf|gsk|xai|key|bearer)[-_]\S+|[\w\-]{24,}", re.I)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a request brought no completion.
+class ChatLMM:
+    """A model behind a server that speaks the protocol.
 
     Args:
-        kind: The server answered with an error status; or not in time; or not at all; or with something else; or its
-            address is none that may be asked, for the reason in `text`.
-        status: The HTTP status, for kind "status".
-        code: The provider's own code for the error, where it gives one.
-        text: The provider's own words; they may quote the key, so they are shown masked only.
-        retry_after_s: How long the provider asks to wait.
+        server: The server. The environment is never asked for a server or a key.
+        options: Key, model, time-out and the rest; a base_url is ignored.
+        name: The backend's exact name.
+        default_model: The model where the options name none and the server has no default of its own.
+
+    Raises:
+        MissingKeyError: The server needs a key, and there is none.
+        ConfigError: The server's address or the key can't be used, or proxies or certificates that the environment
+            names can't be.
     """
 
-    kind: Literal["status", "timeout", "connection", "garbage", "address"]
-    status: int = 0
-    code: str = field(default="", repr=False)
-    text: str = field(default="", repr=False)
-    retry_after_s: float | None = None
-
-
-class ChatLMM(ABC):
-    """A model behind a server that speaks the protocol; a subclass sends one request.
-
-    Args:
-        options: Key, model, time-out and the rest; its model and base_url are taken from the arguments below.
-        model: The model's name.
-        host: The server's name, for messages.
-        parameters: What goes with the first request.
-    """
-
-    name: str
-
-    def __init__(self, options: BackendOptions, *, model: str, host: str, parameters: Parameters) -> None:
-        self.model = model
+    def __init__(self, server: Server, options: BackendOptions, *, name: str, default_model: str) -> None:
+        self.name = name
+        self.model = options.model.strip() or (server.models[0] if server.models else default_model)
         self._key = check_key(options.api_key)
-        self._host = host
+        if server.needs_key and not self._key:
+            raise MissingKeyError(server.label, server.key_variable)
+        url = server.base_url or OPENAI_URL
+        self._connection = Connection(url, self._key, public_only=options.public_only and not server.public)
+        self._label = server.label
+        self._host = server.label if server.public else host_of(url)
         self._timeout_s = options.timeout_s
         self._cancel, self._pace = options.cancel, options.pace
-        self._parameters = parameters  # replaced, never changed: what one request learns spares the next one the error
+        # Replaced, never changed: what one request learns spares the next one the error.
+        self._parameters = Parameters(temperature=options.temperature, limit_name=server.limit_name)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(model={self._masked(self.model)!r}, host={self._host!r})"
-
-    @abstractmethod
-    def send(self, messages: list[dict[str, Any]], parameters: Parameters, timeout_s: float) -> object | Failure:
-        """Send one request, without retries.
-
-        Args:
-            messages: In the protocol's own shape.
-            parameters: What goes with them.
-            timeout_s: Seconds until the request is given up.
-
-        Returns:
-            The completion, not validated yet, or why there is none.
-
-        Raises:
-            LMMCancelledError: Nobody waits any more.
-        """
+        return f"ChatLMM(model={self._masked(self.model)!r}, host={self._host!r})"
 
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
         """Continue a conversation about a photo.
@@ -118,6 +98,28 @@ class ChatLMM(ABC):
             pace=self._pace,
         )
 
+    def models(self) -> tuple[str, ...]:
+        """Ask the server which models it has.
+
+        Returns:
+            Their names in alphabetical order; the protocol doesn't say which of them see pictures.
+
+        Raises:
+            LMMError: The server gave no list.
+        """
+        response = persist(self._list_models, timeout_s=self._timeout_s, cancel=self._cancel)
+        listed = _item(response.json(), "data")
+        names = [_item(entry, "id") for entry in listed] if isinstance(listed, list) else []
+        if not any(map(is_name, names)):
+            raise LMMError(f"{self._host} lists no models. Type the model's name.")
+        return tuple(sorted({self._without_key(name) for name in names if is_name(name)}))
+
+    def _list_models(self, timeout_s: float) -> Response:
+        response = self._request("/models", None, timeout_s)
+        if not _is_success(response):
+            raise self._explain(response)
+        return response
+
     def _complete(self, turns: Sequence[Turn], jpeg: bytes, timeout_s: float) -> Reply:
         """Send a request, and again without what the server refuses."""
         deadline = time.monotonic() + timeout_s
@@ -125,78 +127,105 @@ class ChatLMM(ABC):
         parameters = replace(self._parameters, letters=turns[-1].letters, pictures=pictures)
         while True:
             start = time.monotonic()
-            messages = worded(turns, jpeg, pictures=parameters.pictures)
-            found = self.send(messages, parameters, deadline - start)
-            if not isinstance(found, Failure):
+            body = request_body(self.model, turns, jpeg, parameters)
+            response = self._request("/chat/completions", body, deadline - start)
+            if _is_success(response):
                 self._parameters = replace(parameters, letters=(), pictures=False)
-                return self._read(found, latency_s=time.monotonic() - start)
-            changed = parameters.without(found.text) if found.status in (400, 422) else None
+                return self._read(response.json(), latency_s=time.monotonic() - start)
+            changed = parameters.without(_complaint(response)) if response.status in (400, 422) else None
             if changed is None:
-                raise self._explain(found)
+                raise self._explain(response)
             parameters = changed
             deadline += self._pace()
 
+    def _request(self, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Response:
+        """Send one request, without retries.
+
+        Raises:
+            LMMError: There was no response.
+        """
+        try:
+            return self._connection.request(path, body, timeout_s=timeout_s, cancel=self._cancel)
+        except TimeoutError:
+            failure: LMMError = LMMTimeoutError(
+                f"{self._host} sent no complete reply within {self._timeout_s:g} s. Try again, or allow more time."
+            )
+        except (AddressError, ConfigError) as error:
+            failure = LMMError(str(error))
+        except httpx2.HTTPError as error:
+            failure = LMMUnreachableError(self._why_unreachable(error))
+        raise failure  # outside the handlers: the package's own error holds the request, and with it the key
+
+    def _why_unreachable(self, error: httpx2.HTTPError) -> str:
+        host = self._host
+        if isinstance(error, httpx2.ProxyError):
+            return f"The proxy doesn't connect to {host}. Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return f"{host}'s certificate can't be verified. If its authority is your own, name it in SSL_CERT_FILE."
+        if not isinstance(error, httpx2.ConnectError):
+            return f"{host} closed the connection before its reply was complete. Try again."
+        if self._connection.is_local:
+            place = host if self._label == host else f"{self._label}'s address ({host})"
+            return f"Nothing answers at {place}. Is it running?"
+        return f"Can't connect to {host}. Check the network and the server's address."
+
     def _read(self, completion: object, *, latency_s: float) -> Reply:
-        """Read a completion; no client validates what the server sent."""
-        choices = getattr(completion, "choices", None)
-        message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
-        if message is None:
-            raise self._explain(Failure("garbage"))
-        refusal, content = getattr(message, "refusal", None), getattr(message, "content", None)
-        finish_reason = getattr(cast("list[object]", choices)[0], "finish_reason", None)
+        """Read a completion, of which nothing is taken on trust."""
+        choices = _item(completion, "choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message = _item(choice, "message")
+        if not isinstance(message, dict):
+            raise LMMError(
+                f"{self._host}'s reply isn't a chat completion. Check that its address is that of an "
+                "OpenAI-compatible server (it usually ends in /v1)."
+            )
+        refusal, content = message.get("refusal"), message.get("content")
         text = next((part for part in (refusal, content) if isinstance(part, str) and part), "")
-        model, usage = getattr(completion, "model", None), getattr(completion, "usage", None)
+        model, usage = _item(completion, "model"), _item(completion, "usage")
         return Reply(
             # Half of a character (a lone surrogate) can't be shown.
             text=self._without_key(text.encode("utf-8", "replace").decode()),
             model=self._without_key(model) if is_name(model) else self.model,
             latency_s=latency_s,
-            input_tokens=_count(usage, "prompt_tokens"),
-            output_tokens=_count(usage, "completion_tokens"),
-            refused=bool(refusal) or finish_reason == "content_filter",
-            truncated=finish_reason == "length",
+            input_tokens=token_count(_item(usage, "prompt_tokens")),
+            output_tokens=token_count(_item(usage, "completion_tokens")),
+            refused=bool(refusal) or _item(choice, "finish_reason") == "content_filter",
+            truncated=_item(choice, "finish_reason") == "length",
         )
 
-    def _explain(self, failure: Failure) -> LMMError:
-        """Our error for a failure, in our words: a provider's may quote the key."""
-        host, model, status = self._host, self._masked(self.model), failure.status
-        wait_s = failure.retry_after_s
-        match failure.kind:
-            case "timeout":
-                return LMMTimeoutError(
-                    f"{host} sent no full reply within {self._timeout_s:g} s; try again, or allow more time."
-                )
-            case "connection":
-                return LMMUnreachableError(
-                    f"{host} can't be reached or cut the connection; check the network and the server's address."
-                )
-            case "address":
-                return LMMError(failure.text)
-            case "garbage":
-                return LMMError(
-                    f"{host} sent something that is no chat completion; check that its address is that of an "
-                    "OpenAI-compatible server (it usually ends in /v1)."
-                )
-        if status == 402 or failure.code in _QUOTA_CODES:
-            return LMMQuotaError(f"The account behind the key has no credit left at {host}; top it up or use another.")
+    def _explain(self, response: Response) -> LMMError:
+        """Our error for a response that is none, in our words: a provider's may quote the key."""
+        host, model, status = self._host, self._masked(self.model), response.status
+        message, code = _error_in(response)
+        wait_s = retry_after_s(response.headers)
+        if status == 402 or code in _QUOTA_CODES:
+            return LMMQuotaError(
+                f"The account behind this key has no credit left at {host}. Top it up, or use another key."
+            )
         if 300 <= status < 400:
-            return LMMError(f"{host} sends requests on to another address (HTTP {status}); give that address instead.")
+            return LMMError(
+                f"{host} redirects to another address (HTTP {status}); redirects aren't followed. "
+                "Give the final address instead."
+            )
+        if status == 401 and not self._key:
+            return LMMAuthError(f"{host} needs a key, and none was sent.")
         if status == 401:
-            return LMMAuthError(f"{host} refuses the key; check that it is complete and still valid.")
+            return LMMAuthError(f"{host} rejected the key. Check that it is complete and still valid.")
         if status == 403:
-            return LMMAuthError(f"{host} doesn't let this key use the model {model!r}; choose another model or key.")
+            return LMMAuthError(
+                f"{host} doesn't allow this key to use the model {model!r}. Choose another model or key."
+            )
         if status == 404:
-            return LMMError(f"{host} knows no model {model!r}; check the model's name and the server's address.")
+            return LMMError(f"{host} has no model {model!r}. Check the model's name and the server's address.")
         if status == 429:
-            wait = f"{wait_s:.0f} s" if wait_s is not None and wait_s >= 1 else "a minute"
             return LMMRateLimitError(
-                f"{host} takes no more requests for now; wait {wait} and try again.", retry_after_s=wait_s
+                f"Rate limit reached at {host}; try again {_in_words(wait_s)}.", retry_after_s=wait_s
             )
         if status >= 500 or status == 408:
-            return LMMServerError(
-                f"{host} has a fault of its own (HTTP {status}); try again later.", retry_after_s=wait_s
-            )
-        return LMMError(f"{host} refuses the request (HTTP {status}): {self._masked(failure.text)}")
+            return LMMServerError(f"{host} returned an error (HTTP {status}). Try again later.", retry_after_s=wait_s)
+        reason = self._masked(message)
+        stop = "" if reason.endswith((".", "!", "?")) else "."
+        return LMMError(f"{host} rejected the request (HTTP {status}){f': {reason}' if reason else ''}{stop}")
 
     def _masked(self, text: str) -> str:
         """A provider's or visitor's text on one line, bounded, with what looks like a key masked."""
@@ -216,23 +245,17 @@ def is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= _MAX_NAME_CHARS and value.isprintable()
 
 
-def host_of(url: str) -> str:
-    """Name a server for messages: without path, and without a password that the address may carry.
+def token_count(value: object) -> int | None:
+    """Read a number of tokens that a server sent.
 
-    Raises:
-        ConfigError: It is no http(s) address.
+    Returns:
+        A whole number from 0 to MAX_BELIEVABLE_TOKENS; None, which counts as unknown, for anything else.
     """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(
-            "The server's address must begin with http:// or https:// and name a host, "
-            "for example http://localhost:8000/v1."
-        )
-    return f"{host}:{port}" if port else host
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 <= value <= MAX_BELIEVABLE_TOKENS or value != int(value):  # NaN is in no range
+        return None
+    return int(value)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -252,11 +275,41 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         if value and name == "retry-after":
             try:
                 return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-            except ValueError:
+            except (ValueError, OverflowError):
                 return None
     return None
 
 
-def _count(usage: object, name: str) -> int | None:
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) and value >= 0 else None
+def _in_words(wait_s: float | None) -> str:
+    """When to try again: "in 24 hours"."""
+    if wait_s is None or wait_s < 1:
+        return "in a minute"
+    if wait_s > MAX_STATED_WAIT_S:
+        return "another day"
+    unit, size_s = next(pair for pair in (("hour", 3600), ("minute", 60), ("second", 1)) if wait_s >= pair[1])
+    count = math.ceil(wait_s / size_s)
+    return f"in {count} {unit}{'s' if count > 1 else ''}"
+
+
+def _is_success(response: Response) -> bool:
+    return 200 <= response.status < 300
+
+
+def _item(value: object, name: str) -> object:
+    """What a JSON object has under a name; None where it is no object or has nothing there."""
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _complaint(response: Response) -> str:
+    """What a server says of an error, as it says it."""
+    return response.body[:_MAX_COMPLAINT_CHARS].decode("utf-8", "replace")
+
+
+def _error_in(response: Response) -> tuple[str, str]:
+    """A provider's own message and code for an error, in any of the shapes that servers use; the code may be empty."""
+    body = response.json()
+    body = body[0] if isinstance(body, list) and body else body  # Gemini's
+    error = _item(body, "error") or body
+    messages = (error, _item(error, "message"), _item(error, "detail"))
+    code = _item(error, "code")
+    return next((text for text in messages if isinstance(text, str)), _complaint(response)), str(code or "")

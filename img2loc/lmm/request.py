@@ -65,27 +65,39 @@ class Parameters:
         return None
 
 
-def worded(turns: Sequence[Turn], jpeg: bytes, *, pictures: bool = False) -> list[dict[str, Any]]:
-    """Put a conversation into the protocol's shape, the photo after the first turn's text.
+def request_body(model: str, turns: Sequence[Turn], jpeg: bytes, parameters: Parameters) -> dict[str, Any]:
+    """Put a conversation into the protocol's shape.
 
     Args:
+        model: The model's name; it goes first, since some routers read only the beginning.
         turns: The conversation.
         jpeg: The photo.
-        pictures: Whether the first turn's pictures follow the photo, each after its label.
+        parameters: What goes with the messages.
     """
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": _messages(turns, jpeg, pictures=parameters.pictures),
+        parameters.limit_name: parameters.limit,
+    }
+    if parameters.schema:
+        body["response_format"] = _response_format(parameters.letters)
+    if parameters.temperature is not None:
+        body["temperature"] = parameters.temperature
+    return body
+
+
+def _messages(turns: Sequence[Turn], jpeg: bytes, *, pictures: bool) -> list[dict[str, Any]]:
+    """The turns, the photo after the first one's text, then its pictures, each after its label."""
     first, *rest = turns
     image_url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
     content: list[dict[str, Any]] = []
-    for text, url in [(first.text, image_url), *((one.label, one.url) for one in first.pictures if pictures)]:
+    shown = first.pictures if pictures else ()
+    for text, url in [(first.text, image_url), *((picture.label, picture.url) for picture in shown)]:
         content += [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}]
     return [{"role": "user", "content": content}, *({"role": turn.role, "content": turn.text} for turn in rest)]
 
 
-def response_format(letters: Sequence[str] = ()) -> dict[str, Any]:
-    """The answer's schema in the protocol's shape.
-
-    Args:
-        letters: Of which the answer names one; empty for a position.
-    """
+def _response_format(letters: Sequence[str]) -> dict[str, Any]:
+    """The answer's schema: one of the letters, or a position where there are none."""
     name, schema = ("choice", prompt.choice_schema(letters)) if letters else ("position", prompt.ANSWER_SCHEMA)
     return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}

@@ -20,7 +20,7 @@ from img2loc.errors import (
     LMMServerError,
     LMMUnreachableError,
 )
-from img2loc.lmm.base import at_once
+from img2loc.lmm.base import no_wait
 
 MAX_RETRIES: Final = 3
 FIRST_WAIT_S = 0.5
@@ -38,7 +38,7 @@ def persist(
     *,
     timeout_s: float,
     cancel: threading.Event,
-    pace: Callable[[], float] = at_once,
+    pace: Callable[[], float] = no_wait,
 ) -> T:
     """Try, and try again while the failure may pass and there is time.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
+from urllib.parse import urlsplit
 
 from img2loc.errors import ConfigError
-from img2loc.lmm.chat import host_of
 from img2loc.lmm.prices import Pricing
 from img2loc.lmm.request import LimitName
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +21,9 @@ class Server:
     Args:
         name: What it is called on the command line, on the page and in the API; its address where it has no name.
         label: Its name for people.
-        base_url: Its address; empty for OpenAI's own.
+        base_url: Its address; empty for OPENAI_URL.
         public: A provider on the internet at a fixed address: a visitor may choose it. Any other address would let
-            visitors send requests from inside the operator's network, and is the operator's to allow.
+            visitors send requests from inside the operator's network, so the operator decides whether they may.
         key_variable: The environment variable that holds the operator's key for it.
         models: Suggested models that see pictures, the default first.
         limit_name: What it calls the limit on the reply's length.
@@ -36,7 +39,7 @@ class Server:
 
     @property
     def needs_key(self) -> bool:
-        """Providers on the internet want one; servers of one's own don't."""
+        """Whether a request without a key is pointless: providers want one, servers of one's own don't."""
         return self.public
 
 
@@ -112,8 +115,27 @@ def server_named(server: str) -> Server:
         return SERVERS[server or "openai"]
     if "://" not in server and "/" not in server:
         raise ConfigError(
-            f"There is no server {server!r}; choose one of {', '.join(SERVERS)}, "
-            "or give its address, beginning with http:// or https://."
+            f"There is no server {server!r}. Choose one of {', '.join(SERVERS)}, "
+            "or give an address that begins with http:// or https://."
         )
     host_of(server)
     return Server(server, host_of(server), server)
+
+
+def host_of(url: str) -> str:
+    """Name a server for messages: without path, and without a password that the address may carry.
+
+    Raises:
+        ConfigError: It is no http(s) address.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(
+            "The server's address must begin with http:// or https:// and name a host, "
+            "for example http://localhost:8000/v1."
+        )
+    return f"{host}:{port}" if port else host

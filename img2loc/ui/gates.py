@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from img2loc.addresses import public_address
 from img2loc.errors import AddressError
+from img2loc.network import check_certificates
 from img2loc.photo import MAX_BYTES
 
 FETCH_S: Final = 20.0
@@ -27,10 +28,15 @@ _CLOSED: Final = re.compile(r"/(?:file[=/]https?:|process_recording|component_se
 class PhotoTransport(httpx.AsyncBaseTransport):
     """How Gradio fetches files that clients name by address, redirects one by one.
 
-    Its own way bounds neither size nor time, unpacks what is packed, and takes some networks of clouds for public.
+    Its own way bounds neither size nor time, unpacks what is packed, and takes some networks of clouds for public. No
+    proxy is used: it would look the name up again, and might be inside the private network.
+
+    Raises:
+        ConfigError: The certificates that the environment names can't be loaded.
     """
 
     def __init__(self) -> None:
+        check_certificates()
         self._tls = httpx.create_ssl_context()  # made once: it takes longer than many a photo
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -129,7 +129,7 @@ def test_a_wrong_key_is_said_at_once(page: Page):
     choose_openai(page)
     page.fill("#key-openai input", "sk-wrong")
     page.click("#use-key-openai")
-    expect(page.locator("#refused [role=alert]")).to_contain_text("refuses the key")
+    expect(page.locator("#refused [role=alert]")).to_contain_text("rejected the key")
     use_key(page)
     expect(page.locator("#refused")).to_be_hidden()
     page.fill("#key-openai input", "two words")

@@ -1,0 +1,236 @@
+"""A photo and a key reach the server that was named and no other, whatever that server or the environment says."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from img2loc import addresses
+from img2loc.errors import ConfigError, LMMError, LMMUnreachableError
+from img2loc.lmm import BackendOptions, open_lmm
+from tests.openai_server import TEXTS
+from tests.recorder import Recorder
+from tests.test_lmm_conformance import JPEG, REMOTE, TURNS
+
+ROOT = Path(__file__).resolve().parents[1]
+KEY = "hf_visitors0wnKey"
+INTERNET = "127.0.0.2"  # plays a public address
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+@pytest.fixture
+def server() -> Iterator[Recorder]:
+    with Recorder() as recorder:
+        yield recorder
+
+
+@pytest.fixture
+def other() -> Iterator[Recorder]:
+    with Recorder() as recorder:
+        yield recorder
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*PROXY_VARIABLES, "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names lead to loopback, but public.example to an address that counts as public."""
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host, *arguments, **more):
+        name = host.decode() if isinstance(host, bytes) else host
+        if name.rstrip(".").lower().endswith(("localhost", ".example")):
+            name = INTERNET if name == "public.example" else "127.0.0.1"
+        return look_up(name, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == INTERNET)
+
+
+def ask(url: str, backend: str = "openai", **options):
+    given = {"api_key": KEY, "model": "m", "base_url": url, "timeout_s": 5.0, **options}
+    return open_lmm(backend, BackendOptions(**given)).reply(TURNS, JPEG)
+
+
+@pytest.mark.parametrize("backend", REMOTE)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed(backend, status, server, other):
+    server.status, server.headers = status, {"Location": f"http://127.0.0.1:{other.port}/v1/chat/completions"}
+    with pytest.raises(LMMError, match=f"redirects to another address .HTTP {status}"):
+        ask(server.base_url, backend)
+    assert len(server.received) == 1 and other.received == []
+
+
+@pytest.mark.parametrize("backend", REMOTE)
+def test_no_cookie_comes_back_in_another_request(backend, server):
+    server.headers = {"Set-Cookie": "visitor=1; Path=/"}
+    for _ in range(2):
+        ask(server.base_url, backend)
+    assert [request.headers.get("cookie") for request in server.received] == [None, None]
+
+
+SPYING = {
+    "OPENAI_API_KEY": "sk-environment",
+    "OPENAI_ADMIN_KEY": "sk-admin-environment",
+    "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+    "OPENAI_ORG_ID": "org-environment",
+    "OPENAI_PROJECT_ID": "proj-environment",
+    "OPENAI_CUSTOM_HEADERS": "Authorization: Bearer environment\nX-Spy: environment\nCookie: environment=1",
+    "OPENAI_LOG": "debug",
+    "HF_TOKEN": "hf_environment",
+    "HF_ENDPOINT": "http://127.0.0.1:9",
+    "HF_DEBUG": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+@pytest.mark.parametrize("backend", REMOTE)
+def test_no_variable_changes_a_request_or_logs_it(backend, server, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login netrc password environment\n")
+    netrc.chmod(0o600)
+    url = server.base_url
+    code = f"from tests.test_lmm_connection import ask; print(ask({url!r}, {backend!r}))"
+    environment = {**os.environ, **SPYING, "NETRC": str(netrc), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    (request,) = server.received
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert "environment" not in json.dumps(request.headers) and "cookie" not in request.headers
+    said = done.stdout + done.stderr
+    assert base64.b64encode(JPEG).decode()[:40] not in said and KEY not in said and "DEBUG" not in said
+
+
+def test_hugging_face_is_asked_although_the_hub_is_offline(server, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert ask(server.base_url, "hf").text == TEXTS["good"]
+
+
+@pytest.mark.parametrize("variable", [*PROXY_VARIABLES, *map(str.lower, PROXY_VARIABLES)])
+@pytest.mark.parametrize("backend", REMOTE)
+def test_this_machine_is_not_asked_through_a_proxy(variable, backend, server, other, monkeypatch):
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{other.port}")
+    ask(server.base_url, backend)
+    assert len(server.received) == 1 and other.received == []
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST", "localhost.", "model.localhost", "127.0.0.9", "127.1", "0x7f000001", "0.0.0.0"]
+)
+def test_nor_by_any_other_name(host, other, monkeypatch, resolver):
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{other.port}")
+    with Recorder("0.0.0.0") as server:
+        ask(f"http://{host}:{server.port}/v1")
+    assert len(server.received) == 1 and other.received == []
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+@pytest.mark.parametrize("host", ["[::1]", "[0:0:0:0:0:0:0:1]"])
+def test_nor_by_its_ipv6_address(host, other, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{other.port}")
+    try:
+        server = Recorder("::1")
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with server:
+        ask(f"http://{host}:{server.port}/v1")
+    assert len(server.received) == 1 and other.received == []
+
+
+def test_other_servers_are_asked_through_the_operators_proxy(other, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{other.port}")
+    ask("http://model.example/v1")
+    assert [request.target for request in other.received] == ["http://model.example/v1/chat/completions"]
+    other.status = 403
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{other.port}")
+    with pytest.raises(LMMUnreachableError, match=r"proxy doesn't connect to model\.example"):
+        ask("https://model.example/v1", timeout_s=0.4)
+    assert other.received[1].target == "model.example:443" and KEY not in str(other.received[1:])
+
+
+def test_a_visitors_server_is_asked_at_its_public_address_and_through_no_proxy(other, monkeypatch, resolver):
+    for variable in PROXY_VARIABLES:
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{other.port}")
+    with Recorder(INTERNET) as server:
+        ask(f"http://public.example:{server.port}/v1", public_only=True)
+    assert server.received[0].headers["host"] == f"public.example:{server.port}"
+    with pytest.raises(LMMError, match="public internet"):
+        ask(f"http://private.example:{server.port}/v1", public_only=True)
+    assert len(server.received) == 1 and other.received == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ALL_PROXY", "socks5://user:passw0rd@127.0.0.1:9", "^ALL_PROXY names a SOCKS proxy"),
+        ("all_proxy", "socks5h://127.0.0.1:9", "^all_proxy names a SOCKS proxy"),
+        ("HTTPS_PROXY", "ftp://user:passw0rd@127.0.0.1:9", "^HTTPS_PROXY isn't a proxy's address"),
+        ("HTTP_PROXY", "http://user:passw0rd@[", "^HTTP_PROXY isn't a proxy's address"),
+        ("HTTP_PROXY", "http://127.0.0.1:letters", "^HTTP_PROXY isn't a proxy's address"),
+        ("HTTP_PROXY", "http://", "^HTTP_PROXY isn't a proxy's address"),
+    ],
+)
+@pytest.mark.parametrize("backend", REMOTE)
+def test_a_proxy_that_cannot_be_used_is_named(variable, value, words, backend, server, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=words) as caught:
+        ask("http://model.example/v1", backend)
+    assert "passw0rd" not in str(caught.value)
+    ask(server.base_url, backend)  # where it doesn't matter
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"), [("SSL_CERT_FILE", "gone.pem"), ("SSL_CERT_FILE", "empty.pem"), ("SSL_CERT_DIR", "gone")]
+)
+@pytest.mark.parametrize("backend", REMOTE)
+def test_certificates_that_cannot_be_used_are_named(variable, name, backend, monkeypatch, tmp_path):
+    (tmp_path / "empty.pem").touch()
+    monkeypatch.setenv(variable, str(tmp_path / name))
+    with pytest.raises(ConfigError, match=f"^{variable} names a .*{name}"):
+        ask("https://model.example/v1", backend)
+
+
+@pytest.mark.parametrize("backend", REMOTE)
+def test_certificates_that_go_later_are_named_too(backend, server, monkeypatch):
+    url = server.base_url
+    lmm = open_lmm(backend, BackendOptions(KEY, "m", url))
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/at/all.pem")
+    with pytest.raises(LMMError, match=r"^SSL_CERT_FILE names a file that doesn't exist"):
+        lmm.reply(TURNS, JPEG)
+
+
+def test_a_password_in_the_address_is_sent_and_not_logged(server, caplog):
+    caplog.set_level("INFO")
+    ask(f"http://user:passw0rd@127.0.0.1:{server.port}/v1")
+    assert server.received[0].headers["authorization"] == "Basic " + base64.b64encode(b"user:passw0rd").decode()
+    assert "127.0.0.1" in caplog.text and "passw0rd" not in caplog.text
+
+
+def test_a_reply_without_end_is_not_read_to_its_end(server, monkeypatch):
+    monkeypatch.setattr("img2loc.lmm.connection.MAX_BODY_BYTES", 50_000)
+    server.body = b" " * 100_000 + server.body
+    with pytest.raises(LMMError, match="isn't a chat completion"):
+        ask(server.base_url)
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"choices": ' + b"9" * 5000 + b"}", b"\xff\xfe", b"null", b'"x"'])
+@pytest.mark.parametrize("status", [200, 400, 429])
+@pytest.mark.parametrize("backend", REMOTE)
+def test_a_body_that_cannot_be_read_gets_a_sentence(body, status, backend, server):
+    server.body, server.status, server.headers = body, status, {"Retry-After": "1000000000"}
+    with pytest.raises(LMMError, match=r"isn't a chat completion|rejected the request|Rate limit reached"):
+        ask(server.base_url, backend, timeout_s=1)
