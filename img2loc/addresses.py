@@ -11,7 +11,7 @@ from img2loc.errors import AddressError
 # Source: IANA's IPv6 address space; the rest of it is reserved, local, or IPv4 in disguise.
 _UNICAST: Final = ipaddress.ip_network("2000::/3")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
-# Public by their numbers, and yet the machine's own cloud: Azure's and Oracle's services for their guests.
+# Public numbers that inside a cloud lead to its own services: Azure's and Oracle's for their guests.
 _CLOUDS_OWN: Final = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
 
 
@@ -26,13 +26,13 @@ def is_public(address: str) -> bool:
 
 
 def public_address(host: str) -> str:
-    """Look up a host that a stranger has named.
+    """Look up a host that a visitor has named.
 
     Args:
         host: A name, or an IP address in any notation.
 
     Returns:
-        A public address of it, to be connected to as it is: looked up again, the name might lead elsewhere.
+        One of its public addresses. Connect to this address: looked up again, the name might lead elsewhere.
 
     Raises:
         AddressError: It has none.
@@ -44,7 +44,7 @@ def public_address(host: str) -> str:
     for *_, sockaddr in found:
         if is_public(str(sockaddr[0])):
             return str(sockaddr[0])
-    raise AddressError(f"{host[:100]} is no server on the public internet; give another address.")
+    raise AddressError(f"{host[:100]} is not on the public internet. Give another address.")
 
 
 def is_loopback(host: str) -> bool:

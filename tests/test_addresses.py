@@ -66,7 +66,7 @@ def test_a_name_leads_to_a_public_address_of_its_own(resolver):
     resolver("10.0.0.1", "93.184.216.34", "8.8.8.8")
     assert public_address("mixed.example") == "93.184.216.34"
     resolver("10.0.0.1", "::1")
-    with pytest.raises(AddressError, match=r"inside\.example is no server on the public internet"):
+    with pytest.raises(AddressError, match=r"inside\.example is not on the public internet"):
         public_address("inside.example")
 
 

@@ -19,7 +19,9 @@ async def fetch(url: str) -> httpx.Response:
         return await client.get(url)
 
 
-@pytest.mark.parametrize(("what", "words"), [("slow", "no whole photo within"), ("nowhere", "can't be reached")])
+@pytest.mark.parametrize(
+    ("what", "words"), [("slow", "didn't send the whole photo within"), ("nowhere", "can't be reached")]
+)
 def test_a_server_that_keeps_one_waiting_is_left(monkeypatch, what, words):
     monkeypatch.setattr(addresses, "is_public", lambda address: address == INTERNET)
     monkeypatch.setattr(gates, "FETCH_S", 0.1)

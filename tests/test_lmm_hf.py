@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, MissingKeyError
 from img2loc.lmm import BACKENDS, BackendOptions, hf, open_lmm
 from img2loc.prompt import ANSWER_SCHEMA
 
@@ -35,3 +35,25 @@ def test_the_token_that_lies_on_this_machine_is_not_used(monkeypatch):
     with OpenAIServer(key=None) as server:
         open_lmm("hf", BackendOptions(api_key="visitors-own", base_url=server.base_url)).reply(TURNS, JPEG)
         assert server.requests[0].key == "visitors-own"
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
+def test_a_dedicated_endpoint_is_asked_however_its_address_ends(path):
+    with OpenAIServer(key=TOKEN) as server:
+        url = server.base_url.removesuffix("/v1") + path
+        open_lmm("hf", BackendOptions(api_key=TOKEN, base_url=url, model="any name")).reply(TURNS, JPEG)
+        assert server.requests[0].body["model"] == "any name"
+
+
+@pytest.mark.parametrize(
+    ("public_only", "words"), [(True, "base_url works only with the backend openai"), (False, "hf can't ask Gemini")]
+)
+def test_another_provider_is_not_asked_with_a_token_of_hugging_faces(public_only, words):
+    with pytest.raises(ConfigError, match=words):
+        open_lmm("hf", BackendOptions(api_key=TOKEN, base_url="gemini", public_only=public_only))
+
+
+def test_a_missing_token_is_named():
+    with pytest.raises(MissingKeyError, match=r"^Hugging Face needs a key; set HF_TOKEN\.$") as caught:
+        open_lmm("hf", BackendOptions())
+    assert (caught.value.provider, caught.value.variable) == ("Hugging Face", "HF_TOKEN")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -171,3 +172,19 @@ def test_a_password_in_the_address_is_not_shown():
 def test_a_temperature_that_is_none_is_refused(temperature):
     with pytest.raises(ConfigError, match="from 0 to 2"):
         BackendOptions(temperature=temperature)
+
+
+def test_a_server_on_this_machine_that_is_not_running_is_said_by_its_name(monkeypatch):
+    with OpenAIServer() as gone:
+        pass
+    monkeypatch.setitem(SERVERS, "ollama", replace(SERVERS["ollama"], base_url=gone.base_url))
+    where = gone.base_url.removeprefix("http://").removesuffix("/v1")
+    for server, words in (("ollama", f"Ollama's address ({where})"), (gone.base_url, where)):
+        with pytest.raises(LMMUnreachableError) as caught:
+            open_lmm("openai", BackendOptions(base_url=server, timeout_s=0.4)).reply(TURNS, JPEG)
+        assert str(caught.value) == f"Nothing answers at {words}. Is it running?"
+
+
+def test_a_server_that_wants_a_key_and_gets_none_is_not_said_to_have_rejected_it(server):
+    with pytest.raises(LMMAuthError, match=r"^127\.0\.0\.1:\d+ needs a key, and none was sent\.$"):
+        _lmm(server, key="").reply(TURNS, JPEG)

@@ -68,7 +68,7 @@ def test_only_the_operators_model_runs_on_this_machine():
 
 
 def test_a_server_is_refused_where_none_is_asked():
-    with pytest.raises(ConfigError, match="asks no server"):
+    with pytest.raises(ConfigError, match="uses no model server"):
         Query(None, "vote", base_url="gemini").options(OWN)
     with pytest.raises(ConfigError, match="base_url must be a text"):
         Query(None, base_url=None)

@@ -194,5 +194,5 @@ def test_each_backend_has_its_model_and_all_share_the_rest():
 
 
 def test_a_backend_that_asks_no_server_refuses_one():
-    with pytest.raises(ConfigError, match="asks no server"):
+    with pytest.raises(ConfigError, match="uses no model server"):
         Settings().options("vote", server="vllm")

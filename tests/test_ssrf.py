@@ -250,7 +250,7 @@ def test_a_name_that_changes_its_mind_is_asked_where_it_was_checked(http, outsid
     kind, _ = call(http, "neighbours", photo=file(f"http://rebound.example:{outside.port}/once.jpg"))
     assert kind == "complete" and outside.asked[-1][0] == "/once.jpg"
     kind, words = call(http, "neighbours", photo=file(f"http://rebound.example:{outside.port}/twice.jpg"))
-    assert kind == "error" and "rebound.example is no server on the public internet" in words
+    assert kind == "error" and "rebound.example is not on the public internet" in words
 
 
 def inputs(http: httpx.Client, types: str = "") -> Iterator[tuple[int, int, list[Any]]]:
@@ -284,7 +284,7 @@ def test_no_input_of_the_page_reaches_ones_own_network(http, inside, outside):
 
 def test_what_is_no_photo_is_fetched_up_to_a_photos_size_and_not_unpacked(http, outside, uploads):
     there = f"http://{INTERNET}:{outside.port}"
-    for what, words in (("endless", "more than 30 MB"), ("packed", "a JPEG"), ("gone", "HTTP 404")):
+    for what, words in (("endless", "larger than 30 MB"), ("packed", "a JPEG"), ("gone", "HTTP 404")):
         kind, said = call(http, "neighbours", photo=file(f"{there}/{what}"))
         assert kind == "error" and words in said
     assert outside.asked[-1][1]["Accept-Encoding"] == "identity"

@@ -102,7 +102,7 @@ def backend_named(name: str) -> Backend:
     try:
         return BACKENDS[name]
     except KeyError:
-        raise ConfigError(f"There is no backend {name!r}. Choose one of: {', '.join(BACKENDS)}.") from None
+        raise ConfigError(f"There is no backend {name!r}; choose one of: {', '.join(BACKENDS)}.") from None
 
 
 def open_lmm(name: str, options: BackendOptions) -> LMM | None:

@@ -123,11 +123,11 @@ class LocalLMM:
 
     def _check(self, deadline: float) -> None:
         if self._cancel.is_set():
-            raise LMMCancelledError("The model was stopped because nobody waits for its reply any more.")
+            raise LMMCancelledError("The request was cancelled.")
         if time.monotonic() >= deadline:
             raise LMMTimeoutError(
-                f"{self.model} did not finish within {self._timeout_s:g} s on this machine; "
-                "try again, or allow more time."
+                f"{self.model} did not finish within {self._timeout_s:g} s on this machine. "
+                "Try again, or allow more time."
             )
 
 
@@ -138,7 +138,7 @@ def _load(name: str) -> _Loaded:
         return _loaded
     if name in _failed:
         raise _unloadable(name)
-    _loaded = None  # let go of the one before it first: both would not fit
+    _loaded = None  # free the one before it first: both would not fit
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     place = placement_here()
@@ -166,12 +166,12 @@ def _load(name: str) -> _Loaded:
 def _unloadable(name: str) -> LMMError:
     return LMMError(
         f"The model {name!r} can't be loaded: {_failed[name]} Check its name, the network and this machine's memory, "
-        "and start again."
+        "then restart."
     )
 
 
 def _words(error: Exception) -> str:
-    """What a package says of its failure, on one line, as a sentence."""
+    """A package's own message for its failure, on one line, as a sentence."""
     said = textwrap.shorten(str(getattr(error, "message", error)), 200, placeholder=" …") or type(error).__name__
     return said if said.endswith((".", "!", "?", "…")) else f"{said}."
 

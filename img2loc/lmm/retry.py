@@ -1,7 +1,6 @@
-"""Patience with a provider, in one place: bounded retries, one deadline over all of them, and an end when nobody waits.
+"""Retries: a bounded number within one deadline, and none once the caller has left.
 
-A key that is refused, an account without credit or a request that the provider can't use stays so; only what may pass
-is tried again.
+Only failures that may pass are tried again: no connection, too many requests, an error of the server's.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ FIRST_WAIT_S = 0.5
 MAX_WAIT_S: Final = 8.0  # of our own; a provider may ask for more
 JITTER: Final = 0.25
 
-_PASSING = (LMMRateLimitError, LMMServerError, LMMUnreachableError)
+_TRANSIENT = (LMMRateLimitError, LMMServerError, LMMUnreachableError)
 _LOOK_EVERY_S = 0.1
 
 T = TypeVar("T")
@@ -64,10 +63,10 @@ def persist(
         except LMMError as error:
             failure = error
         wait_s = pause_s(tried, failure.retry_after_s)
-        if tried == MAX_RETRIES or not isinstance(failure, _PASSING) or wait_s >= deadline - time.monotonic():
+        if tried == MAX_RETRIES or not isinstance(failure, _TRANSIENT) or wait_s >= deadline - time.monotonic():
             raise failure  # outside the handler: a provider's own error, which may quote the key, doesn't travel along
         cancel.wait(wait_s)
-    raise LMMCancelledError("The request was given up because nobody waits for it any more.")
+    raise LMMCancelledError("The request was cancelled.")
 
 
 def pause_s(tried: int, retry_after_s: float | None) -> float:
@@ -125,6 +124,6 @@ def in_thread(
             except TimeoutError:
                 if result.done() or left_s <= 0:
                     raise
-        raise LMMCancelledError("The request was given up because nobody waits for it any more.")
+        raise LMMCancelledError("The request was cancelled.")
     finally:
         close()

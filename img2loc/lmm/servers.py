@@ -115,7 +115,7 @@ def server_named(server: str) -> Server:
         return SERVERS[server or "openai"]
     if "://" not in server and "/" not in server:
         raise ConfigError(
-            f"There is no server {server!r}. Choose one of {', '.join(SERVERS)}, "
+            f"There is no server {server!r}; choose one of {', '.join(SERVERS)}, "
             "or give an address that begins with http:// or https://."
         )
     host_of(server)

@@ -52,9 +52,9 @@ class PhotoTransport(httpx.AsyncBaseTransport):
         except AddressError as error:
             reason = str(error)
         except TimeoutError:
-            reason = f"{host[:100]} sent no whole photo within {FETCH_S:.0f} s; send the photo itself."
+            reason = f"{host[:100]} didn't send the whole photo within {FETCH_S:.0f} s. Send the photo itself instead."
         except httpx.HTTPError:
-            reason = f"{host[:100]} can't be reached; check the photo's address, or send the photo itself."
+            reason = f"{host[:100]} can't be reached. Check the photo's address, or send the photo itself."
         raise gr.Error(reason, print_exception=False)
 
     async def _fetch(self, request: httpx.Request, host: str) -> httpx.Response:
@@ -72,11 +72,11 @@ class PhotoTransport(httpx.AsyncBaseTransport):
             response = await connection.handle_async_request(there)
             if not response.has_redirect_location:
                 if response.status_code != 200:
-                    raise AddressError(f"{host[:100]} has no photo there (HTTP {response.status_code}).")
+                    raise AddressError(f"{host[:100]} has no photo at this address (HTTP {response.status_code}).")
                 async for piece in response.aiter_raw():
                     body += piece
                     if len(body) > MAX_BYTES:
-                        raise AddressError(f"The file at {host[:100]} has more than {MAX_BYTES / 1e6:.0f} MB.")
+                        raise AddressError(f"The file at {host[:100]} is larger than {MAX_BYTES / 1e6:.0f} MB.")
         kept = {name: value for name, value in response.headers.items() if name in ("location", "content-type")}
         return httpx.Response(response.status_code, headers=kept, content=bytes(body))
 
