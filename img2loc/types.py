@@ -148,7 +148,7 @@ class Reply:
         text: Its raw words, always kept.
         model: The name the provider gives the model.
         latency_s: Seconds from request to reply.
-        input_tokens: As counted by the provider; None where it says nothing.
+        input_tokens: As counted by the provider; None where it gives no believable number.
         output_tokens: Likewise.
         refused: The provider flagged the reply as a refusal.
         truncated: The reply was cut at the token limit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import socket
@@ -225,6 +226,13 @@ def test_a_reply_without_end_is_not_read_to_its_end(server, monkeypatch):
     server.body = b" " * 100_000 + server.body
     with pytest.raises(LMMError, match="isn't a chat completion"):
         ask(server.base_url)
+
+
+def test_a_packed_reply_is_not_unpacked(server):
+    server.headers, server.body = {"Content-Encoding": "gzip"}, gzip.compress(server.body)
+    with pytest.raises(LMMError, match="isn't a chat completion"):
+        ask(server.base_url)
+    assert server.received[0].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize("body", [b"[" * 200_000, b'{"choices": ' + b"9" * 5000 + b"}", b"\xff\xfe", b"null", b'"x"'])

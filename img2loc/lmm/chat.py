@@ -161,7 +161,7 @@ class ChatLMM:
         if isinstance(error, httpx2.ProxyError):
             return f"The proxy doesn't connect to {host}. Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return f"{host}'s certificate can't be verified. If its authority is your own, name it in SSL_CERT_FILE."
+            return f"{host}'s certificate can't be verified. If your own authority signed it, set SSL_CERT_FILE."
         if not isinstance(error, httpx2.ConnectError):
             return f"{host} closed the connection before its reply was complete. Try again."
         if self._connection.is_local:

@@ -98,7 +98,8 @@ class Connection:
             transport=self._transport(),  # None for the default one, which uses the environment's proxies
             follow_redirects=False,
             timeout=timeout_s,
-            headers={"User-Agent": "Img2Loc"},
+            # A few packed bytes could fill the memory: nothing is unpacked.
+            headers={"User-Agent": "Img2Loc", "Accept-Encoding": "identity"},
             event_hooks={"request": [line.watch]},
         )
         base = httpx2.URL(self.base_url)
@@ -110,7 +111,7 @@ class Connection:
             method = "GET" if body is None else "POST"
             with client.stream(method, url, json=body, headers=headers, auth=auth) as response:
                 received = bytearray()
-                for piece in response.iter_bytes():
+                for piece in response.iter_raw():
                     received += piece
                     if len(received) > MAX_BODY_BYTES:
                         return Response(response.status_code, response.headers, b"")
