@@ -253,7 +253,7 @@ def test_a_server_is_asked_with_its_own_key_though_another_was_given(events: Eve
     """As when the request that shows the new provider's field was lost on its way."""
     with pytest.raises(gr.Error, match="Gemini needs a key"):
         locate(events, backend="openai", server="gemini", keys=KEYS)
-    with pytest.raises(gr.Error, match="Hugging Face needs a token"):
+    with pytest.raises(gr.Error, match="Hugging Face needs a key"):
         locate(events, backend="hf", server="gemini", keys=KEYS)
 
 
