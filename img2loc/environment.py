@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -24,8 +24,8 @@ def prepare_environment(env: MutableMapping[str, str] = os.environ) -> None:
         ConfigError: A proxy, a certificate or the home folder can't be used.
     """
     skip_proxies(env, LOOPBACK)
-    _check_proxies(env)
-    _check_certificates(env)
+    check_proxies(env)
+    check_certificates(env)
     if os.path.expanduser("~") == "~":  # neither HOME nor an entry in the list of users
         raise ConfigError("HOME isn't set and this user has no home folder; set HOME to a folder that can be written.")
 
@@ -37,7 +37,12 @@ def skip_proxies(env: MutableMapping[str, str], hosts: tuple[str, ...]) -> None:
         env["NO_PROXY"] = env["no_proxy"] = ",".join(filter(None, dict.fromkeys([*listed, *hosts])))
 
 
-def _check_proxies(env: MutableMapping[str, str]) -> None:
+def check_proxies(env: Mapping[str, str] = os.environ) -> None:
+    """Check that the proxies can be used.
+
+    Raises:
+        ConfigError: One can't; the message names the variable.
+    """
     # Their values aren't repeated: they may contain a password.
     for variable in (*_PROXIES, *map(str.lower, _PROXIES)):
         if not (address := env.get(variable)):
@@ -57,7 +62,12 @@ def _check_proxies(env: MutableMapping[str, str]) -> None:
             )
 
 
-def _check_certificates(env: MutableMapping[str, str]) -> None:
+def check_certificates(env: Mapping[str, str] = os.environ) -> None:
+    """Check that the files of the TLS library can be used.
+
+    Raises:
+        ConfigError: One can't; the message names the variable.
+    """
     if log := env.get("SSLKEYLOGFILE"):  # Python itself opens it for each client
         _check_file("SSLKEYLOGFILE", log, lambda: open(log, "a").close())
     if certificates := env.get("SSL_CERT_FILE"):

@@ -225,6 +225,12 @@ def test_a_server_that_hangs_or_drips_is_left_in_time_and_not_asked_again(backen
     assert len(server.requests) == 1
 
 
+def test_no_request_is_begun_after_the_deadline(backend, server):
+    with pytest.raises(LMMTimeoutError):
+        reply(backend, server, timeout_s=1e-9)
+    assert server.requests == []
+
+
 @pytest.mark.parametrize("behaviours", [["hang"], ["rate_limit_asks"] * TRIES], ids=["in a request", "between two"])
 def test_who_leaves_is_not_waited_for(backend, server, behaviours):
     server.enqueue(*behaviours)

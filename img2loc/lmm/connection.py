@@ -13,9 +13,9 @@ from typing import Any, Final
 import httpx2
 
 from img2loc.addresses import is_loopback, public_address
+from img2loc.environment import check_certificates, check_proxies
 from img2loc.errors import ConfigError
 from img2loc.lmm.retry import in_thread
-from img2loc.network import check_certificates, check_proxies
 
 MAX_BODY_BYTES: Final = 20_000_000
 
@@ -92,6 +92,8 @@ class Connection:
             ConfigError: The certificates or proxies that the environment names can't be used.
             LMMCancelledError: `cancel` was set.
         """
+        if timeout_s <= 0:
+            raise TimeoutError
         check_certificates()  # again: the file may have gone since
         line = _Line()
         client = httpx2.Client(

@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from img2loc.addresses import public_address
+from img2loc.environment import check_certificates
 from img2loc.errors import AddressError
-from img2loc.network import check_certificates
 from img2loc.photo import MAX_BYTES
 
 FETCH_S: Final = 20.0
