@@ -99,9 +99,9 @@ def ask(lmm: LMM, text: str, jpeg: bytes, within: Area | None = None) -> Outcome
         again = prompt.OUTSIDE.format(area=within) if isinstance(found, Answer) else prompt.REPAIR
         turns += (Turn("assistant", _quoted(reply.text)), Turn("user", again))
     if isinstance(failure, LatLon):
-        message = f"The model was asked twice, and last placed the photo at {failure}, which is outside of: {within}."
+        message = f"The model was asked twice, and its last answer ({failure}) is outside the known area: {within}."
         return Outcome(OutcomeKind.OUTSIDE, message=message, replies=replies)
-    cut = " (it was cut off at the limit of its length)" if replies[-1].truncated else ""
+    cut = " (it was cut off at the length limit)" if replies[-1].truncated else ""
     message = f"The model was asked twice, but its last reply can't be used: {failure.reason}{cut}."
     return Outcome(OutcomeKind.UNPARSEABLE, message=message, replies=replies)
 

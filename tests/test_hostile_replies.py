@@ -310,7 +310,7 @@ def test_what_pops_up_is_text(monkeypatch, host):
             raise ConfigError(said)
         monkeypatch.setattr(img2loc.events, "list_models", _raising(LMMError(said)))
         events = img2loc.events.Events(host, Settings(), None)
-        note = events.list_models("openai", "", "gpt", KEY)[1]["value"]
+        note = events.list_models("openai", "", "gpt", {"openai": KEY})[1]["value"]
         compare = CompareEvents(host, Settings(), _Sessions())
         with pytest.raises(gr.Error) as named:
             list(compare.compare(None, [said], {}))
