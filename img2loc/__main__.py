@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from img2loc.api import Result, prediction_json, to_csv, to_geojson
 from img2loc.environment import prepare_environment
-from img2loc.errors import ConfigError, Img2LocError, PhotoError
-from img2loc.evaluation.arguments import add_calibrate, add_judge, add_within
+from img2loc.errors import ConfigError, Img2LocError, PhotoError, describe_failure
+from img2loc.evaluation.arguments import add_calibrate, add_judge, add_samples, add_within
 from img2loc.evaluation.arguments import add_verb as add_evaluate
 from img2loc.evaluation.calibrate import calibrate
 from img2loc.evaluation.cli import evaluate
@@ -23,10 +23,12 @@ from img2loc.expense import dollars, expense, prices_of
 from img2loc.lmm import BACKENDS, LMM, open_lmm
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
-from img2loc.photo import open_photo
+from img2loc.names import printable_name
+from img2loc.photo import Photo, open_photo, read_photo
+from img2loc.printer import FORMATS, Format, Printer
 from img2loc.prompt import TEMPLATES, check_template, template_named
-from img2loc.sampling import check_samples
 from img2loc.settings import Settings
+from img2loc.terminal import INTERRUPTED, parse_arguments, run, say, whole_number
 from img2loc.types import OutcomeKind, Prediction
 
 
@@ -37,57 +39,68 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; the process's own by default.
 
     Returns:
-        The exit code: 0, or 1 where something failed. Wrong usage and wrong settings exit with 2.
+        The exit code: 0, 1 where something failed, or 130 where Ctrl-C or SIGTERM ended it. Wrong usage and wrong
+        settings exit with 2.
     """
     try:
         prepare_environment()
         settings = Settings.from_env()
     except ConfigError as error:
-        print(f"img2loc: {error}", file=sys.stderr)
+        say(f"img2loc: {error}")
         return 2
     try:
-        arguments = _parser(settings).parse_args(argv)
+        arguments = parse_arguments(_parser(settings), argv)
         if "calibrate" in arguments:
             return calibrate(arguments)
         if "evaluate" in arguments:
             return evaluate(arguments, settings, open_lmm=_open_lmm, read_template=_template)
         return locate(arguments, settings)
     except Img2LocError as error:
-        print(f"img2loc: {error}", file=sys.stderr)
+        say(f"img2loc: {error}")
         return 1
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        say(f"img2loc: Stopped. {interrupt}".rstrip())
+        return INTERRUPTED
 
 
 def locate(arguments: argparse.Namespace, settings: Settings) -> int:
     """Say where photos were taken."""
     lmm = _open_lmm(arguments, settings)
     template = _template(arguments.prompt)
-    check_samples(arguments.samples)
     if lmm is not None:
         _say_cost(arguments, settings, template, lmm.model)
     locator = Locator.from_settings(settings)
-    results: list[Result] = []
-    for path in tqdm(arguments.photos, unit="photo", disable=len(arguments.photos) == 1, file=sys.stderr):
-        try:
-            result: Prediction | str = locator.locate(
-                open_photo(_read(path)),
-                lmm=lmm,
-                nearest=arguments.nearest,
-                farthest=arguments.farthest,
-                template=template,
-                samples=arguments.samples,
-                judge=arguments.judge,
-                within=arguments.within,
-            )
-        except PhotoError as error:
-            result = str(error)
-        results.append((str(path), result))
-    print(_FORMATS[arguments.format](results))
-    failures = [(name, failure) for name, result in results if (failure := _failure(result))]
-    for name, failure in failures:
-        print(f"img2loc: {name}: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    locate_photo = partial(
+        locator.locate,
+        lmm=lmm,
+        nearest=arguments.nearest,
+        farthest=arguments.farthest,
+        template=template,
+        samples=arguments.samples,
+        judge=arguments.judge,
+        within=arguments.within,
+    )
+    form = FORMATS[arguments.format]
+    failed = False
+    with Printer(form) as printer:
+        for path in tqdm(arguments.photos, unit="photo", disable=len(arguments.photos) == 1, file=sys.stderr):
+            name = printable_name(path)
+            item, failure = _answer(path, name, locate_photo, form)
+            printer.add(item)
+            if failure:
+                failed = True
+                say(f"img2loc: {name}: {failure}")
+    return 1 if failed else 0
+
+
+def _answer(path: Path, name: str, locate_photo: Callable[[Photo], Prediction], form: Format) -> tuple[str, str]:
+    """An answer as it is printed, and what went wrong with the photo, which stops no other; empty where nothing did."""
+    try:
+        prediction = locate_photo(open_photo(_read(path)))
+        return form.item(name, prediction), _failure(prediction)
+    except Exception as error:
+        failure = describe_failure(error)
+        return form.item(name, failure), failure
 
 
 def _say_cost(arguments: argparse.Namespace, settings: Settings, template: str, model: str) -> None:
@@ -100,7 +113,7 @@ def _say_cost(arguments: argparse.Namespace, settings: Settings, template: str, 
     if photos * one.requests > 1:
         cost = "price unknown" if one.cost_usd is None else f"about {dollars(photos * one.cost_usd)}"
         cost = "on this machine" if BACKENDS[arguments.backend].runs_here else cost
-        print(f"img2loc: {photos * one.requests} requests to {model}, {cost}", file=sys.stderr)
+        say(f"img2loc: {photos * one.requests} requests to {model}, {cost}")
 
 
 def _open_lmm(arguments: argparse.Namespace, settings: Settings) -> LMM | None:
@@ -132,69 +145,33 @@ def _template(prompt: Path | None) -> str:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PhotoError(f"The file can't be read: {error.strerror or error}.") from error
+    if os.path.isdir(path):
+        raise PhotoError(f"That is a folder; give its photos, for example {printable_name(path / '*.jpg')}.")
+    if not os.path.exists(path):
+        if str(path) == "-":
+            raise PhotoError("Standard input isn't supported; give file names.")
+        if set(str(path)) & set("*?["):  # a pattern that the shell left as it was
+            raise PhotoError("No file matches this pattern.")
+    return read_photo(path)
 
 
-def _failure(result: Prediction | str) -> str:
+def _failure(prediction: Prediction) -> str:
     """What went wrong with a photo; empty where nothing did."""
-    if isinstance(result, str):
-        return result
-    outcome = result.outcome
+    outcome = prediction.outcome
     if outcome is not None and outcome.kind not in (OutcomeKind.ANSWERED, OutcomeKind.REPAIRED):
-        return f"{outcome.message} The position is the neighbours' vote."
-    if result.position:
+        return f"{outcome.message}{_INSTEAD.get(prediction.method, '')}"
+    if prediction.position:
         return ""
-    if result.within:
-        return f"The gallery has no photo from within this area, so there is no position: {result.within}."
+    if prediction.within:
+        return f"The gallery has no photo from within this area, so there is no position: {prediction.within}."
     return "There are no neighbours to vote, so there is no position."
 
 
-def _as_text(results: list[Result]) -> str:
-    """A line a photo: where, how surely, the name of the place, who says so."""
-    lines = []
-    for name, result in results:
-        if isinstance(result, str) or result.position is None:
-            lines.append(f"{name}\tno position")
-            continue
-        radius = ""
-        if result.radius_km is not None:
-            whose = "candidates' score" if result.method == "judge" else "vote"
-            of = f"{result.probability:.0%} sure" if result.probability else f"half of the {whose}"
-            radius = f"\t{of} within {result.radius_km:,.0f} km"
-        lines.append(f"{name}\t{result.position}\t{result.place}\t{result.method}{radius}")
-    return "\n".join(lines)
-
-
-def _as_json(results: list[Result]) -> str:
-    """An array with an object a photo: its prediction, or the error."""
-    return json.dumps(
-        [
-            {"photo": name, "error": result} if isinstance(result, str) else {"photo": name, **prediction_json(result)}
-            for name, result in results
-        ],
-        indent=2,
-        ensure_ascii=False,
-    )
-
-
-def _as_geojson(results: list[Result]) -> str:
-    return json.dumps(to_geojson(results), ensure_ascii=False)
-
-
-def _as_csv(results: list[Result]) -> str:
-    return to_csv(results).rstrip("\n")
-
-
-_FORMATS = {"text": _as_text, "json": _as_json, "geojson": _as_geojson, "csv": _as_csv}
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
+# What stands in place of a model's answer that failed, by Prediction.method.
+_INSTEAD = {
+    "vote": " Showing the neighbours' vote instead.",
+    "judge": " Showing the judge's choice among the other candidates instead.",
+}
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
@@ -214,14 +191,14 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     )
     verb.add_argument(
         "--nearest",
-        type=_count,
+        type=whole_number,
         default=DEFAULT_NEIGHBOURS,
         metavar="N",
         help="most similar photos in the prompt (default: %(default)s)",
     )
     verb.add_argument(
         "--farthest",
-        type=_count,
+        type=whole_number,
         default=DEFAULT_NEIGHBOURS,
         metavar="N",
         help="most dissimilar photos in the prompt (default: %(default)s)",
@@ -234,13 +211,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         help=f"{', '.join(TEMPLATES)}, or a file with $nearest and $farthest (default: %(default)s)",
     )
     verb.add_argument("--temperature", type=float, metavar="T", help="0 to 2 (default: the provider's own)")
-    verb.add_argument(
-        "--samples",
-        type=_count,
-        default=settings.samples,
-        metavar="N",
-        help="ask the model N times and take the answer in their midst (default: %(default)s)",
-    )
+    add_samples(verb, settings)
     add_judge(verb, settings)
     add_within(verb)
     shape = verb.add_mutually_exclusive_group()
@@ -253,4 +224,4 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

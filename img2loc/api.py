@@ -247,30 +247,25 @@ Result = tuple[str, Prediction | str]
 CSV_COLUMNS = ("photo", "lat", "lon", "radius_km", "method", "city", "country", "outcome", "message")
 
 
-def to_geojson(results: Iterable[Result]) -> dict[str, Any]:
-    """Turn predictions into a GeoJSON FeatureCollection (RFC 7946: longitude first).
-
-    Args:
-        results: What became of each photo; no position gives a feature without geometry.
-    """
-    features = []
-    for name, result in results:
-        properties = _row(name, result)
-        lat, lon = properties.pop("lat"), properties.pop("lon")
-        geometry = {"type": "Point", "coordinates": [lon, lat]} if lat is not None else None
-        features.append({"type": "Feature", "geometry": geometry, "properties": properties})
-    return {"type": "FeatureCollection", "features": features}
+def to_feature(name: str, result: Prediction | str) -> dict[str, Any]:
+    """Turn a prediction into a GeoJSON feature (RFC 7946: longitude first); without a position it has no geometry."""
+    properties = _row(name, result)
+    lat, lon = properties.pop("lat"), properties.pop("lon")
+    geometry = {"type": "Point", "coordinates": [lon, lat]} if lat is not None else None
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
 
 
-def to_csv(results: Iterable[Result]) -> str:
-    """Turn predictions into CSV with a header; what is not known gives an empty cell.
+def to_csv(results: Iterable[Result], *, header: bool = True) -> str:
+    """Turn predictions into CSV; what is not known gives an empty cell.
 
     Args:
         results: What became of each photo.
+        header: Whether the columns' names stand first.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     for name, result in results:
         writer.writerow({column: no_formula(cell) for column, cell in _row(name, result).items()})
     return text.getvalue()

@@ -6,6 +6,7 @@
     │   └── MissingKeyError      a backend needs a key and has none
     ├── DataError                a data set, predictions or a journal of the evaluation can't be used
     ├── HubError                 a repository of the Hugging Face Hub can't be had
+    ├── OutputError              standard output can't be written
     ├── PhotoError               the bytes are no photo that can be used
     ├── EncoderError             the image encoder can't be loaded or doesn't fit
     ├── GalleryError             the gallery is missing, torn or can't be read
@@ -21,6 +22,9 @@
 
 A message is one sentence or two: what is wrong, where, and what to do next. It never holds a key.
 """
+
+import traceback
+from pathlib import Path
 
 
 class Img2LocError(Exception):
@@ -57,6 +61,10 @@ class DataError(Img2LocError):
 
 class HubError(Img2LocError):
     """A repository of the Hugging Face Hub can't be had."""
+
+
+class OutputError(Img2LocError):
+    """Standard output can't be written: it is closed, or its disk is full."""
 
 
 class PhotoError(Img2LocError):
@@ -114,3 +122,15 @@ class LMMServerError(LMMError):
 
 class LMMUnreachableError(LMMError):
     """The provider can't be reached."""
+
+
+def describe_failure(error: Exception) -> str:
+    """Say in a sentence why one photo of many failed.
+
+    An error that nobody expected isn't quoted, since its words may hold a key: its kind and its place are named.
+    """
+    if isinstance(error, Img2LocError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return f"An unexpected error stopped this photo ({type(error).__name__}{where}). Please report it."

@@ -8,6 +8,7 @@ import threading
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,19 @@ class Photo:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=90)
         return buffer.getvalue()
+
+
+def read_photo(path: Path) -> bytes:
+    """Read a file that should be a photo; of one that is too large, no more than shows it.
+
+    Raises:
+        PhotoError: It can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise PhotoError(f"The file can't be read: {error.strerror or error}.") from error
 
 
 def open_photo(source: bytes | Image.Image) -> Photo:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sqlite3
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from img2loc.encoder import DEFAULT_ENCODER
 from img2loc.environment import prepare_environment
 from img2loc.errors import Img2LocError
+from img2loc.terminal import INTERRUPTED, parse_arguments, positive, run, say
 from index_builder import stages
 from index_builder.embed import SHARD_ROWS
 from index_builder.layout import TARGET
@@ -26,21 +26,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; the process's own by default.
 
     Returns:
-        The exit code: 0, or 1 where the work failed. Wrong usage exits with 2.
+        The exit code: 0, 1 where the work failed, or 130 where Ctrl-C or SIGTERM ended it. Wrong usage exits with 2.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = parse_arguments(_parser(), argv, any_path=False)  # neither Arrow nor FAISS takes other paths
     try:
         prepare_environment()
         arguments.run(arguments)
     except Img2LocError as error:
-        print(f"index_builder: {error}", file=sys.stderr)
+        say(f"index_builder: {error}")
         return 1
     except (OSError, sqlite3.Error) as error:
-        print(
-            f"index_builder: {error}. What was done before stays good; put it right and say the same again.",
-            file=sys.stderr,
-        )
+        say(f"index_builder: {error}. Nothing that was done is lost; fix this and run the same command again.")
         return 1
+    except KeyboardInterrupt:
+        say("index_builder: Stopped. Run the same command again to go on.")
+        return INTERRUPTED
     return 0
 
 
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_encoder(stage)
     _add_work(stage)
     stage.add_argument(
-        "--shard-rows", type=_positive, default=SHARD_ROWS, metavar="N", help="photos a shard (default: %(default)s)"
+        "--shard-rows", type=positive, default=SHARD_ROWS, metavar="N", help="photos a shard (default: %(default)s)"
     )
     stage.add_argument(
         "--ray",
@@ -155,11 +155,11 @@ def _add_work(stage: argparse.ArgumentParser) -> None:
         help="the network's number format (default: %(default)s)",
     )
     stage.add_argument(
-        "--batch", type=_positive, default=0, metavar="N", help="pictures in one pass (default: what suits the device)"
+        "--batch", type=positive, default=0, metavar="N", help="pictures in one pass (default: what suits the device)"
     )
     stage.add_argument(
         "--workers",
-        type=_positive,
+        type=positive,
         default=min(os.cpu_count() or 1, MAX_WORKERS),
         metavar="N",
         help="readers and decoders beside the network: threads, or processes where it runs on an accelerator "
@@ -178,22 +178,15 @@ def _add_gallery(stage: argparse.ArgumentParser) -> None:
     )
     stage.add_argument(
         "--k-factor",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="candidates compared exactly for each neighbour, for a --factory with Refine (default: the fewest that "
         f"find {TARGET:.0%}% of the nearest and of the farthest 16)",
     )
     stage.add_argument(
-        "--nprobe", type=_positive, metavar="N", help="cells looked into, for a --factory with IVF (default: likewise)"
+        "--nprobe", type=positive, metavar="N", help="cells looked into, for a --factory with IVF (default: likewise)"
     )
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

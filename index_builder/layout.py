@@ -115,7 +115,9 @@ def make_index(rows: Rows, layout: Layout) -> Any:  # noqa: ANN401 - FAISS has n
             index.train(sample)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1]
-        raise ConfigError(f"FAISS makes no index {layout.factory!r} of {rows.count} x {rows.dim}: {reason}") from error
+        raise ConfigError(
+            f"FAISS can't make the index {layout.factory!r} of {rows.count} x {rows.dim}: {reason}"
+        ) from error
     with tqdm(total=rows.count, unit="row", desc="index") as progress:
         for block in rows.embeddings():
             index.add(block)

@@ -132,9 +132,11 @@ def write_listing(
         excluded: Photos and photographers to leave out.
 
     Raises:
-        ConfigError: No photo can be used.
+        ConfigError: No photo can be used, or the path is a folder's.
         OSError: The listing can't be written.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; --out names the listing's file.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         write_whole(path) as file,
@@ -240,10 +242,10 @@ class Listing:
     def __init__(self, path: Path) -> None:
         try:
             self._file = pq.ParquetFile(path, memory_map=True)
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             raise ConfigError(f"The listing {path} can't be read: {error}; run the listing stage.") from error
         if self._file.schema_arrow != SCHEMA:
-            raise ConfigError(f"{path} is no listing; run the listing stage on it, as --positions.")
+            raise ConfigError(f"{path} isn't a listing; run the listing stage with it as --positions.")
         self.path = path
         self.count: int = self._file.metadata.num_rows
         self._group = -1

@@ -15,22 +15,29 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from img2loc.errors import ConfigError
+from img2loc.names import is_text, printable_name
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.pieces import HUB_PREFIX, Piece, open_stream
 from index_builder.tables import COLUMNS, Columns, Row, read_table
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif"}
 NO_FILE, CUT_SHORT, NOT_IN_TABLE = "no such file", "tar cut short (its last photo)", "not in the table of positions"
-OUTSIDE = "file outside the folder"
+OUTSIDE, NOT_TEXT = "file outside the folder", "name that is not UTF-8: rename the file or its folder"
 
 
 @dataclass(slots=True)
 class Counts:
-    """What became of a listing's rows."""
+    """What became of a listing's rows; of those dropped for their name, the first one's."""
 
     read: int = 0
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    example: str = ""
+
+    def drop_name(self, path: Path) -> None:
+        """Count a file as dropped whose name can't be stored."""
+        self.dropped[NOT_TEXT] += 1
+        self.example = self.example or printable_name(path)
 
     def move(self, rows: int, reason: str) -> None:
         """Count rows that were kept as dropped after all."""
@@ -39,7 +46,10 @@ class Counts:
             self.dropped[reason] += rows
 
     def __str__(self) -> str:
-        reasons = "".join(f"\n  {count:>9,}  {reason}" for reason, count in self.dropped.most_common())
+        reasons = "".join(
+            f"\n  {count:>9,}  {reason}{f' ({self.example})' if reason == NOT_TEXT else ''}"
+            for reason, count in self.dropped.most_common()
+        )
         return f"{self.read:,} in, {self.kept:,} kept, {self.dropped.total():,} dropped{reasons}"
 
 
@@ -75,6 +85,12 @@ def list_folder(folder: Path, counts: Counts) -> Iterator[Candidate]:
             if PurePosixPath(name).suffix.lower() in SUFFIXES:
                 counts.read += 1
                 path = Path(parent, name)
+                if not is_text(path):
+                    counts.drop_name(path)
+                    continue
+                if not os.path.isfile(path):  # a pipe would be waited for without end
+                    counts.dropped[NO_FILE] += 1
+                    continue
                 yield Candidate(Piece(str(path)), None, PhotoRecord(path.relative_to(root).as_posix()))
 
 
@@ -105,8 +121,11 @@ def list_table(table: Path, folder: Path, counts: Counts, *, url: str = "") -> I
             continue
         if name and not path.suffix:
             path = path.with_suffix(".jpg")  # OSV-5M's table names photos by their number alone
-        if not name or not path.is_file():
+        if not name or not os.path.isfile(path):  # Path.is_file raises where a name is too long
             counts.dropped[NO_FILE] += 1
+            continue
+        if not is_text(path):
+            counts.drop_name(path)
             continue
         yield Candidate(Piece(str(path)), position, columns.record(row, name, url))
 
@@ -127,6 +146,8 @@ def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None,
     """
     with tempfile.TemporaryDirectory(prefix="img2loc-") as folder, closing(_Positions(Path(folder), table)) as known:
         for tar in tars:
+            if not is_text(tar):
+                raise ConfigError(f"The name of {printable_name(tar)} is not UTF-8; rename the tar file or its folder.")
             columns: Columns | None = None
             for sample in _samples(tar, counts):
                 counts.read += 1
@@ -178,7 +199,7 @@ def _samples(tar: str, counts: Counts) -> Iterator[_Sample]:
                 row = _json_row(data)
             elif suffix in SUFFIXES and picture is None:
                 piece = Piece(tar, member.offset_data, member.size)
-                picture = (member.name.removeprefix("./"), piece, data)
+                picture = (printable_name(member.name.removeprefix("./")), piece, data)
         if picture is not None:
             yield _Sample(*picture, row)
 
@@ -191,7 +212,7 @@ def _members(tar: str, stream: IO[bytes], counts: Counts) -> Iterator[tuple[tarf
     try:
         archive = tarfile.open(fileobj=stream, mode="r:")
     except tarfile.ReadError as error:
-        raise ConfigError(f"{tar} is no tar file ({error}).") from error
+        raise ConfigError(f"{tar} isn't a tar file ({error}).") from error
     with archive:
         try:
             while (member := archive.next()) is not None:
@@ -218,7 +239,7 @@ def _json_row(data: bytes | None) -> Row | None:
         return None
     if not isinstance(values, dict) or not {key.lower() for key in values} & set(COLUMNS["lat"]):
         return None
-    return {key: "" if value is None else str(value) for key, value in values.items()}
+    return {printable_name(key): "" if value is None else printable_name(str(value)) for key, value in values.items()}
 
 
 class _Positions:
@@ -258,4 +279,4 @@ def check_folder(folder: Path) -> None:
         ConfigError: There is none.
     """
     if not folder.is_dir():
-        raise ConfigError(f"There is no folder {folder}; --photos names the folder that holds the pictures.")
+        raise ConfigError(f"There is no folder {printable_name(folder)}; --photos names the folder with the pictures.")

@@ -9,6 +9,8 @@ from pathlib import Path
 from img2loc.encoder import open_encoder
 from img2loc.errors import ConfigError
 from img2loc.gallery import Manifest
+from img2loc.names import printable_name
+from img2loc.terminal import write_out
 from index_builder.build import build_gallery
 from index_builder.embed import Pool, begin, embed_local, finish, has_accelerator
 from index_builder.index import Label, check_out, index_shards
@@ -40,7 +42,7 @@ def build(arguments: argparse.Namespace) -> None:
         excluded=Excluded.read(arguments.exclude),
         layout=_layout(arguments),
     )
-    print(counts)
+    write_out(f"{counts}\n")
     _report(arguments.out, manifest)
 
 
@@ -48,7 +50,7 @@ def listing(arguments: argparse.Namespace) -> None:
     """List the photos that go into a gallery, checked, each content once."""
     counts = Counts()
     write_listing(_candidates(arguments, counts), counts, arguments.out, excluded=Excluded.read(arguments.exclude))
-    print(counts)
+    write_out(f"{counts}\n")
 
 
 def embed(arguments: argparse.Namespace) -> None:
@@ -81,7 +83,7 @@ def embed(arguments: argparse.Namespace) -> None:
         counts = Counts(photos.count, photos.count - unreadable)
         for shard in range(store.plan.shards):
             counts.dropped.update(store.unreadable(shard).values())
-        print(counts)
+        write_out(f"{counts}\n")
 
 
 def index(arguments: argparse.Namespace) -> None:
@@ -101,7 +103,7 @@ def merge(arguments: argparse.Namespace) -> None:
     )
     counts = Counts(manifest.count + again, manifest.count + again)
     counts.move(again, AGAIN)
-    print(counts)
+    write_out(f"{counts}\n")
     _report(arguments.out, manifest)
 
 
@@ -113,15 +115,15 @@ def verify(arguments: argparse.Namespace) -> None:
         encoder = open_encoder(arguments.encoder, device=arguments.device)
         photos = Listing(arguments.listing) if arguments.listing else None
         report = verify_gallery(arguments.gallery, encoder=encoder, photos=arguments.photos, listing=photos)
-    print(
-        f"{arguments.gallery}: {report.rows:,} rows sound; {report.photos} compared with their photos, "
-        f"{report.absent} photos not there"
+    write_out(
+        f"{printable_name(arguments.gallery)}: {report.rows:,} rows are sound; {report.photos} were compared with "
+        f"their photos, {report.absent} photos are missing\n"
     )
 
 
 def publish(arguments: argparse.Namespace) -> None:
     """Publish a gallery to a model repository of the Hugging Face Hub."""
-    print(f"IMG2LOC_GALLERY={publish_gallery(arguments.gallery, arguments.repo, private=arguments.private)}")
+    write_out(f"IMG2LOC_GALLERY={publish_gallery(arguments.gallery, arguments.repo, private=arguments.private)}\n")
 
 
 def geoclip(arguments: argparse.Namespace) -> None:
@@ -145,7 +147,7 @@ def _candidates(arguments: argparse.Namespace, counts: Counts) -> Iterator[Candi
 
 
 def _label(arguments: argparse.Namespace) -> Label:
-    name = arguments.name or arguments.out.resolve().name
+    name = arguments.name or printable_name(arguments.out.resolve().name)
     return Label(name, arguments.about, arguments.source, arguments.licence)
 
 
@@ -161,7 +163,7 @@ def _layout(arguments: argparse.Namespace) -> Layout | None:
 
 
 def _report(out: Path, manifest: Manifest) -> None:
-    print(
-        f"{out}: {manifest.count:,} x {manifest.dim}, {manifest.factory}, "
-        f"recall@16 {manifest.recall['nearest']:.3f} nearest, {manifest.recall['farthest']:.3f} farthest"
+    write_out(
+        f"{printable_name(out)}: {manifest.count:,} x {manifest.dim}, {manifest.factory}, "
+        f"recall@16 {manifest.recall['nearest']:.3f} nearest, {manifest.recall['farthest']:.3f} farthest\n"
     )

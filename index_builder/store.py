@@ -89,7 +89,7 @@ class Store:
                 )
             return store
         if folder.exists() and (not folder.is_dir() or any(not f.name.startswith(".") for f in folder.iterdir())):
-            raise ConfigError(f"{folder} holds something that is no job's shards; give --out a new folder.")
+            raise ConfigError(f"{folder} holds something other than shards; give --out a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
         with write_whole(folder / PLAN) as file:
             file.write(json.dumps(asdict(job), indent=2).encode() + b"\n")
@@ -105,8 +105,8 @@ class Store:
         try:
             values = json.loads((folder / PLAN).read_text(encoding="utf-8"))
             return cls(folder, Job(**{**values, "encoder": EncoderSpec(**values["encoder"])}))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ConfigError(f"{folder} holds no {PLAN} that can be read ({error}); run the embed stage.") from error
+        except (OSError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+            raise ConfigError(f"{folder} has no {PLAN} that can be read ({error}); run the embed stage.") from error
 
     def missing(self) -> list[int]:
         """The shards that are not done."""
@@ -167,15 +167,15 @@ class Store:
             raise ConfigError(f"The shard {self.array(shard)} can't be read: {error}.") from error
         if found != self._marker(shard)["sha256"]:
             raise ConfigError(
-                f"The shard {self.array(shard)} is not what was embedded; remove {self.marker(shard).name} beside it "
-                "and run the embed stage again."
+                f"The shard {self.array(shard)} has changed since it was embedded; remove {self.marker(shard).name} "
+                "beside it and run the embed stage again."
             )
 
     def _marker(self, shard: int) -> dict[str, Any]:
         try:
             marker: dict[str, Any] = json.loads(self.marker(shard).read_text(encoding="utf-8"))
-            return marker
-        except (OSError, ValueError) as error:
+            return {"sha256": marker["sha256"], "unreadable": dict(marker["unreadable"])}
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise ConfigError(f"The shard {shard} in {self.folder} is not done; run the embed stage.") from error
 
     def blocks(self) -> Iterator[Embeddings]:

@@ -129,7 +129,7 @@ class Columns:
         if self._words >= max(DAMNING_ROWS, self._rows / 2):
             raise ConfigError(
                 f"The columns {names} of {self._table} hold no numbers in {self._words:,} of {self._rows:,} rows, "
-                f"as {self._example}; they have to be decimal degrees."
+                f"for example {self._example}; use decimal degrees."
             )
 
     def record(self, row: Row, name: str, url: str) -> PhotoRecord:
@@ -166,7 +166,9 @@ def read_table(path: Path, *, needed: Sequence[str]) -> Iterator[tuple[Columns, 
             for row in rows:
                 yield columns, row
             columns.judge()
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The table {path} can't be read: it isn't UTF-8 text. Save it as UTF-8.") from error
+    except (OSError, csv.Error, pa.ArrowException) as error:
         raise ConfigError(f"The table {path} can't be read: {error}.") from error
 
 

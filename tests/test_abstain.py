@@ -7,6 +7,7 @@ import re
 from base64 import b64decode
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import chain
 from types import SimpleNamespace
 from zipfile import ZipFile
 
@@ -80,7 +81,7 @@ def test_nothing_finer_is_left_anywhere(
         "the API": api.locate(TOWER, backend, model, judge=judge, x_openai_api_key=key),
         "a batch of the API": api.locate_batch([TOWER], backend, model, judge=judge, x_openai_api_key=key),
         "the page": Events(host, settings, Sessions()).locate(TOWER, *asked[:3], 16, 16, "", "", "", judge),
-        "the batch": list(BatchEvents(host, settings, Sessions()).locate_all([TOWER], *asked))[-1],
+        "the batch": chain(*BatchEvents(host, settings, Sessions()).locate_all([TOWER], *asked)),
     }
     if not judge:
         names = [f"openai:{model}" if model else "vote"]

@@ -306,8 +306,7 @@ def test_nothing_known_as_json():
 
 def test_geojson_has_longitude_first():
     nothing = Prediction(None, None, "none", None, None, Retrieval((), ()), "", None, ())
-    collection = api.to_geojson([("a.jpg", outcomes()), ("b.jpg", nothing)])
-    first, second = collection["features"]
+    first, second = api.to_feature("a.jpg", outcomes()), api.to_feature("b.jpg", nothing)
     assert first["geometry"] == {"type": "Point", "coordinates": [2.2945, 48.8584]}
     assert first["properties"]["photo"] == "a.jpg" and first["properties"]["outcome"] == "repaired"
     assert second["geometry"] is None

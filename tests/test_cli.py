@@ -82,6 +82,11 @@ def test_one_bad_photo_spoils_no_other(tmp_path, capsys, shape):
         (["locate"], "PHOTO"),
         (["locate", EIFFEL, "--backend", "gpt"], "invalid choice"),
         (["locate", EIFFEL, "--nearest", "-1"], "whole number"),
+        (["locate", EIFFEL, "--nearest", "9" * 5000], "--nearest: The number is too large."),
+        (["locate", EIFFEL, "--nearest", "1.5"], "'1.5' is not a whole number from 0."),
+        (["locate", EIFFEL, "--samples", "21"], "--samples: it must be 1 to 20 (got 21)."),
+        (["locate", EIFFEL, "--judge", "x"], "--judge: up to 8 numbers from 0 to 50, comma-separated"),
+        (["locate", EIFFEL, "--model", "gpt-\udcff"], "argument model: gpt-\\xff must be text in UTF-8."),
         (["locate", EIFFEL, "--json", "--csv"], "not allowed with"),
     ],
 )
@@ -101,7 +106,6 @@ def test_wrong_usage_exits_with_2(capsys, arguments, words):
         (["locate", EIFFEL], {"IMG2LOC_ENCODER": "no-such-encoder"}, "can't be loaded"),
         (["locate", EIFFEL, "--prompt", "no/such/prompt.txt"], {}, "can't be read"),
         (["locate", EIFFEL, "--prompt", "papr"], {}, "none of paper, numbered, g3, zero-shot"),
-        (["locate", EIFFEL, "--samples", "99"], {}, "from 1 to 20"),
         (["locate", EIFFEL, "--temperature", "9"], {}, "from 0 to 2"),
         (["locate", EIFFEL, "--backend", "openai", "--base-url", "olama"], {}, "there is no server 'olama'"),
         (["locate", EIFFEL, "--backend", "hf"], {}, "HF_TOKEN"),
@@ -151,7 +155,7 @@ def test_when_the_model_fails_the_vote_is_printed_and_the_exit_code_says_so(monk
         assert main(["locate", EIFFEL, "--backend", "openai", "--base-url", server.base_url]) == 1
     said = capsys.readouterr()
     assert "48.858" in said.out and "vote" in said.out
-    assert "key" in said.err and "The position is the neighbours' vote." in said.err
+    assert "key" in said.err and "Showing the neighbours' vote instead." in said.err
     assert server.key not in said.out + said.err
 
 

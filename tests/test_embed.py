@@ -213,12 +213,12 @@ def test_shards_of_another_job_are_refused(some, capsys):
     assert "are not those of" in capsys.readouterr().err
     (some / "e" / "00000.npy").write_bytes(b"spoilt")
     assert run(*index, listing) == 1
-    assert "not what was embedded" in capsys.readouterr().err
+    assert "has changed since it was embedded" in capsys.readouterr().err
     (some / "e" / "00000.json").unlink()
     assert run(*index, listing) == 1
     assert "aren't done" in capsys.readouterr().err
     assert run("index", "--embeddings", some, "--out", some / "g", "--listing", listing) == 1
-    assert "holds no plan.json" in capsys.readouterr().err
+    assert "has no plan.json" in capsys.readouterr().err
     assert not (some / "g").exists()
 
 
@@ -234,7 +234,7 @@ def test_a_full_disk_leaves_the_shards_that_are_done(some, capsys, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Store, "write", full)
         assert run("embed", *arguments) == 1
-    assert "No space left on device. What was done before stays good" in capsys.readouterr().err
+    assert "No space left on device. Nothing that was done is lost" in capsys.readouterr().err
     assert Store.open(some / "e").missing() == [1, 2]
     assert run("embed", *arguments) == 0
     assert Store.open(some / "e").missing() == []

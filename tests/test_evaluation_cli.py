@@ -89,8 +89,7 @@ def test_score_prints_both_formulas_and_every_gap(files, capsys):
         (["replay", "nowhere.jsonl"], "can't be read"),
         (["replay", "truth.csv"], "is no journal of a run"),
         (["report", ".", "--out", "report"], "holds no journal"),
-        (["run", "--truth", "truth.csv", "--photos", "nowhere", "--out", "out"], "is no folder"),
-        (["run", "--truth", "truth.csv", "--photos", ".", "--out", "out", "--samples", "0"], "samples"),
+        (["run", "--truth", "truth.csv", "--photos", "nowhere", "--out", "out"], "isn't a folder"),
         (["report", "runs", "--out", "truth.csv/report"], "truth.csv can't be written: "),
         (["report", "runs", "--out", "report", "--note", "no.txt"], "no.txt can't be read: No such file"),
     ],
@@ -103,7 +102,15 @@ def test_what_cannot_be_done_gets_one_sentence_and_exit_1(files, monkeypatch, ca
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["run"], ["run", "--rate", "-1"], ["run", "--nearest", "1,x"], ["run", "--concurrency", "0"]]
+    "arguments",
+    [
+        [],
+        ["run"],
+        ["run", "--rate", "-1"],
+        ["run", "--nearest", "1,x"],
+        ["run", "--concurrency", "0"],
+        ["run", "--samples", "0"],
+    ],
 )
 def test_wrong_usage_exits_with_2(arguments):
     with pytest.raises(SystemExit) as caught:
@@ -322,9 +329,11 @@ def test_prices_are_the_lists_where_none_are_given():
 
 
 def test_replies_without_a_count_are_told():
-    meter = Meter(Pricing(10, 40), [Reply("", "m", 0.1), Reply("", "m", 0.1, 1_000_000, 0)])
-    assert str(meter.spent) == "2 replies, 1,000,000 tokens in and 0 out, $10.0000, 1 replies without a count"
-    assert "cost unknown" in str(Meter(None).spent)
+    meter = Meter(Pricing(10, 40), [Reply("", "m", 0.1, 1_000_000, 0), Reply("", "m", 0.1)])
+    assert str(meter.spent) == (
+        "2 replies, 1,000,000 tokens in and 0 out, $20.0000 (1 without a usable token count; their cost is an estimate)"
+    )
+    assert "cost unknown (1 without a usable token count)" in str(Meter(None, [Reply("", "m", 0.1)]).spent)
 
 
 def test_an_empty_map_and_odd_texts():

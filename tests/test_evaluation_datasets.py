@@ -45,7 +45,7 @@ def test_the_real_list_of_im2gps_has_its_authors_mended():
     truth = read_truth(IM2GPS, "im2gps")
     assert len(truth.items) == 237
     assert all(item.author.count("_") == 0 and "@N" in item.author for item in truth.items)
-    assert any("secret and server, mended: 177." in note for note in truth.notes)
+    assert any("secret and server in front, corrected: 177." in note for note in truth.notes)
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_a_file_with_true_and_predicted_positions_serves_as_both(tmp_path):
 
 def test_columns_can_be_named(tmp_path):
     path = write(tmp_path, "key,who,y,x\na,ann,48.5,2.25\n")
-    with pytest.raises(DataError, match="no column that is known to hold the id; it has: key, who, y, x"):
+    with pytest.raises(DataError, match="no column that looks like the id; it has: key, who, y, x"):
         read_truth(path)
     named = Columns.parse("id=key,author=who,lat=y,lon=x")
     assert read_truth(path, columns=named).items == (Item("a", "ann", LatLon(48.5, 2.25)),)
-    with pytest.raises(DataError, match="not of the form"):
+    with pytest.raises(DataError, match="isn't of the form"):
         Columns.parse("latitude=y")
 
 
@@ -83,12 +83,12 @@ def test_text_at_the_end_is_named_and_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("a,dan,1.0,2.0\n", r"ids more than once \(1\): a"),
+        ("a,dan,1.0,2.0\n", r"repeats ids \(1\): a"),
         ("d,dan,nan,2.0\n", "line 5: nan, 2.0 is no position"),
         ("d,dan,,\ne,eve,3.0,4.0\n", "line 5"),
         ("d,dan,45.0,181.5\n", "line 5: longitude must be between -180 and 180 degrees, not 181.5"),
         (",dan,45.0,8.5\n", "it has no id"),
-        ("what is this\nd,dan,45.0,8.5\n", r"no rows \(1\): 5"),
+        ("what is this\nd,dan,45.0,8.5\n", r"aren't rows \(1\): 5"),
         ("d,dan,1_0.0,8.5\n", "line 5: 1_0.0, 8.5 is no position"),
     ],
 )
@@ -108,7 +108,7 @@ def test_bad_rows_are_left_out_of_n_only_when_asked(tmp_path):
 def test_swapped_headers_of_the_real_lists_are_refused(tmp_path, dataset):
     text = (IM2GPS3K if dataset == "im2gps3k" else IM2GPS).read_text().replace("LAT,LON", "LON,LAT", 1)
     with pytest.raises(
-        DataError, match=r"the headers look swapped\. If they are, say --truth-columns lat=LON,lon=LAT;"
+        DataError, match=r"the headers look swapped\. If they are, use --truth-columns lat=LON,lon=LAT;"
     ):
         read_truth(write(tmp_path, text), dataset)
     mended = read_truth(write(tmp_path, text), dataset, columns=Columns(lat="LON", lon="LAT"))
@@ -134,7 +134,7 @@ def test_predictions_are_matched_by_id_and_every_gap_is_named(tmp_path, truth):
         "Photos of the ground truth without a prediction, counted as misses (1): a.",
         "Predictions for photos that the ground truth lacks, not counted (1): z.",
         "Predictions without a position, counted as misses (1): c (nan, 151 is no position).",
-        "Lines that are no rows, not counted (1): 5.",
+        "Lines that aren't rows, not counted (1): 5.",
     )
 
 
@@ -146,15 +146,15 @@ def test_zero_zero_is_told(tmp_path, truth):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("id,lat,lon\na,1,2\na,1,2\n", r"more than once \(1\): a"),
-        ("id,lat,lon\nphotos/a.jpg,1,2\n", "No id of .* is one of the ground truth's: photos/a.jpg there, a, b here"),
+        ("id,lat,lon\na,1,2\na,1,2\n", r"repeats ids \(1\): a"),
+        ("id,lat,lon\nphotos/a.jpg,1,2\n", "No id in .* is in the ground truth: photos/a.jpg there, a, b here"),
         ("id,lat,lon\na,2.35,48.86\nb,-74.01,40.71\n", "median error is .* swapped"),
         ("id,lat,lon\nb,-74.01,40.71\nc,151.21,-33.87\n", "look swapped"),
-        ("id,lat\na,1\n", "no column that is known to hold the lon"),
-        ("id\na\n", r"no column that is known to hold the lat; .* --columns lat=NAME"),
+        ("id,lat\na,1\n", "no column that looks like the lon"),
+        ("id\na\n", r"no column that looks like the lat; .* --columns lat=NAME"),
         ("", "is empty"),
-        ("id,lat,lon\n", "no line with a position under its header"),
-        ("id;lat;lon\na;48,86;2,35\n", "have a point, not a comma"),
+        ("id,lat,lon\n", "has no row with a position"),
+        ("id;lat;lon\na;48,86;2,35\n", "Use a decimal point, not a comma"),
     ],
 )
 def test_predictions_that_cannot_be_right_are_refused(tmp_path, truth, text, words):
@@ -186,5 +186,5 @@ def test_photos_are_found_missing_or_a_placeholder(tmp_path, monkeypatch):
     assert found.unavailable == ("gone1.jpg", "gone2.jpg")
     assert found.repeated == ("same1.jpg", "same2.jpg")  # one photographer's two copies of one place are not told
     assert find_photos(tmp_path, items, unavailable_md5=[hashlib.md5(b"s").hexdigest()]).repeated == ()
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="isn't a folder"):
         find_photos(tmp_path / "nowhere", items)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from random import Random
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from img2loc import answer, prompt
+from img2loc.__main__ import main
 from img2loc.errors import DataError, LMMUnreachableError
 from img2loc.evaluation import answers, runner
-from img2loc.evaluation.cost import Meter, Pace, check_budget
+from img2loc.evaluation.cost import Budget, Meter, Pace, check_budget
 from img2loc.evaluation.datasets import Item
 from img2loc.evaluation.journal import Journal, read_journal
 from img2loc.evaluation.metrics import FORMULAS
@@ -65,6 +69,15 @@ class GridLocator:
         return Prediction(position, None, "lmm" if outcome else "vote", None, voted, retrieval, text, outcome, ())
 
 
+def number_of(jpeg):
+    """Which of the photos it is, by its grey."""
+    return round(np.asarray(Image.open(io.BytesIO(jpeg))).mean() / 10)
+
+
+class Killed(BaseException):
+    """As good as a kill."""
+
+
 @dataclass
 class CountingLMM:
     """Answers by a rule, and counts how often it was asked about each photo."""
@@ -76,9 +89,7 @@ class CountingLMM:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reply(self, turns, jpeg):
-        import io
-
-        number = round(np.asarray(Image.open(io.BytesIO(jpeg))).mean() / 10)
+        number = number_of(jpeg)
         with self.lock:
             self.asked[number] += 1
         found = self.rule(number) if self.rule else f"{number}.1, {2 * number}.1"
@@ -101,7 +112,15 @@ def start(tmp_path, photos):
     """Run, or go on with, a journal; gives the runner's reason and the journal's record."""
 
     def start(
-        lmm=None, *, setup=SETUP, concurrency=3, pricing=None, max_cost_usd=None, on_photo=lambda entry: None, **options
+        lmm=None,
+        *,
+        setup=SETUP,
+        concurrency=3,
+        pricing=None,
+        max_cost_usd=None,
+        limit_usd=None,
+        on_photo=lambda entry: None,
+        **options,
     ):
         folder = find_photos(photos, ITEMS)
         with Journal(tmp_path / "run.jsonl", Header(setup, ITEMS, (), "2026-11-23")) as journal:
@@ -110,7 +129,7 @@ def start(tmp_path, photos):
             preview = run.preview()
             if max_cost_usd is not None:
                 check_budget([preview], max_cost_usd)
-            return run.run(on_photo, max_cost_usd=max_cost_usd), journal.record
+            return run.run(on_photo, max_cost_usd=limit_usd or max_cost_usd), journal.record
 
     return start
 
@@ -169,11 +188,11 @@ def test_a_torn_last_line_is_dropped_and_its_photo_asked_again(start, journal):
 
 def test_a_photo_cut_short_twice_is_not_asked_a_third_time_unless_wanted(start, journal):
     def fail(number):
-        raise ZeroDivisionError  # as good as a kill: the photo stays without an entry
+        raise Killed  # the photo stays without an entry
 
     cut = CountingLMM(fail)
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(Killed):
             start(cut)
     assert cut.asked == Counter({0: 2}) and read_journal(journal).interrupted == {"00.png"}
     lmm = CountingLMM()
@@ -233,7 +252,7 @@ def test_a_provider_that_is_down_ends_the_run_and_can_be_asked_again(start, monk
     monkeypatch.setattr(runner, "FAILURES_IN_A_ROW", 4)
     down = CountingLMM(lambda number: LMMUnreachableError("The provider can't be reached."))
     reason, record = start(down, concurrency=1)
-    assert "failed 4 times in a row" in reason and "can't be reached" in reason
+    assert "4 photos failed in a row" in reason and "can't be reached" in reason
     assert sum(down.asked.values()) == len(record.entries) == 4
     lmm = CountingLMM()
     start(lmm)
@@ -257,12 +276,34 @@ def test_an_interrupt_keeps_what_is_under_way(start):
     assert sorted([*lmm.asked, *again.asked]) == list(range(12))
 
 
-def test_a_fault_of_our_own_ends_the_run_loudly(start):
+def test_an_unexpected_error_is_one_photos_failure_and_its_replies_are_kept(start, monkeypatch):
+    """They were paid for. The error's own words, which may hold a key, stay out."""
+    seen = Counter()
+
+    def spoil(text, *rest):
+        seen[text] += 1
+        if text.startswith("7.1") and seen[text] == 1:
+            raise ZeroDivisionError("Bearer sk-secret")
+        return parse(text, *rest)
+
+    parse = answer.parse
+    monkeypatch.setattr(answer, "parse", spoil)
+    reason, record = start(CountingLMM(), pricing=Pricing(10.0, 40.0))
+    entry = record.entries["07.png"]
+    assert reason == "" and len(record.entries) == len(record.paid) == 12
+    assert entry.kind == "unexpected_error" and entry.outcome.replies[0].text.startswith("7.1")
+    assert "ZeroDivisionError in test_evaluation_runner.py" in entry.message and "secret" not in entry.message
+    lmm = CountingLMM()
+    _, record = start(lmm, retry_failed=True)
+    assert lmm.asked == Counter([7]) and record.entries["07.png"].kind == "answered"
+
+
+def test_an_error_that_all_photos_meet_ends_the_run(start):
     def fail(number):
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        start(CountingLMM(fail))
+    reason, _ = start(CountingLMM(fail))
+    assert "10 photos failed in a row" in reason and "ZeroDivisionError" in reason
 
 
 def test_the_cost_is_known_before_and_kept_below_the_limit(start, tmp_path, photos):
@@ -284,6 +325,173 @@ def test_a_run_that_proves_dearer_than_the_guess_stops_in_time(start):
     assert len(record.entries) == 3  # 13 cents each
     meter = Meter(Pricing(10.0, 40.0), record.paid)
     assert meter.spent.cost_usd == pytest.approx(0.39)
+
+
+def costing(usd):
+    """A number of output tokens that costs so much at a dollar for a million."""
+    return round(usd * 1_000_000)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 16])
+def test_photos_that_cost_no_more_than_those_before_never_pass_the_limit(start, concurrency):
+    """One dollar stays one dollar, however many photos are asked about at a time."""
+    lmm = CountingLMM()
+
+    def reply(turns, jpeg):
+        time.sleep(0.2)
+        return Reply("1.1, 2.1", "test-1", 0.1, input_tokens=1, output_tokens=costing(0.19))
+
+    lmm.reply = reply
+    reason, record = start(lmm, pricing=Pricing(0.0, 1.0), concurrency=concurrency, max_cost_usd=1.0)
+    assert "beyond the limit of $1.00" in reason
+    assert Meter(Pricing(0.0, 1.0), record.paid).spent.cost_usd == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("concurrency", [1, 2, 5, 16])
+def test_the_limit_is_passed_only_by_what_a_photo_costs_more_than_all_before(start, journal, concurrency, samples):
+    """Random costs, the first photo cheap; some replies can't be read and are asked for again, some aren't counted."""
+    pricing = Pricing(0.0, 1.0)
+    for seed in range(8):
+        journal.unlink(missing_ok=True)
+        random = Random(seed)
+        costs = [0.01, *(random.choice([0.01, 0.02, 0.1, 0.5]) for _ in ITEMS[1:])]
+        limit = random.uniform(0.1, 2.0)
+        lmm = CountingLMM()
+        lock = threading.Lock()
+
+        def reply(turns, jpeg, costs=costs, random=random, lock=lock):
+            number = number_of(jpeg)
+            with lock:
+                text = "no idea" if random.random() < 0.2 else f"{number}.1, {2 * number}.1"
+                tokens = None if number and random.random() < 0.2 else costing(costs[number])
+                pause_s = random.choice([0, 0.001, 0.005])
+            time.sleep(pause_s)
+            return Reply(text, "test-1", 0.1, input_tokens=1, output_tokens=tokens)
+
+        lmm.reply = reply
+        _, record = start(
+            lmm,
+            setup=replace(SETUP, samples=samples),
+            pricing=pricing,
+            concurrency=concurrency,
+            limit_usd=limit,
+        )
+        meter = Meter(pricing)
+        photos = [sum(meter.add(reply) for reply in entry.replies) for entry in record.entries.values()]
+        # The first is asked alone, so everyone after it reserves at least its cost.
+        excess = max(0.0, max(photos) - photos[0]) if photos else 0.0
+        spent = Meter(pricing, record.paid).spent.cost_usd
+        assert spent <= limit + concurrency * excess + 1e-9
+        if concurrency == 1:
+            assert spent <= limit + max([cost - max(photos[:n], default=0.0) for n, cost in enumerate(photos)] + [0.0])
+
+
+def test_a_budget_reserves_the_dearest_for_each_under_way():
+    budget = Budget(1.0, spent_usd=0.0, highest_usd=0.1)
+    assert budget.begin("a")
+    budget.add("a", 0.3)  # under way, and known to be dear
+    assert budget.begin("b") and budget.begin("c")
+    waiting = threading.Thread(target=lambda: outcomes.append(budget.begin("d")))
+    outcomes: list[bool] = []
+    waiting.start()
+    budget.end("b")  # for nothing: a failure
+    waiting.join(5)
+    assert outcomes == [True]
+    for photo in "acd":
+        budget.end(photo)
+    assert budget.begin("e") and budget.begin("f")
+    budget.add("e", 0.6)
+    budget.end("e")
+    budget.end("f")
+    assert not budget.begin("g")  # 0.9 spent, and it might cost 0.6
+
+
+def test_replies_that_a_kill_lost_count_as_the_dearest_photo(start):
+    def fail(number):
+        raise Killed
+
+    with pytest.raises(Killed):
+        start(CountingLMM(fail), pricing=Pricing(10.0, 40.0), concurrency=1)
+    lmm = CountingLMM()
+    reason, record = start(lmm, pricing=Pricing(10.0, 40.0), concurrency=1, limit_usd=0.06)
+    # 1.4 cents a photo, and 2.3 by the guess before the first reply, which the one that was lost takes too.
+    assert "beyond the limit" in reason and record.lost == 1 and sum(lmm.asked.values()) == 1
+
+
+@pytest.mark.parametrize(
+    "count", [-5, 10**30, 10**400, 1.5, float("nan"), float("inf"), True, "12", None, [1], {"a": 1}]
+)
+def test_counts_that_cannot_be_true_are_estimated_and_marked(start, journal, count):
+    """By a meter, in a journal that is written, and in an old one that holds them."""
+    lmm = CountingLMM()
+    lmm.reply = lambda turns, jpeg: Reply("1.1, 2.1", "test-1", 0.1, input_tokens=1000, output_tokens=count)
+    pricing = Pricing(10.0, 40.0)
+    _, record = start(lmm, pricing=pricing)
+    spent = Meter(pricing, record.paid).spent
+    assert spent.uncounted == (0 if count == 1.5 else 12) and 0 < spent.cost_usd < 1
+    for line in journal.read_text().splitlines()[1:]:
+        for reply in json.loads(line).get("entry", {}).get("outcome", {}).get("replies", ()):
+            assert reply["output_tokens"] in (None, 1)
+    text = journal.read_text()
+    assert '"input_tokens":1000' in text
+    try:
+        old = json.dumps(count)
+    except TypeError:
+        return
+    journal.write_text(text.replace('"input_tokens":1000', f'"input_tokens":{old}'))
+    record = read_journal(journal)
+    assert {reply.input_tokens for reply in record.paid} <= {None, 1}
+    start(CountingLMM(), pricing=pricing)
+    assert open_run("run", record).main.n == 12
+
+
+def test_half_a_character_in_a_reply_reaches_the_journal_and_the_report(start, journal, tmp_path):
+    _, record = start(CountingLMM(lambda number: f"{number}.1, {2 * number}.1 \ud83d"))
+    assert read_journal(journal).entries == record.entries
+    assert main(["evaluate", "report", str(journal), "--out", str(tmp_path / "report")]) == 0
+
+
+@pytest.mark.parametrize("full_at", [3, 10])
+def test_a_disk_that_fills_up_keeps_the_journal_whole_and_the_answer_in_hand(
+    start, journal, monkeypatch, capsys, full_at
+):
+    """A line is torn, then there is room again: what follows it can be read, and what was paid for stands on stderr."""
+
+    class FullDisk:
+        lines = 0
+
+        def __init__(self, file):
+            self._file = file
+
+        def write(self, content):
+            FullDisk.lines += 1
+            if FullDisk.lines == full_at and b'{"entry' in bytes(content[:10]):
+                self._file.write(content[:20])
+                raise OSError(28, "No space left on device")
+            return self._file.write(content)
+
+        def __getattr__(self, name):
+            return getattr(self._file, name)
+
+    make = Journal.__init__
+
+    def made(self, *given):
+        make(self, *given)
+        self._file = FullDisk(self._file)
+
+    monkeypatch.setattr(Journal, "__init__", made)
+    FullDisk.lines = full_at % 2  # so that it is an entry's line
+    with pytest.raises(OSError, match="No space left") as caught:
+        start(CountingLMM(), concurrency=1)
+    assert caught.value.filename == journal
+    said = capsys.readouterr().err
+    (line,) = [line for line in said.splitlines() if line.startswith('{"entry"')]
+    assert "append the following line" in said and json.loads(line)["entry"]["outcome"]["replies"]
+    before = read_journal(journal)
+    with journal.open("a") as file:
+        file.write(line + "\n")
+    assert len(read_journal(journal).entries) == len(before.entries) + 1
 
 
 def test_the_pace_spaces_requests():

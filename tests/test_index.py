@@ -156,7 +156,7 @@ def test_search_settings_change_what_is_found(tmp_path):
 @pytest.mark.parametrize("factory", ["PQ13x4fs", "Nonsense", "IVF100000,SQfp16"])
 def test_an_index_that_cannot_be_made_gets_words(tmp_path, factory):
     rows = from_memory(unit(300, 48), places(300), [])
-    with pytest.raises(ConfigError, match="FAISS makes no index"):
+    with pytest.raises(ConfigError, match="FAISS can't make the index"):
         write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=Layout(factory, {}))
     assert list(tmp_path.iterdir()) == []
 
@@ -292,12 +292,12 @@ def built(tmp_path_factory):
 def test_a_sound_gallery_is_said_to_be_so(built, capsys):
     gallery = str(built / "gallery")
     assert main(["verify", gallery]) == 0
-    assert "12 rows sound; 0 compared" in capsys.readouterr().out
+    assert "12 rows are sound; 0 were compared" in capsys.readouterr().out
     for against in (("--photos", str(PHOTOS)), ("--listing", str(built / "l.parquet"))):
         assert main(["verify", gallery, "--encoder", "lite0", *against]) == 0
-        assert "12 compared with their photos, 0 photos not there" in capsys.readouterr().out
+        assert "12 were compared with their photos, 0 photos are missing" in capsys.readouterr().out
     assert main(["verify", gallery, "--encoder", "lite0", "--photos", str(built)]) == 0
-    assert "12 photos not there" in capsys.readouterr().out
+    assert "12 photos are missing" in capsys.readouterr().out
 
 
 def test_rows_that_are_not_their_photos_are_found(built, tmp_path, lite0, mobilenet):

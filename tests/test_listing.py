@@ -193,7 +193,7 @@ def test_a_tar_cut_short_gives_what_is_whole(tmp_path, capsys, cut):
 def test_what_is_no_tar_gets_words(tmp_path, capsys):
     (tmp_path / "0.tar").write_bytes(b"not a tar" * 100)
     assert listing(tmp_path, "--photos", tmp_path / "0.tar") == 1
-    assert "is no tar file" in capsys.readouterr().err
+    assert "isn't a tar file" in capsys.readouterr().err
     assert listing(tmp_path, "--photos", tmp_path / "none-*.tar") == 1
     assert "There is no file" in capsys.readouterr().err
     assert not (tmp_path / "listing.parquet").exists()

@@ -14,8 +14,9 @@ from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS
 from img2loc.prompt import TEMPLATES
-from img2loc.sampling import Judge, read_judge
+from img2loc.sampling import CHOICE, MAX_NEIGHBOURS, MAX_PROMPTS, MAX_SAMPLES, OFF, Judge, read_judge
 from img2loc.settings import Settings
+from img2loc.terminal import whole_number
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # The most alike of 260 different photos had 0.92 by MobileNet; one photo saved twice has more than 0.99.
 NEAR_DUPLICATE: Final = 0.99
 CONCURRENCY: Final = 4
+MAX_CONCURRENCY: Final = 256
 
 
 def add_verb(verbs: Verbs, settings: Settings) -> None:
@@ -58,7 +60,11 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
     run.add_argument("--photos", type=Path, required=True, metavar="DIR", help="the folder with the photos")
     run.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the journal goes, one a setting")
     run.add_argument(
-        "--sample", type=_count, default=0, metavar="N", help="only so many photos, drawn at random (default: all)"
+        "--sample",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="only so many photos, drawn at random (default: all)",
     )
     run.add_argument(
         "--unavailable-md5",
@@ -76,9 +82,7 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
         "--prompt", type=Path, default=Path(settings.prompt), metavar="NAME", help=f"{', '.join(TEMPLATES)}, or a file"
     )
     run.add_argument("--temperature", type=_amount, metavar="T", help="0 to 2 (default: the provider's own)")
-    run.add_argument(
-        "--samples", type=_count, default=settings.samples, metavar="N", help="ask N times (default: %(default)s)"
-    )
+    add_samples(run, settings)
     add_judge(run, settings, several=True)
     add_within(run, also=OWN_COUNTRY)
     for name, kind in (("nearest", "similar"), ("farthest", "dissimilar")):
@@ -104,12 +108,17 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
     run.add_argument(
         "--rate", type=_amount, default=0.0, metavar="N", help="at most so many requests a minute, retries too"
     )
-    run.add_argument("--max-cost", type=_amount, metavar="USD", help="stop before the whole run has cost more")
+    run.add_argument(
+        "--max-cost",
+        type=_amount,
+        metavar="USD",
+        help="ask about no further photo that could bring the cost of all beyond this, by the dearest so far",
+    )
     for name in ("input", "output"):
         run.add_argument(
             f"--price-{name}", type=_amount, metavar="USD", help=f"for a million {name} tokens, in place of the list's"
         )
-    run.add_argument("--dry-run", action="store_true", help="only say what there is to do and what it will cost")
+    run.add_argument("--dry-run", action="store_true", help="only report what there is to do and what it will cost")
     run.add_argument("--retry-failed", action="store_true", help="ask again where the provider failed")
     run.add_argument("--json", action="store_true", help="print JSON")
 
@@ -129,6 +138,22 @@ def add_calibrate(verbs: Verbs) -> None:
         "--out", type=Path, required=True, metavar="FILE", help="GALLERY/calibration.json, which the gallery then lists"
     )
     verb.set_defaults(calibrate=True)
+
+
+def add_samples(verb: argparse.ArgumentParser, settings: Settings) -> None:
+    """Add the argument --samples, which locate has too.
+
+    Args:
+        verb: What to add it to.
+        settings: The operator's, for the default.
+    """
+    verb.add_argument(
+        "--samples",
+        type=_samples,
+        default=settings.samples,
+        metavar="N",
+        help="ask the model N times and take the answer closest to the others (default: %(default)s)",
+    )
 
 
 def add_judge(verb: argparse.ArgumentParser, settings: Settings, *, several: bool = False) -> None:
@@ -211,24 +236,28 @@ def _add_journals(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_seed(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--seed", type=_count, default=0, metavar="N", help="of samples and intervals (default: 0)")
+    verb.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of samples and intervals (default: 0)")
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
+def _samples(text: str) -> int:
+    samples = whole_number(text)
+    if not 1 <= samples <= MAX_SAMPLES:
+        raise argparse.ArgumentTypeError(f"it must be 1 to {MAX_SAMPLES} (got {samples}).")
+    return samples
 
 
 def _judge(text: str) -> Judge | None:
     try:
         return read_judge(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    except ConfigError:
+        raise argparse.ArgumentTypeError(
+            f"up to {MAX_PROMPTS} numbers from 0 to {MAX_NEIGHBOURS}, comma-separated, optionally followed by "
+            f"+{CHOICE}; or {OFF} (got {text[:40]!r})."
+        ) from None
 
 
 def _counts(text: str) -> list[int]:
-    return list(dict.fromkeys(_count(part) for part in text.split(",")))
+    return list(dict.fromkeys(whole_number(part) for part in text.split(",")))
 
 
 def _amount(text: str) -> float:
@@ -237,11 +266,12 @@ def _amount(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 0.")
     return value
 
 
 def _threads(text: str) -> int:
-    if not 1 <= _count(text) <= 256:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 256")
-    return int(text)
+    threads = whole_number(text)
+    if not 1 <= threads <= MAX_CONCURRENCY:
+        raise argparse.ArgumentTypeError(f"it must be 1 to {MAX_CONCURRENCY} (got {threads}).")
+    return threads

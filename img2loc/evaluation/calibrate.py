@@ -18,6 +18,8 @@ from img2loc.evaluation.record import Entry, Record
 from img2loc.evaluation.tables import named
 from img2loc.gallery import CALIBRATION, MANIFEST, describe_file, read_manifest
 from img2loc.geo import geodesic_km
+from img2loc.names import printable_name
+from img2loc.terminal import write_out
 from img2loc.types import LatLon
 
 Measured = dict[str, list[tuple[float, float]]]  # by who answers: similarity of the nearest neighbour, error in km
@@ -44,11 +46,12 @@ def calibrate(arguments: argparse.Namespace) -> int:
         raise DataError(f"{out} can't be written: {error.strerror or error}.") from error
     for name, groups in found.methods.items():
         for group in groups:
-            print(
+            write_out(
                 f"{name}: similarity from {group.from_similarity:.3f}: within {group.radius_km:,.0f} km with "
-                f"{found.probability:.0%} probability ({group.photos} photos)"
+                f"{found.probability:.0%} probability ({group.photos} photos)\n"
             )
-    print(f"{out}{', listed in the gallery' if beside else f': put it beside a gallery as {CALIBRATION} by --out'}")
+    where = ", listed in the gallery" if beside else f": put it into a gallery's folder, as --out GALLERY/{CALIBRATION}"
+    write_out(f"{printable_name(out)}{where}\n")
     return 0
 
 

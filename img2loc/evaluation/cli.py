@@ -6,7 +6,6 @@ import argparse
 import csv
 import json
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from img2loc.evaluation.record import Record
 from img2loc.evaluation.score import Score, open_run, score_all
 from img2loc.evaluation.tables import Columns, named
 from img2loc.lmm import LMM
-from img2loc.sampling import check_samples
+from img2loc.names import printable_name
 from img2loc.settings import Settings
+from img2loc.terminal import say, write_out
 
 OpenLMM = Callable[[argparse.Namespace, Settings], LMM | None]
 ReadTemplate = Callable[[Path | None], str]
@@ -52,18 +52,22 @@ def evaluate(
         verbs = {"score": _score, "replay": _replay, "report": _report}
         return verbs[arguments.evaluate](arguments)
     except OSError as error:  # a folder that is a file, or another's; a disk that is full
-        raise DataError(f"{error.filename or 'A file'} can't be written: {error.strerror or error}.") from error
+        name = printable_name(error.filename) if error.filename else "A file"
+        raise DataError(f"{name} can't be written: {error.strerror or error}.") from error
+    except KeyboardInterrupt:
+        if arguments.evaluate != "run":
+            raise
+        raise KeyboardInterrupt("What was answered is in the journal; run the same command again to go on.") from None
 
 
 def _run(arguments: argparse.Namespace, settings: Settings, *, open_lmm: OpenLMM, read_template: ReadTemplate) -> int:
-    check_samples(arguments.samples)
     lmm, template = open_lmm(arguments, settings), read_template(arguments.prompt)
     records, reason = run_settings(arguments, settings, _truth(arguments), lmm=lmm, template=template)
     if records:
         runs = [open_run(name, record, seed=arguments.seed) for name, record in records]
         _print([score for run in runs for score in run.scores], (), as_json=arguments.json)
     if reason:
-        print(f"img2loc: {reason}", file=sys.stderr)
+        say(f"img2loc: {reason}")
     return 1 if reason else 0
 
 
@@ -84,7 +88,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         replayed = answers.replay(record)
         changed = [id_ for id_, entry in replayed.entries.items() if entry.position != record.entries[id_].position]
         if changed:
-            notes.append(f"{name}: {len(changed)} answers are others than when it ran: {named(changed)}.")
+            notes.append(f"{name}: {len(changed)} answers differ from those of the run: {named(changed)}.")
         run = open_run(name, replayed, drop_absent=arguments.drop_absent, seed=arguments.seed)
         scores += run.scores
         if arguments.predictions:
@@ -105,10 +109,11 @@ def _report(arguments: argparse.Namespace) -> int:
     blocks = report.blocks(runs, note=note, drop_absent=arguments.drop_absent)
     page = Path(f"{arguments.out}.html")
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(to_html(arguments.title, blocks), encoding="utf-8")
+    page.write_text(to_html(arguments.title, blocks), encoding="utf-8", errors="backslashreplace")
     text = Path(f"{arguments.out}.md")
-    text.write_text(to_markdown(arguments.title, blocks, page=page.name), encoding="utf-8")
-    print(f"{text}\n{page}")
+    markdown = to_markdown(arguments.title, blocks, page=printable_name(page.name))
+    text.write_text(markdown, encoding="utf-8", errors="backslashreplace")
+    write_out(f"{printable_name(text)}\n{printable_name(page)}\n")
     return 0
 
 
@@ -123,7 +128,8 @@ def _records(paths: Sequence[Path]) -> list[tuple[str, Record]]:
     if not files:
         raise DataError(f"{named(paths)} holds no journal; a run writes one, as OUT/*.jsonl.")
     alike = len({file.stem for file in files}) < len(files)
-    return [(f"{file.parent.name}/{file.stem}" if alike else file.stem, read_journal(file)) for file in files]
+    names = [f"{file.parent.name}/{file.stem}" if alike else file.stem for file in files]
+    return [(printable_name(name), read_journal(file)) for name, file in zip(names, files, strict=True)]
 
 
 def _read_text(path: Path) -> str:
@@ -134,7 +140,7 @@ def _read_text(path: Path) -> str:
 
 
 def _write_predictions(path: Path, score: Score) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "lat", "lon", "outcome"))
         for case in score.answers.cases:
@@ -145,9 +151,9 @@ def _write_predictions(path: Path, score: Score) -> None:
 def _print(scores: Sequence[Score], notes: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         found: dict[str, Any] = {"notes": list(notes), "scores": [score.to_json() for score in scores]}
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        write_out(json.dumps(found, indent=2, ensure_ascii=False) + "\n", as_json=True)
         return
     grids = [accuracy_grid(scores), haversine_grid(scores), outcomes_grid(scores)]
-    print(to_markdown("By the geodesic, by the haversine formula, and how the photos ended", grids), end="")
+    write_out(to_markdown("By the geodesic, by the haversine formula, and how the photos ended", grids))
     for note in notes:
-        print(f"img2loc: {note}", file=sys.stderr)
+        say(f"img2loc: {note}")

@@ -19,7 +19,7 @@ from img2loc.evaluation.cost import Meter, check_budget
 from img2loc.evaluation.datasets import Truth
 from img2loc.evaluation.journal import Journal
 from img2loc.evaluation.photos import Folder, find_photos
-from img2loc.evaluation.record import Entry, Header, Record, Setup
+from img2loc.evaluation.record import UNEXPECTED, Entry, Header, Record, Setup
 from img2loc.evaluation.runner import Runner
 from img2loc.evaluation.tables import named
 from img2loc.gallery import RECORDS
@@ -29,6 +29,7 @@ from img2loc.lmm.servers import SERVERS, pricing, server_named
 from img2loc.locator import Locator
 from img2loc.sampling import Judge
 from img2loc.settings import Settings
+from img2loc.terminal import say
 
 PlannedRun = tuple[str, Journal, Meter, Runner]
 
@@ -56,7 +57,7 @@ def run_settings(
     locator = Locator.from_settings(settings)
     notes = (*truth.notes, *_lasting_notes(folder, locator))
     for note in (*notes, *_passing_notes(folder, len(truth.items))):
-        print(f"img2loc: {note}", file=sys.stderr)
+        say(f"img2loc: {note}")
     with ExitStack() as stack:
         runs = []
         for nearest, farthest, judge in product(arguments.nearest, arguments.farthest, arguments.judge):
@@ -82,7 +83,8 @@ def run_settings(
             left = None if arguments.max_cost is None else arguments.max_cost - others
             if reason := _run_one(journal, meter, runner, left):
                 return [], f"{name}: {reason} Run the same command again to go on from here."
-        return [(name, journal.record) for name, journal, _, _ in runs], ""
+        records = [(name, journal.record) for name, journal, _, _ in runs]
+        return records, " ".join(filter(None, (_unexpected(name, record) for name, record in records)))
 
 
 def _preview(runs: Sequence[PlannedRun], max_cost_usd: float | None) -> None:
@@ -90,13 +92,13 @@ def _preview(runs: Sequence[PlannedRun], max_cost_usd: float | None) -> None:
     previews = []
     for name, _, _, runner in runs:
         for lost, words in (
-            (runner.again, "cut short while being asked, perhaps paid for, and to be asked again"),
-            (runner.given_up, "cut short so twice, and left as failed (--retry-failed asks again)"),
+            (runner.again, "the run was killed while it asked about these photos; they are asked again"),
+            (runner.given_up, "this happened twice with these; they count as failed (--retry-failed asks again)"),
         ):
             if lost:
-                print(f"img2loc: {name}: {words}: {named(lost)}.", file=sys.stderr)
+                say(f"img2loc: {name}: {words}: {named(lost)}.")
         if (preview := runner.preview()) is not None:
-            print(f"img2loc: {name}: {preview}", file=sys.stderr)
+            say(f"img2loc: {name}: {preview}")
             previews.append(preview)
     if max_cost_usd is not None:
         check_budget(previews, max_cost_usd)
@@ -115,8 +117,19 @@ def _run_one(journal: Journal, meter: Meter, runner: Runner, max_cost_usd: float
 
         reason = runner.run(on_photo, max_cost_usd=max_cost_usd)
     if asks:
-        print(f"img2loc: {meter.spent}", file=sys.stderr)
+        say(f"img2loc: {meter.spent}")
     return reason
+
+
+def _unexpected(name: str, record: Record) -> str:
+    """What to say where photos failed for a reason that nobody expected; empty where none did."""
+    failed = [entry for entry in record.entries.values() if entry.kind == UNEXPECTED]
+    if not failed:
+        return ""
+    ids = named([entry.id for entry in failed])
+    return (
+        f"{name}: {len(failed):,} photos failed ({ids}), the first so: {failed[0].message} --retry-failed asks again."
+    )
 
 
 def _sampled(truth: Truth, sample: int, seed: int) -> Truth:
@@ -132,19 +145,19 @@ def _lasting_notes(folder: Folder, locator: Locator) -> Iterable[str]:
     """What a report must say of the photos and the gallery."""
     if folder.repeated:
         yield (
-            f"{len(folder.repeated):,} photos have the very bytes of one by another author or of another place: an "
-            "unknown placeholder, or a fault of the listing. They are used as they are (--unavailable-md5 names a "
+            f"{len(folder.repeated):,} photos are identical to one by another author or of another place: an unknown "
+            "placeholder, or a mistake in the listing. They are used as they are (--unavailable-md5 names a "
             f"placeholder): {named(folder.repeated)}."
         )
     if RECORDS not in locator.gallery.manifest.files:
-        yield "The gallery keeps no records: neither the photos themselves nor their authors' can be left out by name."
+        yield "The gallery has no records, so neither the photos themselves nor their authors' can be left out by name."
 
 
 def _passing_notes(folder: Folder, count: int) -> Iterable[str]:
     """What may be mended before the run goes on; a report reads how it ended from the journal."""
     for ids, words in (
         (folder.missing, "are missing and count as misses"),
-        (folder.ambiguous, "have several files of their name, are not used and count as misses"),
+        (folder.ambiguous, "share their name with other files, are not used and count as misses"),
         (folder.unavailable, "are a picture that says “no longer available”, are not asked about and count as misses"),
     ):
         if ids:
@@ -197,7 +210,7 @@ def _pricing(arguments: argparse.Namespace, setup: Setup) -> Pricing | None:
     """The prices given, else those of the list, which hold at a model's own provider only."""
     given = [price for price in (arguments.price_input, arguments.price_output) if price is not None]
     if len(given) == 1:
-        raise DataError("One price alone says nothing of the cost; give both --price-input and --price-output.")
+        raise DataError("One price isn't enough for a cost; give both --price-input and --price-output.")
     if given:
         return Pricing(*given)
     return pricing(SERVERS[setup.server], setup.model) if setup.server in SERVERS else None

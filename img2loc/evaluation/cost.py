@@ -1,4 +1,4 @@
-"""What asking costs: a preview before the first paid request, a meter while it runs, and a pace."""
+"""What asking costs: a preview before the first paid request, a meter and a budget while it runs, and a pace."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from img2loc.errors import DataError
 from img2loc.lmm.prices import Pricing, expected_tokens
 from img2loc.types import Reply
+
+MAX_TOKENS: Final = 10_000_000  # of one reply; no model reads or writes as many
+
+
+def token_count(value: object) -> int | None:
+    """Take a provider's number of tokens; None where it can't be one: negative, absurdly large, or no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
+        return None
+    return int(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +30,7 @@ class Spent:
         requests: Replies that came.
         input_tokens: As counted by the provider.
         output_tokens: Likewise.
-        uncounted: Replies for which the provider counted nothing.
+        uncounted: Replies for which the provider gave no usable count; they cost the estimate.
         cost_usd: None where the prices are unknown.
     """
 
@@ -32,8 +42,9 @@ class Spent:
 
     def __str__(self) -> str:
         cost = "cost unknown" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
-        uncounted = f", {self.uncounted:,} replies without a count" if self.uncounted else ""
         tokens = f"{self.input_tokens:,} tokens in and {self.output_tokens:,} out"
+        estimated = "" if self.cost_usd is None else "; their cost is an estimate"
+        uncounted = f" ({self.uncounted:,} without a usable token count{estimated})" if self.uncounted else ""
         return f"{self.requests:,} replies, {tokens}, {cost}{uncounted}"
 
 
@@ -49,34 +60,109 @@ class Meter:
         self.pricing = pricing
         self._lock = threading.Lock()
         self._requests = self._input = self._output = self._uncounted = 0
+        self._cost_usd = 0.0
+        self._prompt_chars = 0
         for reply in paid:
             self.add(reply)
 
-    def add(self, reply: Reply) -> None:
-        """Count a reply."""
+    def add(self, reply: Reply) -> float:
+        """Count a reply.
+
+        Returns:
+            Its cost in US dollars: the estimate where the provider gave no usable count, 0 where prices are unknown.
+        """
         with self._lock:
+            cost_usd = self._cost_of(reply)
+            counted = _counted(reply)
             self._requests += 1
-            self._uncounted += reply.input_tokens is None or reply.output_tokens is None
-            self._input += reply.input_tokens or 0
-            self._output += reply.output_tokens or 0
+            self._uncounted += counted is None
+            if counted is not None:
+                self._input += counted[0]
+                self._output += counted[1]
+            self._cost_usd += cost_usd
+            return cost_usd
+
+    def cost_usd(self, replies: Iterable[Reply]) -> float:
+        """What replies cost, without counting them."""
+        with self._lock:
+            return sum(self._cost_of(reply) for reply in replies)
 
     @property
     def spent(self) -> Spent:
         """The count so far."""
         with self._lock:
-            cost = self.pricing.cost_usd(self._input, self._output) if self.pricing else None
+            cost = self._cost_usd if self.pricing else None
             return Spent(self._requests, self._input, self._output, self._uncounted, cost)
 
-    def expected_tokens(self, prompt: str) -> tuple[float, float]:
-        """Tokens of one request, in and out: as measured where there were replies, else guessed.
+    def estimate(self, prompt: str) -> tuple[float, float]:
+        """Tokens of one request, in and out: as measured where there were replies, else guessed by its text.
 
-        Args:
-            prompt: The text of such a request.
+        From then on a reply without a usable count is taken for such a request.
         """
+        with self._lock:
+            self._prompt_chars = len(prompt)
+            return self._expected()
+
+    def _expected(self) -> tuple[float, float]:
         counted = self._requests - self._uncounted
         if counted:
             return self._input / counted, self._output / counted
-        return expected_tokens(len(prompt))
+        return expected_tokens(self._prompt_chars)
+
+    def _cost_of(self, reply: Reply) -> float:
+        return self.pricing.cost_usd(*(_counted(reply) or self._expected())) if self.pricing else 0.0
+
+
+def _counted(reply: Reply) -> tuple[int, int] | None:
+    """A reply's tokens; None where the provider's count can't be used. No request is without a photo, so 0 is none."""
+    read, written = token_count(reply.input_tokens), token_count(reply.output_tokens)
+    return (read, written) if read and written is not None else None
+
+
+class Budget:
+    """Keeps the cost of a run below a limit. Threads may share it.
+
+    A photo that is asked about reserves the highest cost that any photo has had so far, or the estimate where that is
+    higher. Another begins only if what is spent and reserved stays within the limit with its own reservation; else it
+    waits for those under way, which may turn out cheaper. So no photo passes the limit unless it costs more than the
+    estimate and every photo before it, and then only by that difference.
+
+    Args:
+        limit_usd: The most that may be spent; None for no limit.
+        spent_usd: What was spent before.
+        highest_usd: The estimate for a photo, or what the dearest cost before.
+    """
+
+    def __init__(self, limit_usd: float | None, *, spent_usd: float, highest_usd: float) -> None:
+        self.limit_usd, self._spent_usd, self._highest_usd = limit_usd, spent_usd, highest_usd
+        self._under_way: dict[str, float] = {}
+        self._changed = threading.Condition()
+
+    def begin(self, photo: str) -> bool:
+        """Reserve the cost of a photo, waiting for others where that may help; False where the limit forbids it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._allows_another() or not self._under_way)
+            if not self._allows_another():
+                return False
+            self._under_way[photo] = 0.0
+            return True
+
+    def add(self, photo: str, cost_usd: float) -> None:
+        """Count a reply about a photo under way."""
+        with self._changed:
+            self._under_way[photo] += cost_usd
+            self._highest_usd = max(self._highest_usd, self._under_way[photo])
+
+    def end(self, photo: str) -> None:
+        """Release what a photo reserved, and keep what it cost."""
+        with self._changed:
+            self._spent_usd += self._under_way.pop(photo)
+            self._changed.notify_all()
+
+    def _allows_another(self) -> bool:
+        if self.limit_usd is None:
+            return True
+        return self._spent_usd + (len(self._under_way) + 1) * self._highest_usd <= self.limit_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +205,7 @@ def preview(photos: int, prompt: str, meter: Meter, *, requests: int = 1) -> Pre
         requests: How many each takes.
     """
     spent = meter.spent
-    tokens_in, tokens_out = (photos * requests * tokens for tokens in meter.expected_tokens(prompt))
+    tokens_in, tokens_out = (photos * requests * tokens for tokens in meter.estimate(prompt))
     cost = meter.pricing.cost_usd(tokens_in, tokens_out) if meter.pricing else None
     return Preview(photos, tokens_in, tokens_out, cost, spent, spent.requests > spent.uncounted)
 

@@ -123,21 +123,21 @@ def read_truth(
     if bad and not skip_bad_rows:
         reasons = "; ".join(f"line {row.line}: {_fault(row)}" for row in bad[:3])
         raise DataError(
-            f"{path} has rows that can't be ground truth ({len(bad):,} of {len(table.rows):,}): {reasons}. Mend them, "
-            "or say --skip-bad-rows to leave them out of N."
+            f"{path} has rows that can't be ground truth ({len(bad):,} of {len(table.rows):,}): {reasons}. Fix them, "
+            "or use --skip-bad-rows to leave them out of N."
         )
     last = table.rows[-1].line if table.rows else 1
     inside = [line for line in table.text_lines if line < last]
     if inside and not skip_bad_rows:
         raise DataError(
-            f"{path} has lines among its rows that are no rows ({len(inside):,}): {named(inside)}. Mend them, or say "
+            f"{path} has lines among its rows that aren't rows ({len(inside):,}): {named(inside)}. Fix them, or use "
             "--skip-bad-rows to leave them out of N."
         )
     items = tuple(
         Item(row.id, row.author, row.position) for row in table.rows if isinstance(row.position, LatLon) and row.id
     )
     if not items:
-        raise DataError(f"{path} holds no photo with a position.")
+        raise DataError(f"{path} has no photo with a position.")
     notes = []
     if table.text_lines:
         notes.append(f"Lines of text, not counted ({len(table.text_lines):,}): {named(table.text_lines)}.")
@@ -145,7 +145,7 @@ def read_truth(
         notes.append(f"Bad rows, left out of N as asked ({len(bad):,}): lines {named([row.line for row in bad])}.")
     items, mended = _mend_authors(items)
     if mended:
-        notes.append(f"Authors that stood behind their photo's secret and server, mended: {mended:,}.")
+        notes.append(f"Authors that had their photo's secret and server in front, corrected: {mended:,}.")
     if known.photos and len(items) != known.photos:
         about = f" ({known.about})" if known.about else ""
         notes.append(f"The listing has {len(items):,} photos and {known.title} has {known.photos:,}{about}.")
@@ -171,7 +171,7 @@ def read_predictions(
     key = _KEYS[match]
     wanted = {key(item.id): item for item in truth.items}
     if len(wanted) != len(truth.items):
-        raise DataError("Without folder and extension, ids of the ground truth are the same; match them exactly.")
+        raise DataError("Without folder and extension some ids of the ground truth are the same; use --match exact.")
     table = read_table(path, "predictions", columns)
     table = replace(table, rows=tuple(replace(row, id=key(row.id)) for row in table.rows))
     _refuse_duplicates(table)
@@ -190,8 +190,8 @@ def read_predictions(
     missing = [id_ for id_, position in positions.items() if position == "no_prediction"]
     if len(missing) == len(positions):
         raise DataError(
-            f"No id of {path} is one of the ground truth's: {named(extra[:2])} there, {named([*positions][:2])} here. "
-            "Name the id's column, or compare names only with --match name."
+            f"No id in {path} is in the ground truth: {named(extra[:2])} there, {named([*positions][:2])} here. "
+            "Name the id column with --columns id=NAME, or compare file names only with --match name."
         )
     if not (columns and columns.lat and columns.lon):
         _refuse_swapped_predictions(table, wanted)
@@ -201,7 +201,7 @@ def read_predictions(
         (extra, "Predictions for photos that the ground truth lacks, not counted"),
         (bad, "Predictions without a position, counted as misses"),
         (zero, "Predictions of exactly (0, 0), as some programs write for a failure, scored as they stand"),
-        (table.text_lines, "Lines that are no rows, not counted"),
+        (table.text_lines, "Lines that aren't rows, not counted"),
     ):
         if count:
             notes.append(f"{words} ({len(count):,}): {named(count)}.")
@@ -222,7 +222,7 @@ def _fault(row: Row) -> str:
 def _refuse_duplicates(table: Table) -> None:
     twice = [id_ for id_, count in Counter(row.id for row in table.rows).items() if count > 1 and id_]
     if twice:
-        raise DataError(f"{table.path} has ids more than once ({len(twice):,}): {named(twice)}. Keep one row of each.")
+        raise DataError(f"{table.path} repeats ids ({len(twice):,}): {named(twice)}. Keep one row for each.")
 
 
 def _mend_authors(items: Sequence[Item]) -> tuple[tuple[Item, ...], int]:

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any, BinaryIO, Final, Self
 from pydantic import TypeAdapter, ValidationError
 
 from img2loc.errors import DataError
+from img2loc.evaluation.cost import token_count
 from img2loc.evaluation.record import VERSION, Entry, Header, Record, Setup
 from img2loc.evaluation.tables import named
+from img2loc.terminal import say
 
 _SHAPES: Final[dict[str, type]] = {"header": Header, "asking": str, "entry": Entry}
 
@@ -56,8 +59,10 @@ class Journal:
     def __init__(self, path: Path, header: Header) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        # O_APPEND: whatever happens, nothing that was paid for is written over.
-        self._file: BinaryIO = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), "r+b")
+        self._path = path
+        # O_APPEND: whatever happens, nothing that was paid for is written over. Unbuffered: what can't be written is
+        # known at once, and not written later.
+        self._file: BinaryIO = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), "r+b", buffering=0)
         try:
             _lock_file(self._file, path)
             found, whole = _read(self._file, path)
@@ -89,16 +94,44 @@ class Journal:
             self.record.add_asking(id_)
 
     def add(self, entry: Entry) -> None:
-        """Write down what became of a photo; it is on the disk when this returns."""
+        """Write down what became of a photo; it is on the disk when this returns.
+
+        Raises:
+            OSError: It can't be written. Then an answer that was paid for stands on standard error.
+        """
         with self._lock:
-            self._append("entry", entry)
+            try:
+                self._append("entry", entry)
+            except OSError:
+                if entry.replies:
+                    say(
+                        f"img2loc: {self._path} can't be written; to keep this answer, append the following line to it:"
+                    )
+                    say(_line("entry", entry).decode().rstrip("\n"))
+                raise
             self.record.add(entry)
 
     def _append(self, kind: str, value: object) -> None:
-        body = _adapter(_SHAPES[kind]).dump_python(value, mode="json")
-        self._file.write(json.dumps({kind: body}, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Write a line whole, or nothing of it, so that another may follow."""
+        line = memoryview(_line(kind, value))
+        whole = os.fstat(self._file.fileno()).st_size
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(whole)
+            error.filename = self._path
+            raise
+
+
+def _line(kind: str, value: object) -> bytes:
+    body = _adapter(_SHAPES[kind]).dump_python(value, mode="json", warnings=False)
+    if kind == "entry":
+        body = _with_sane_counts(body)
+    text = json.dumps({kind: body}, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # half a character pair, escaped as JSON does it
 
 
 def _read(file: BinaryIO, path: Path) -> tuple[Record | None, int]:
@@ -116,7 +149,7 @@ def _read(file: BinaryIO, path: Path) -> tuple[Record | None, int]:
             elif kind == "asking":
                 record.add_asking(str(value))
             elif kind == "entry":
-                record.add(_adapter(Entry).validate_python(value))
+                record.add(_adapter(Entry).validate_python(_with_sane_counts(value)))
             else:
                 raise ValueError(f"a line of the unknown kind {kind!r}")
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
@@ -125,6 +158,15 @@ def _read(file: BinaryIO, path: Path) -> tuple[Record | None, int]:
                 "changed. Use another file, or take the line out to have its photo asked again."
             ) from error
     return record, whole
+
+
+def _with_sane_counts(entry: dict[str, Any]) -> dict[str, Any]:
+    """Take away counts of tokens that can't be any, which a server may have sent: the cost is then estimated."""
+    for outcome in (entry.get("outcome"), entry.get("choice")):
+        for reply in outcome["replies"] if outcome else ():
+            for name in ("input_tokens", "output_tokens"):
+                reply[name] = token_count(reply.get(name))
+    return entry
 
 
 def _whole_lines(file: BinaryIO) -> Iterator[bytes]:

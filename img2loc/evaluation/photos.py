@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -56,7 +57,7 @@ def find_photos(folder: Path, items: Sequence[Item], *, unavailable_md5: Iterabl
         DataError: The folder does not exist.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; it must hold the photos of the listing.")
+        raise DataError(f"{folder} isn't a folder; --photos names the folder with the listing's photos.")
     by_path: dict[str, Path] = {}
     by_name: dict[str, list[Path]] = defaultdict(list)
     by_stem: dict[str, list[Path]] = defaultdict(list)
@@ -84,7 +85,7 @@ def _placeholders(
     same: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         if item.id in paths:
-            with paths[item.id].open("rb") as file:
+            with suppress(OSError), paths[item.id].open("rb") as file:  # the run says of each what can't be read
                 same[hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()].append(item)
     unavailable = tuple(item.id for md5, group in same.items() if md5 in known for item in group)
     repeated = tuple(

@@ -18,6 +18,7 @@ NO_POSITION: Final = "no_position"
 MISSING: Final = "missing"
 UNAVAILABLE: Final = "unavailable"
 UNREADABLE: Final = "unreadable"
+UNEXPECTED: Final = "unexpected_error"
 NOT_RUN: Final = "not_run"
 
 OWN_COUNTRY: Final = "own-country"  # of Setup.within
@@ -106,7 +107,7 @@ class Entry:
         farthest: Most dissimilar first.
         prompt_sha256: Of the exact text sent; empty where none was.
         outcome: How asking the model ended, with every reply as it came.
-        message: Why there is nothing else, for a photo that could not be used.
+        message: Why there is nothing else, for a photo that could not be used or whose work failed.
         timings: Seconds of each stage.
         candidates: What was judged, the best first.
         choice: How asking the model to choose among them ended; None when it wasn't.
@@ -136,8 +137,8 @@ class Entry:
 
     @property
     def failed(self) -> bool:
-        """Whether the provider, not the model, is to blame, so that asking again may help."""
-        return self.kind == OutcomeKind.PROVIDER_ERROR
+        """Whether the provider or the program, not the model, is to blame, so that asking again may help."""
+        return self.kind in (OutcomeKind.PROVIDER_ERROR, UNEXPECTED)
 
 
 @dataclass
@@ -150,6 +151,7 @@ class Record:
         asked: How often each photo was asked in all.
         interrupted: Ids that were being asked when the run was cut short: their replies, perhaps paid for, are lost.
         paid: Every reply that came, of superseded entries too.
+        lost: How often a photo was asked without an entry after it: those replies, too, may have been paid for.
     """
 
     header: Header
@@ -157,10 +159,12 @@ class Record:
     asked: dict[str, int] = field(default_factory=dict)
     interrupted: set[str] = field(default_factory=set)
     paid: list[Reply] = field(default_factory=list)
+    lost: int = 0
 
     def add(self, entry: Entry) -> None:
         """Take an entry in."""
         self.entries[entry.id] = entry
+        self.lost -= entry.id in self.interrupted
         self.interrupted.discard(entry.id)
         self.paid += entry.replies
 
@@ -168,3 +172,4 @@ class Record:
         """Take in that a photo is about to be asked."""
         self.asked[id_] = self.asked.get(id_, 0) + 1
         self.interrupted.add(id_)
+        self.lost += 1

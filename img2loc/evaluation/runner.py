@@ -6,10 +6,11 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from typing import Final
 
-from img2loc.errors import LMMError, PhotoError
-from img2loc.evaluation.cost import Meter, Preview, preview
+from img2loc.errors import LMMError, PhotoError, describe_failure
+from img2loc.evaluation.cost import Budget, Meter, Preview, preview
 from img2loc.evaluation.datasets import Item
 from img2loc.evaluation.journal import Journal
 from img2loc.evaluation.photos import Folder
@@ -17,6 +18,7 @@ from img2loc.evaluation.record import (
     MISSING,
     NO_POSITION,
     UNAVAILABLE,
+    UNEXPECTED,
     UNREADABLE,
     VOTED,
     Entry,
@@ -25,13 +27,13 @@ from img2loc.evaluation.record import (
 )
 from img2loc.lmm import LMM, Turn
 from img2loc.locator import PROMPTS_APART, Exclude, Locator
-from img2loc.photo import Photo, open_photo
+from img2loc.photo import Photo, open_photo, read_photo
 from img2loc.prompt import DEFAULT_TEMPLATE
 from img2loc.sampling import requests_of
-from img2loc.types import Neighbour, Prediction, Reply
+from img2loc.types import Neighbour, Outcome, OutcomeKind, Prediction, Reply
 
-FAILURES_IN_A_ROW: Final = 10  # so many provider errors without a reply between them end a run: all would fail
-CUT_TWICE: Final = "Cut short twice while it was asked, perhaps paid for twice; not asked a third time."
+FAILURES_IN_A_ROW: Final = 10  # so many without a success between them end a run: all would fail
+CUT_TWICE: Final = "The run was killed twice while the model was asked about this photo; it isn't asked a third time."
 
 OnPhoto = Callable[[Entry], None]
 
@@ -56,16 +58,18 @@ def exclusion(item: Item, setup: Setup) -> Exclude:
 
 
 class _Metered:
-    """A model that counts what it uses."""
+    """A model that is asked about one photo: its replies are kept, and counted as they come."""
 
-    def __init__(self, lmm: LMM, meter: Meter) -> None:
+    def __init__(self, lmm: LMM, count: Callable[[Reply], object]) -> None:
         self.name, self.model = lmm.name, lmm.model
-        self._lmm, self._meter = lmm, meter
+        self.replies: list[Reply] = []
+        self._lmm, self._count = lmm, count
 
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
         """Continue a conversation about a photo."""
         reply = self._lmm.reply(turns, jpeg)
-        self._meter.add(reply)
+        self.replies.append(reply)
+        self._count(reply)
         return reply
 
 
@@ -113,7 +117,7 @@ class Runner:
     ) -> None:
         self._locator, self._journal, self._folder = locator, journal, folder
         self._meter, self._concurrency = meter, concurrency
-        self._lmm = None if lmm is None else _Metered(lmm, meter)
+        self._lmm = lmm
         self._setup = journal.record.header.setup
         record = journal.record
         unusable = {
@@ -140,9 +144,7 @@ class Runner:
         self._lock = threading.Lock()
         self._reason = ""
         self._failures = 0
-        self._asking = 0
-        self._each_usd = 0.0  # what one photo costs, as far as it is known
-        self._max_cost_usd: float | None = None
+        self._estimate_usd = 0.0  # of one photo, as far as it is known
 
     @property
     def left(self) -> int:
@@ -157,7 +159,7 @@ class Runner:
         prompt = max(self._sample_prompt().split(PROMPTS_APART), key=len)
         found = preview(asked, prompt, self._meter, requests=requests_of(self._setup.judge, self._setup.samples))
         if found.cost_usd is not None:
-            self._each_usd = found.cost_usd / max(1, found.photos)
+            self._estimate_usd = found.cost_usd / max(1, found.photos)
         return found
 
     def run(self, on_photo: OnPhoto = lambda entry: None, *, max_cost_usd: float | None = None) -> str:
@@ -165,13 +167,13 @@ class Runner:
 
         Args:
             on_photo: Called, in this thread, with what became of each.
-            max_cost_usd: What the run may cost in all, earlier parts included; None for no limit. Heeded only where
-                prices are known, and the better after a preview.
+            max_cost_usd: What the run may cost in all, earlier parts included; None for no limit. It takes effect only
+                where prices are known, and is kept better after a preview. Budget says how far it may be passed.
 
         Returns:
             Why the run stopped before its end; empty when it is whole.
         """
-        self._max_cost_usd = max_cost_usd
+        budget = self._budget(max_cost_usd)
         for item, kind, message in self._unusable:
             self._journal.add(entry := Entry(item.id, kind, message=message))
             on_photo(entry)
@@ -180,7 +182,7 @@ class Runner:
             try:
                 # The first goes alone and loads what the others then share; all at once, each would load it.
                 for items in (self.todo[:1], self.todo[1:]):
-                    futures = [pool.submit(self._photo, item) for item in items]
+                    futures = [pool.submit(self._photo, item, budget) for item in items]
                     for future in as_completed(futures):
                         if (done := future.result()) is not None:
                             on_photo(done)
@@ -191,30 +193,50 @@ class Runner:
                 raise
         return self._reason
 
-    def _photo(self, item: Item) -> Entry | None:
+    def _photo(self, item: Item, budget: Budget) -> Entry | None:
         if self._stop.is_set():
             return None
         try:
-            photo = self._open(item)
+            photo = open_photo(read_photo(self._folder.paths[item.id]))
         except PhotoError as error:
             entry = Entry(item.id, UNREADABLE, message=str(error))
             self._journal.add(entry)
             return entry
-        lmm = _Mute(CUT_TWICE) if item.id in self.given_up else self._lmm
-        asks = isinstance(lmm, _Metered)
-        if asks:
-            if not self._within_budget():
-                return None
-            self._journal.asking(item.id)
-        try:
-            entry = _entry(item, self._locate(item, photo, lmm))
-        finally:
-            with self._lock:
-                self._asking -= asks
+        if self._lmm is not None and item.id not in self.given_up:
+            return self._ask(item, photo, self._lmm, budget)
+        entry = self._entry(item, photo, None if self._lmm is None else _Mute(CUT_TWICE))
         self._journal.add(entry)
-        if asks:
+        if self._lmm is None:
             self._count_failures(entry)
         return entry
+
+    def _ask(self, item: Item, photo: Photo, lmm: LMM, budget: Budget) -> Entry | None:
+        """Ask the model about a photo, within the budget."""
+        if not budget.begin(item.id):
+            limit, spent = budget.limit_usd or 0.0, self._meter.spent.cost_usd or 0.0
+            self._end(f"The next photo could bring the cost beyond the limit of ${limit:,.2f}; spent: ${spent:,.4f}.")
+            return None
+        try:
+            if self._stop.is_set():  # while it waited for its turn
+                return None
+            self._journal.asking(item.id)
+            metered = _Metered(lmm, lambda reply: budget.add(item.id, self._meter.add(reply)))
+            entry = self._entry(item, photo, metered)
+            self._journal.add(entry)
+        finally:
+            budget.end(item.id)
+        self._count_failures(entry)
+        return entry
+
+    def _entry(self, item: Item, photo: Photo, lmm: LMM | None) -> Entry:
+        """Locate a photo; an error that nobody expected is its failure alone, and replies that came are kept."""
+        try:
+            return _entry(item, self._locate(item, photo, lmm))
+        except Exception as error:
+            message = describe_failure(error)
+            replies = tuple(lmm.replies) if isinstance(lmm, _Metered) else ()
+            outcome = Outcome(OutcomeKind.PROVIDER_ERROR, message=message, replies=replies) if replies else None
+            return Entry(item.id, UNEXPECTED, message=message, outcome=outcome)
 
     def _locate(self, item: Item, photo: Photo, lmm: LMM | None) -> Prediction:
         setup = self._setup
@@ -230,39 +252,27 @@ class Runner:
             exclude=exclusion(item, setup),
         )
 
-    def _open(self, item: Item) -> Photo:
-        try:
-            return open_photo(self._folder.paths[item.id].read_bytes())
-        except OSError as error:
-            raise PhotoError(f"The file can't be read: {error.strerror or error}.") from error
-
     def _sample_prompt(self) -> str:
         for item in self.todo:
-            try:
-                return self._locate(item, self._open(item), _Mute("Not asked.")).prompt
-            except PhotoError:
-                continue
+            with suppress(Exception):  # the run itself will say what is wrong with this photo
+                photo = open_photo(read_photo(self._folder.paths[item.id]))
+                return self._locate(item, photo, _Mute("Not asked.")).prompt
         return ""
 
-    def _within_budget(self) -> bool:
-        """Whether one more photo, with those under way, stays within the limit; it then counts as under way."""
-        limit = self._max_cost_usd
-        spent = self._meter.spent.cost_usd or 0.0
-        with self._lock:
-            photos = len(self._journal.record.asked)
-            each = max(self._each_usd, spent / photos if photos else 0.0)
-            if limit is not None and spent + (self._asking + 1) * each > limit:
-                self._end(f"The next photo could cost more than the limit of ${limit:,.2f}; spent: ${spent:,.4f}.")
-                return False
-            self._asking += 1
-            return True
+    def _budget(self, limit_usd: float | None) -> Budget:
+        """What is left of a limit; replies that a kill lost, perhaps paid for, count as the dearest photo."""
+        record = self._journal.record
+        costs = (self._meter.cost_usd(entry.replies) for entry in record.entries.values())
+        highest_usd = max(self._estimate_usd, *costs) if record.entries else self._estimate_usd
+        spent_usd = (self._meter.spent.cost_usd or 0.0) + record.lost * highest_usd
+        return Budget(limit_usd, spent_usd=spent_usd, highest_usd=highest_usd)
 
     def _count_failures(self, entry: Entry) -> None:
         with self._lock:
             self._failures = self._failures + 1 if entry.failed else 0
             if self._failures >= FAILURES_IN_A_ROW:
-                message = entry.outcome.message if entry.outcome else ""
-                self._end(f"The provider failed {self._failures} times in a row, at last so: {message}")
+                message = entry.message or (entry.outcome.message if entry.outcome else "")
+                self._end(f"{self._failures} photos failed in a row, the last one so: {message}")
 
     def _end(self, reason: str) -> None:
         self._reason = self._reason or reason

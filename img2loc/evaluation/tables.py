@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from img2loc.errors import DataError
+from img2loc.names import printable_name
 from img2loc.types import LatLon
 
 Role = Literal["truth", "predictions"]
@@ -51,7 +52,7 @@ class Columns:
         for part in filter(None, text.split(",")):
             key, _, name = part.partition("=")
             if key.strip() not in (field.name for field in fields(cls)) or not name.strip():
-                raise DataError(f"The column {part!r} is not of the form id=NAME, author=NAME, lat=NAME or lon=NAME.")
+                raise DataError(f"{part!r} isn't of the form id=NAME, author=NAME, lat=NAME or lon=NAME.")
             values[key.strip()] = name.strip()
         return cls(**values)
 
@@ -107,7 +108,7 @@ def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8, as a CSV file is here; save it as such.") from error
+        raise DataError(f"{path} isn't UTF-8 text; save the CSV file as UTF-8.") from error
     if not text.strip():
         raise DataError(f"{path} is empty.")
     first = text.split("\n", 1)[0]
@@ -135,9 +136,7 @@ def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
     except csv.Error as error:
         raise DataError(f"{path}, line {lines.line_num}: {error}.") from error
     if not rows:
-        raise DataError(
-            f"{path} has no line with a position under its header; the numbers of degrees have a point, not a comma."
-        )
+        raise DataError(f"{path} has no row with a position. Use a decimal point, not a comma.")
     if swapped and not beyond and not (columns and columns.lat and columns.lon):
         raise DataError(
             f"{path} has latitudes beyond 90 degrees in {len(swapped):,} of {len(rows):,} rows and no such longitude "
@@ -149,7 +148,7 @@ def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
 def swapped_hint(columns: Columns, role: Role) -> str:
     """What to say where latitude and longitude look swapped."""
     return (
-        f"If they are, say {COLUMNS_FLAG[role]} lat={columns.lon},lon={columns.lat}; if not, say "
+        f"If they are, use {COLUMNS_FLAG[role]} lat={columns.lon},lon={columns.lat}; if not, use "
         f"{COLUMNS_FLAG[role]} lat={columns.lat},lon={columns.lon}."
     )
 
@@ -157,7 +156,7 @@ def swapped_hint(columns: Columns, role: Role) -> str:
 def named(items: Sequence[object]) -> str:
     """Some of a list, and how many more."""
     more = f" and {len(items) - MAX_NAMED:,} more" if len(items) > MAX_NAMED else ""
-    return ", ".join(str(item) for item in items[:MAX_NAMED]) + more
+    return ", ".join(printable_name(str(item)) for item in items[:MAX_NAMED]) + more
 
 
 def _recognise(path: Path, header: Sequence[str], role: Role, given: Columns) -> Columns:
@@ -174,8 +173,8 @@ def _recognise(path: Path, header: Sequence[str], role: Role, given: Columns) ->
             name = _one_of(path, header, key, tiers, role)
         if not name and key != "author":
             raise DataError(
-                f"{path} has no column that is known to hold the {key}; it has: {named(header)}. "
-                f"Name it: {COLUMNS_FLAG[role]} {key}=NAME."
+                f"{path} has no column that looks like the {key}; it has: {named(header)}. "
+                f"Name it with {COLUMNS_FLAG[role]} {key}=NAME."
             )
         found[key] = name
     return Columns(**found)
@@ -189,7 +188,7 @@ def _one_of(path: Path, header: Sequence[str], key: str, tiers: Sequence[Sequenc
         if len(matches) > 1 and key != "id":
             raise DataError(
                 f"{path} has several columns for the {key}: {named(matches)}. "
-                f"Choose one: {COLUMNS_FLAG[role]} {key}=NAME."
+                f"Choose one with {COLUMNS_FLAG[role]} {key}=NAME."
             )
         if matches:
             return matches[0]

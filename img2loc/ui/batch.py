@@ -26,6 +26,7 @@ from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.types import Prediction
 from img2loc.ui.locate import QUIET, map_plot
+from img2loc.ui.unexpected import GENERIC_MESSAGE, print_exc
 from img2loc.words import Say, word
 
 SHOW_EVERY_S = 1.0
@@ -62,7 +63,9 @@ class BatchEvents:
         request: gr.Request | None = None,
         token: gr.OAuthToken | None = None,
     ) -> Iterator[tuple[str, Any]]:
-        """Locate one photo after another, and show how far it is; a photo that fails stops no other.
+        """Locate one photo after another, and show each answer with the files of all so far.
+
+        A photo that fails stops no other. After a cancel, what was answered stays.
 
         Yields:
             The table and the map.
@@ -76,6 +79,8 @@ class BatchEvents:
                 if time.monotonic() - shown_at > SHOW_EVERY_S:
                     yield _table(done, len(files), say), gr.skip()
                     shown_at = time.monotonic()
+                if cancel.is_set():
+                    break
                 words, visitor = (template or "", server_of(backend, server)), visitor_of(request)
                 thumbnail = ""
                 try:
@@ -86,11 +91,15 @@ class BatchEvents:
                     result: Prediction | str = query.locate(photo, self._host.locator, self._settings)
                 except Img2LocError as error:
                     result = str(error)
-                if cancel.is_set():
+                except Exception:
+                    print_exc()
+                    result = GENERIC_MESSAGE
+                if cancel.is_set() and not _is_answered(result):
                     break
                 done.append((Path(file).name, thumbnail, result))
+            yield _table(done, len(done), say), gr.skip()  # before the map, which may fail
             drawn = answers_map([Mark(str(n), p, name) for n, name, p in _positions(done)], name=namer(self._settings))
-            yield _table(done, len(done), say), gr.update(value=plot(drawn), visible=bool(done))
+            yield gr.skip(), gr.update(value=plot(drawn), visible=bool(done))
 
 
 def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, asked: Sequence[Component]) -> None:
@@ -126,16 +135,21 @@ def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, asked: Seq
         api_visibility="private",
         show_progress="hidden",
     )
-    # Not stopped by the queue: the photo at hand is given up, and those before it are still shown and packed.
+    # Not stopped by the queue: the photo under way is given up, and what was answered is still shown and packed.
     cancel.click(sessions.leave, None, None, **QUIET)
 
 
 def _a_batch(files: Sequence[str] | None) -> Sequence[str]:
     if not files:
-        raise ConfigError("There are no photos yet; choose some first.")
+        raise ConfigError("Choose some photos first.")
     if len(files) > MAX_BATCH:
-        raise ConfigError(f"These are {len(files)} photos; choose at most {MAX_BATCH} at a time.")
+        raise ConfigError(f"You chose {len(files)} photos; at most {MAX_BATCH} are located at a time.")
     return files
+
+
+def _is_answered(result: Prediction | str) -> bool:
+    """Whether something came of a photo before a cancel, perhaps a reply that was paid for."""
+    return isinstance(result, Prediction) and (result.outcome is None or bool(result.outcome.replies))
 
 
 def _positions(done: Sequence[Done]) -> Iterator[tuple[int, str, Any]]:
@@ -145,7 +159,7 @@ def _positions(done: Sequence[Done]) -> Iterator[tuple[int, str, Any]]:
 
 
 def _table(done: Sequence[Done], total: int, say: Say) -> str:
-    """The photos one by one, how far it is, and once all is done the files."""
+    """The photos one by one, how far it is, and the files of those that are done."""
     rows = "".join(_table_row(number, *item, say) for number, item in enumerate(done, start=1))
     names = ("number", "photo", "place", "position", "radius")
     columns = "".join(f'<th scope="col">{say(name)}</th>' for name in names)
@@ -153,17 +167,17 @@ def _table(done: Sequence[Done], total: int, say: Say) -> str:
         f'<div class="i2l-table i2l-batch" tabindex="0" role="region" aria-label="{say("table_photos")}">'
         f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
+    files = ""
+    if done:
+        packed = data_url(to_zip([answer_row(name, result) for name, _, result in done]), "zip")
+        files = f'<a class="i2l-button" download="img2loc.zip" href="{packed}">{say("save_zip")}</a>'
     if len(done) < total:
         head = (
-            f'<p class="i2l-pending">{say("done_of", done=len(done), total=total)}</p>'
+            f'<p class="i2l-pending">{say("done_of", done=len(done), total=total)} {files}</p>'
             f'<progress value="{len(done)}" max="{total}" aria-label="{say("table_photos")}"></progress>'
         )
     else:
-        packed = data_url(to_zip([answer_row(name, result) for name, _, result in done]), "zip")
-        head = (
-            f'<p class="i2l-files"><span>{say("photos_done", count=len(done))}</span> '
-            f'<a class="i2l-button" download="img2loc.zip" href="{packed}">{say("save_zip")}</a></p>'
-        )
+        head = f'<p class="i2l-files"><span>{say("photos_done", count=len(done))}</span> {files}</p>'
     return f'<section class="i2l-card">{head}{table}</section>'
 
 

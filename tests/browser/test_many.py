@@ -128,7 +128,7 @@ def test_a_cancelled_batch_keeps_what_is_done(page: Page, provider: OpenAIServer
 def test_nothing_to_do_gets_words(page: Page):
     page.get_by_role("tab", name="Batch").click()
     page.click("#locate-all")
-    expect(page.locator("#photos")).to_contain_text("choose some first", timeout=LOCATE_MS)
+    expect(page.locator("#photos")).to_contain_text("Choose some photos first", timeout=LOCATE_MS)
     page.get_by_role("tab", name="Compare").click()
     page.click("#compare")
     expect(page.locator("#compare-photo")).to_contain_text("choose one first")
