@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import gradio as gr
-from gradio.component_meta import ComponentMeta
 from gradio.components.api_component import Api
-from gradio.data_classes import FileData, ImageData, ListFiles
-from gradio.utils import get_upload_folder, is_in_or_equal
 
 from img2loc.api import (
     SCHEMA_VERSION,
@@ -31,6 +29,7 @@ from img2loc.api import (
 )
 from img2loc.errors import Img2LocError, PhotoError
 from img2loc.host import Host
+from img2loc.inputs import PhotoInput, PhotosInput, local_path
 from img2loc.limits import LimitError, client_address
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
 from img2loc.offer import MAX_BATCH, backends_json, info_json
@@ -45,30 +44,6 @@ AGENTS = "mcp"
 Result = Mapping[str, Any] | str  # JSON, as an object or as text
 
 
-class _NoStub(ComponentMeta):
-    """Gradio's own metaclass writes a .pyi file beside the source of every subclass of a component."""
-
-    def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
-        return ABCMeta.__new__(cls, name, bases, attrs)
-
-
-class PhotoInput(gr.Image, metaclass=_NoStub):
-    """An image box that hands over the path of the uploaded file.
-
-    Gradio's own opens the file with Pillow before any of photo.py's checks, and has no useful word where that fails.
-    """
-
-    is_template = True  # to the browser it is gr.Image
-
-    def preprocess(self, payload: ImageData | None) -> str | None:
-        """Take the path, of an uploaded file only: what has no `meta` beside it, Gradio lets pass wherever it lies."""
-        if payload is None or payload.path is None:
-            return None
-        if not is_in_or_equal(payload.path, get_upload_folder()):
-            raise gr.Error("The photo is not on the server; send it first.", print_exception=False)
-        return payload.path
-
-
 @contextmanager
 def shown_errors(written: Callable[[str], str] = str) -> Iterator[None]:
     """Turn our own errors into what Gradio shows to visitors and clients: one sentence.
@@ -80,17 +55,6 @@ def shown_errors(written: Callable[[str], str] = str) -> Iterator[None]:
         yield
     except Img2LocError as error:
         raise gr.Error(written(str(error)), duration=ERROR_SHOWN_S, print_exception=False) from None
-
-
-class PhotosInput(gr.File, metaclass=_NoStub):
-    """A box for many photos that hands over the paths of the uploaded files."""
-
-    is_template = True
-
-    def preprocess(self, payload: ListFiles | FileData | None) -> list[str]:
-        """Take the paths; Gradio has checked that they lie in the upload folder."""
-        files = payload.root if isinstance(payload, ListFiles) else [payload] if payload else []
-        return [file.path for file in files]
 
 
 def visitor_of(request: gr.Request | None) -> str:
@@ -143,7 +107,8 @@ class Endpoints:
         never used. A wrong answer may look sure: where probability is null, radius_km is only a spread.
 
         Args:
-            photo: The photo: JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF.
+            photo: The photo (JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF): a public http(s) address, a data: URI, or the
+                address that uploading it here gave.
             backend: Who answers: vote (no model, no key), or one that judges by a model; see backends.
             model: The model's name; empty for the backend's default.
             nearest: How many of the most similar photos are shown to the model and given back, 0 to 50.
@@ -186,7 +151,7 @@ class Endpoints:
         """Say where several photos were taken, one by one; a photo that fails stops no other.
 
         Args:
-            photos: Up to 50 photos.
+            photos: Up to 50 photos, each as for locate.
             backend: Who answers all of them; as for locate.
             model: The model's name; empty for the backend's default.
             nearest: How many of the most similar photos for each, 0 to 50.
@@ -208,12 +173,13 @@ class Endpoints:
             counts, cancel = (nearest, farthest), Abandoned()
             locator = self._host.locator
             results = []
-            for path in photos:
+            for number, source in enumerate(photos, start=1):
                 if cancel.is_set():
                     break
-                item: dict[str, Any] = {"photo": Path(path).name, "prediction": None, "error": ""}
-                query = Query(path, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within)
+                item: dict[str, Any] = {"photo": _name(source, number), "prediction": None, "error": ""}
+                query = Query(None, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within)
                 try:
+                    query = replace(query, photo_path=local_path(source))
                     item["prediction"] = prediction_json(query.locate(query.photo(), locator, self._settings))
                 except (PhotoError, LimitError) as error:  # any other is the same for all photos
                     item["error"] = str(error)
@@ -231,7 +197,7 @@ class Endpoints:
         """Find the photos of the gallery that are most and least similar to a photo, with where they were taken.
 
         Args:
-            photo: The photo.
+            photo: The photo, as for locate.
             nearest: How many of the most similar, 0 to 50.
             farthest: How many of the most dissimilar, 0 to 50.
             within: As for locate.
@@ -275,6 +241,15 @@ def _keys(backend: str, base_url: str, openai: str | None, hf: str | None) -> Ke
     return {provider_of(str(backend), str(base_url)): key} if key else {}  # what is no text is refused later
 
 
+def _name(source: str, number: int) -> str:
+    """What a photo of a batch is called."""
+    if source.startswith("data:"):
+        return f"photo {number}"
+    if source.startswith(("http://", "https://")):
+        source = unquote(source.partition("?")[0])
+    return Path(source).name
+
+
 def add_endpoints(host: Host, settings: Settings) -> None:
     """Add the client API to the Blocks that are being built, without anything to see."""
     endpoints = Endpoints(host, settings)
@@ -283,7 +258,7 @@ def add_endpoints(host: Host, settings: Settings) -> None:
     names: dict[str, Any] = {"enum": list(settings.offered)}
     with gr.Column(visible=False):
         photo = PhotoInput(type="filepath", image_mode=None, label="photo")
-        photos = PhotosInput(file_count="multiple", label="photos")
+        photos = PhotosInput(label="photos")
         nearest = Api(DEFAULT_NEIGHBOURS, count, "nearest")
         farthest = Api(DEFAULT_NEIGHBOURS, count, "farthest")
         asked = [

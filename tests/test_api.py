@@ -117,7 +117,10 @@ def test_a_batch_keeps_the_order_and_loses_no_photo_to_another(client: Client, t
 @pytest.mark.parametrize(
     ("photos", "backend", "words"), [(0, "vote", "no photos yet"), (51, "vote", "at most 50"), (1, "oracle", "oracle")]
 )
-def test_a_batch_that_cannot_be_gets_a_sentence(host: Host, photos: int, backend: str, words: str):
+def test_a_batch_that_cannot_be_gets_a_sentence(
+    host: Host, monkeypatch: pytest.MonkeyPatch, photos: int, backend: str, words: str
+):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(Path(TOWER).parent))  # as if it had been uploaded
     with pytest.raises(gradio.Error, match=words):
         Endpoints(host, Settings()).locate_batch([TOWER] * photos, backend=backend)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Final
 
 import gradio as gr
 import httpx
 from gradio.processing_utils import PUBLIC_HOSTNAME_WHITELIST
+from gradio.utils import get_upload_folder, is_in_or_equal
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -40,11 +42,13 @@ class PhotoTransport(httpx.AsyncBaseTransport):
         self._tls = httpx.create_ssl_context()  # made once: it takes longer than many a photo
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Fetch a file from a public address, of a photo's size at most.
+        """Fetch a file from a public address, of a photo's size at most; what was uploaded here comes from the disk.
 
         Raises:
             gr.Error: It can't be had; the message says why.
         """
+        if uploaded := _uploaded_file(request.url):
+            return httpx.Response(200, content=await asyncio.to_thread(uploaded.read_bytes))
         host = request.url.raw_host.decode("ascii")
         try:
             async with asyncio.timeout(FETCH_S):
@@ -79,6 +83,13 @@ class PhotoTransport(httpx.AsyncBaseTransport):
                         raise AddressError(f"The file at {host[:100]} is larger than {MAX_BYTES / 1e6:.0f} MB.")
         kept = {name: value for name, value in response.headers.items() if name in ("location", "content-type")}
         return httpx.Response(response.status_code, headers=kept, content=bytes(body))
+
+
+def _uploaded_file(url: httpx.URL) -> Path | None:
+    """The file behind an address of Gradio's for an upload, as agents get it from Gradio's upload tool."""
+    _, found, path = url.path.partition("/gradio_api/file=")
+    file = Path(path)
+    return file if found and is_in_or_equal(path, get_upload_folder()) and file.is_file() else None
 
 
 class ClosedRoutes:

@@ -13,8 +13,8 @@ from gradio.events import Dependency
 
 from img2loc import contest
 from img2loc.area import MAX_CHARS
-from img2loc.endpoints import PhotoInput
 from img2loc.events import Chosen, Events, Shown, judge_choices
+from img2loc.inputs import PhotoInput
 from img2loc.lmm import BACKENDS, backend_named
 from img2loc.lmm.servers import SERVERS, server_named
 from img2loc.locator import DEFAULT_NEIGHBOURS
