@@ -158,6 +158,7 @@ class LimitsJson(TypedDict):
 
     hourly_per_visitor: int | None
     hourly_total: int | None
+    hourly_tokens: int | None
     models: list[str]
     neighbours: int
     photos_a_batch: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,16 +29,16 @@ from img2loc.api import (
 from img2loc.errors import Img2LocError, PhotoError
 from img2loc.host import Host
 from img2loc.inputs import PhotoInput, PhotosInput, local_path
-from img2loc.limits import LimitError, client_address
+from img2loc.limits import LimitError
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
 from img2loc.offer import MAX_BATCH, backends_json, info_json
 from img2loc.query import Keys, Query, provider_of
 from img2loc.sampling import MAX_NEIGHBOURS
 from img2loc.sessions import Abandoned
 from img2loc.settings import Settings
+from img2loc.visitors import is_agent, visitor_of
 
 ERROR_SHOWN_S = 20
-AGENTS = "mcp"
 
 Result = Mapping[str, Any] | str  # JSON, as an object or as text
 
@@ -57,25 +56,9 @@ def shown_errors(written: Callable[[str], str] = str) -> Iterator[None]:
         raise gr.Error(written(str(error)), duration=ERROR_SHOWN_S, print_exception=False) from None
 
 
-def visitor_of(request: gr.Request | None) -> str:
-    """Whom a request comes from, for Query.visitor; nothing that the sender could choose."""
-    if request is None or request.client is None:
-        return ""
-    on_space = bool(os.environ.get("SPACE_ID"))
-    if _by_agent(request) and not on_space:
-        return AGENTS  # they ask from this machine, with headers as they wrote them: all are one
-    forwarded = [value for name, value in request.headers.items() if name.lower() == "x-forwarded-for"]
-    return client_address(request.client.host, forwarded, on_space=on_space)
-
-
-def _by_agent(request: gr.Request | None) -> bool:
-    """Whether a request comes by Gradio's MCP server, which asks the API in the agent's name."""
-    return request is not None and request.headers.get("x-gradio-user") == AGENTS
-
-
 def _answer(result: Mapping[str, Any], request: gr.Request | None) -> Result:
     """Give an agent JSON: Gradio's MCP server would write a dict in Python's notation."""
-    return json.dumps(result, ensure_ascii=False) if _by_agent(request) else result
+    return json.dumps(result, ensure_ascii=False) if is_agent(request) else result
 
 
 class Endpoints:
@@ -113,7 +96,8 @@ class Endpoints:
             model: The model's name; empty for the backend's default.
             nearest: How many of the most similar photos are shown to the model and given back, 0 to 50.
             farthest: How many of the most dissimilar photos, 0 to 50.
-            prompt: A template's name, see backends, or a text with $nearest and $farthest; empty for the default.
+            prompt: A template's name, see backends; with a key of one's own, also a text with $nearest and $farthest;
+                empty for the default.
             base_url: Another provider for the backend openai, see servers in backends; empty for the default.
             judge: Numbers of neighbours, such as 0,5,10,15: the model is asked once with each, and all answers and the
                 neighbours' modes are judged as candidates; with +choice after them it is asked once more, to choose
@@ -125,7 +109,7 @@ class Endpoints:
             position (degrees), radius_km, place, method (lmm, vote, judge or none), vote, outcome, nearest, farthest,
             prompt, candidates (score, and its parts), choice (how asking to choose among them ended).
         """
-        with shown_errors():
+        with shown_errors(), self._settings.limits.place(backend):
             keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(request)
             counts, cancel = (nearest, farthest), Abandoned()
             query = Query(photo, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within)
@@ -164,11 +148,11 @@ class Endpoints:
         Returns:
             results, in the photos' order: photo (its name), prediction (as of locate, or null) and error (a sentence).
         """
-        with shown_errors():
+        with shown_errors(), self._settings.limits.place(backend):
             if not photos:
-                raise PhotoError("There are no photos yet; choose some first.")
+                raise PhotoError("No photos were sent.")
             if len(photos) > MAX_BATCH:
-                raise PhotoError(f"These are {len(photos)} photos; send at most {MAX_BATCH} at a time.")
+                raise PhotoError(f"You sent {len(photos)} photos; send at most {MAX_BATCH} at a time.")
             keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(request)
             counts, cancel = (nearest, farthest), Abandoned()
             locator = self._host.locator
@@ -278,5 +262,7 @@ def add_endpoints(host: Host, settings: Settings) -> None:
             ("backends", [], BackendsJson),
             ("info", [], InfoJson),
         ):
+            # Those that may ask a model are held to places instead, so that votes don't wait behind models.
+            limit = None if "locate" in name else "default"
             result = Api(None, json_schema(shape), "result")
-            gr.Button().click(getattr(endpoints, name), inputs, result, api_name=name)
+            gr.Button().click(getattr(endpoints, name), inputs, result, api_name=name, concurrency_limit=limit)

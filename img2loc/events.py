@@ -17,7 +17,7 @@ from img2loc import evidence, exports, maps, report
 from img2loc.area import read_area
 from img2loc.coarse import EXACT, LEVELS
 from img2loc.contest import keyed_providers
-from img2loc.endpoints import shown_errors, visitor_of
+from img2loc.endpoints import shown_errors
 from img2loc.errors import ConfigError, Img2LocError
 from img2loc.expense import dollars, expense, prices_of
 from img2loc.host import Host
@@ -31,6 +31,7 @@ from img2loc.query import Keys, Query, known_position, parse_position, provider_
 from img2loc.sampling import OFF, Judge, read_judge, requests_of
 from img2loc.sessions import Sessions, is_ending
 from img2loc.settings import Settings
+from img2loc.visitors import visitor_of
 from img2loc.words import Say, say_in, told, untold
 
 Update = dict[str, Any]
@@ -277,7 +278,8 @@ class Events:
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
     ) -> Shown:
         """Locate the photo and lay out the result."""
-        with shown_errors(text), self._sessions.asked_by(request, TAB) as cancel:
+        place = self._settings.limits.place(backend)
+        with shown_errors(text), place, self._sessions.asked_by(request, TAB) as cancel:
             given = parse_position(truth or "")
             keys = with_login(keys, token)
             words, visitor = (template or "", server_of(backend, server)), visitor_of(request)

@@ -1,4 +1,4 @@
-"""What asking a model will cost, said before it is asked."""
+"""What asking a model will cost, and what it has used."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from img2loc.lmm import BACKENDS
 from img2loc.lmm.prices import Pricing, expected_tokens
 from img2loc.lmm.servers import pricing, server_named
 from img2loc.sampling import Judge, requests_of
+from img2loc.types import OutcomeKind, Prediction, Reply
 
 # Characters that a neighbour takes in a prompt: a pair of coordinates, or a line of a numbered list.
 PAIR_CHARS: Final = 22
@@ -25,10 +26,12 @@ class Expense:
 
     Args:
         requests: If every reply can be read.
+        tokens: About, read and written.
         cost_usd: About; None where the price is unknown.
     """
 
     requests: int
+    tokens: float
     cost_usd: float | None
 
 
@@ -50,8 +53,30 @@ def expense(
     each = LINE_CHARS if any(name.endswith("_list") for name in names) else PAIR_CHARS if names else 0
     lengths = [len(template) + each * count for count in counts] * samples
     lengths += [CHOICE_CHARS] if judge and judge.choice else []
-    cost = None if prices is None else sum(prices.cost_usd(*expected_tokens(length)) for length in lengths)
-    return Expense(requests_of(judge, samples), cost)
+    expected = [expected_tokens(length) for length in lengths]
+    cost = None if prices is None else sum(prices.cost_usd(*tokens) for tokens in expected)
+    return Expense(requests_of(judge, samples), sum(map(sum, expected)), cost)
+
+
+def tokens_used(prediction: Prediction, expected: Expense) -> float:
+    """Add up what a photo's replies say that they used.
+
+    Args:
+        prediction: What became of the photo.
+        expected: What was expected. A reply that doesn't say counts as it was expected, and so does a request that got
+            no reply: it may have been paid for all the same.
+    """
+    each = expected.tokens / expected.requests
+    outcomes = [outcome for outcome in (prediction.outcome, prediction.choice) if outcome]
+    used = [_tokens_of(reply) for outcome in outcomes for reply in outcome.replies]
+    failed = any(outcome.kind is OutcomeKind.PROVIDER_ERROR for outcome in outcomes) or len(used) < expected.requests
+    return sum(each if tokens is None else tokens for tokens in used) + each * failed
+
+
+def _tokens_of(reply: Reply) -> float | None:
+    counts = reply.input_tokens, reply.output_tokens
+    known = [count for count in counts if count is not None and count >= 0]
+    return float(sum(known)) if len(known) == len(counts) else None
 
 
 def prices_of(backend: str, server: str, model: str) -> Pricing | None:

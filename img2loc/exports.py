@@ -146,7 +146,10 @@ def to_geojson(listed: Iterable[Row]) -> str:
 
 
 def to_csv(listed: Iterable[Row]) -> str:
-    """Write CSV with a header; what is not known gives an empty cell, and no text is a formula to a spreadsheet."""
+    """Write CSV with a header; what is not known gives an empty cell, and no text is a formula to a spreadsheet.
+
+    It begins with a byte order mark, without which Excel doesn't read it as UTF-8.
+    """
     text = io.StringIO()
     columns = ["photo", "role", "who", "rank", "lat", "lon", *(item.name for item in fields(Row)[5:])]
     writer = csv.DictWriter(text, columns, lineterminator="\r\n")
@@ -155,7 +158,7 @@ def to_csv(listed: Iterable[Row]) -> str:
         cells = {name: no_formula(cell) for name, cell in _properties(row).items()}
         at = {"lat": row.position.lat, "lon": row.position.lon} if row.position else {}
         writer.writerow({**cells, **at})
-    return text.getvalue()
+    return f"\ufeff{text.getvalue()}"
 
 
 def to_kml(listed: Iterable[Row]) -> str:

@@ -63,10 +63,13 @@ def decimal_position(text: str) -> LatLon | None:
 
 
 def to_latlon(vector: FloatArray) -> LatLon:
-    """Turn a vector from the Earth's centre, of any length but zero, into the position it points to."""
+    """Turn a vector from the Earth's centre, of any length but zero, into the position it points to.
+
+    Rounded to a tenth of a millimetre, so that a position turned into a vector and back reads as it did.
+    """
     x, y, z = (float(value) for value in vector)
-    lon = math.degrees(math.atan2(y, x))
-    return LatLon(math.degrees(math.atan2(z, math.hypot(x, y))), lon if lon < 180 else -180.0)
+    lon = round(math.degrees(math.atan2(y, x)), 9)
+    return LatLon(round(math.degrees(math.atan2(z, math.hypot(x, y))), 9), lon if lon < 180 else -180.0)
 
 
 def arc_km(a: FloatArray, b: FloatArray) -> FloatArray:

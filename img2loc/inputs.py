@@ -34,7 +34,7 @@ class PhotoInput(gr.Image, metaclass=_NoStub):
         if payload is None or payload.path is None:
             return None
         if not is_in_or_equal(payload.path, get_upload_folder()):
-            raise gr.Error("The photo is not on the server; send it first.", print_exception=False)
+            raise gr.Error("The photo isn't on the server. Upload it first.", print_exception=False)
         return payload.path
 
 

@@ -1,42 +1,67 @@
-"""How often visitors may ask at the operator's expense: each in an hour, and all together."""
+"""What visitors may take: model answers at the operator's expense, by the hour, and places for asking models."""
 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
 
 from img2loc.errors import Img2LocError
 
-HOUR_S = 3600.0
+HOUR_S: Final = 3600.0
+# Whoever asks a model holds a thread until it has replied. The page keeps others for the rest (ui/__init__.py).
+MODEL_PLACES: Final = 40
+_INSTEAD: Final = "use a key of your own, or take the vote, which is free."
 
 
 class LimitError(Img2LocError):
-    """A visitor, or all of them, asked more than the operator pays for.
+    """A visitor, or all of them, asked for more than the operator allows.
 
     Args:
         message: What a person should know.
-        retry_after_s: Seconds until the next request is taken.
+        retry_after_s: Seconds until it may be allowed; None where it never will.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
+@dataclass(slots=True, eq=False)
+class Reservation:
+    """What was taken for one photo.
+
+    Args:
+        at_s: When, by the clock of Limits.
+        visitor: For whom: a hash.
+        requests: How often a model is asked.
+        tokens: How many are expected to be used, or were once it is settled.
+        used_per_request: Once it is settled.
+    """
+
+    at_s: float
+    visitor: bytes
+    requests: int
+    tokens: float
+    used_per_request: float = 0.0
+
+
 class Limits:
-    """Counts requests in a sliding window; safe to use from many threads at once.
+    """Counts in a sliding window; safe to use from many threads at once.
 
     What is kept of a visitor is a hash with a salt that this process alone knows, for no longer than the window.
 
     Args:
         per_visitor: Requests a window for each visitor; None for no bound.
         total: Requests a window for all together; None for no bound.
+        tokens: Tokens a window for all together; None for no bound.
         window_s: The window, in seconds.
         clock: Seconds from any start that never go back.
     """
@@ -45,59 +70,130 @@ class Limits:
         self,
         per_visitor: int | None = None,
         total: int | None = None,
+        tokens: int | None = None,
         *,
         window_s: float = HOUR_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._bounds = per_visitor, total
+        self._per_visitor, self._total, self._tokens = per_visitor, total, tokens
         self._window_s = window_s
         self._clock = clock
         self._salt = secrets.token_bytes(16)
-        self._counted: deque[tuple[float, bytes]] = deque()  # when, and for whom; the oldest first
+        self._reservations: deque[Reservation] = deque()  # the oldest first
         self._lock = threading.Lock()
         self._sweeping = False
+        self._places = threading.BoundedSemaphore(MODEL_PLACES)
 
-    def count(self, address: str, times: int = 1) -> None:
-        """Count a request, unless it is one too many.
+    @contextmanager
+    def place(self, *backends: str) -> Iterator[None]:
+        """Hold one of the places for asking models; the vote needs none.
 
         Args:
-            address: Whom it comes from, as `client_address` has it.
-            times: For how many it counts.
+            backends: Who is asked meanwhile.
 
         Raises:
-            LimitError: It is; the message says when to come again.
+            LimitError: All places are taken. Nobody waits for one: those who wait would hold the votes' threads.
         """
-        per_visitor, total = self._bounds
-        if per_visitor is None and total is None:
+        if all(backend == "vote" for backend in backends):
+            yield
             return
+        if not self._places.acquire(blocking=False):
+            raise LimitError(
+                "Too many models are being asked at the moment. Try again in a minute, or take the vote.",
+                retry_after_s=60.0,
+            )
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def reserve(self, address: str, requests: int = 1, tokens: float = 0.0) -> Reservation:
+        """Take what a photo needs, unless that is too much.
+
+        Args:
+            address: Whom it is for, as visitors.visitor_of has it.
+            requests: How often a model will be asked.
+            tokens: How many that is expected to use. If a request used more within the window, that counts instead, so
+                that many at once don't use much more than they reserved.
+
+        Returns:
+            What was taken; `settle` says what was really used.
+
+        Raises:
+            LimitError: It is too much; the message says when to come again.
+        """
         visitor = hashlib.blake2b(address.encode(), key=self._salt, digest_size=16).digest()
         with self._lock:
             now = self._clock()
+            reservation = Reservation(now, visitor, requests, tokens)
+            if self._per_visitor is self._total is self._tokens is None:
+                return reservation
             self._forget(now)
-            own = [when for when, whose in self._counted if whose == visitor]
-            if per_visitor is not None and len(own) + times > per_visitor:
-                sent = f"You have sent {len(own)} photos to a model"
-                several = f", and this one counts as {times}: more than all" if times > 1 else ""
-                raise self._refusal(sent + several, own[0] - now if own else 0.0)
-            if total is not None and len(self._counted) + times > total:
-                since_s = self._counted[0][0] - now if self._counted else 0.0
-                raise self._refusal("This site's visitors have sent all the photos", since_s)
-            self._counted.extend([(now, visitor)] * times)
+            kept = self._reservations
+            own = [one for one in kept if one.visitor == visitor]
+            self._check_visitor(own, requests, now)
+            self._check_total(kept, requests, now)
+            self._reserve_tokens(reservation, now)
+            kept.append(reservation)
             if not self._sweeping:
                 self._sweep_in(self._window_s)
+        return reservation
 
-    def _refusal(self, who: str, since_s: float) -> LimitError:
-        wait_s = self._window_s + since_s
-        minutes = math.ceil(wait_s / 60)
-        return LimitError(
-            f"{who} that the operator pays for in an hour. Try again in {minutes} minute{'s' * (minutes > 1)}, "
-            "give a key of your own, or take the vote, which is free.",
-            retry_after_s=wait_s,
-        )
+    def settle(self, reservation: Reservation, tokens: float) -> None:
+        """Put what was really used in place of what was expected."""
+        with self._lock:
+            reservation.tokens = tokens
+            reservation.used_per_request = tokens / reservation.requests
+
+    def _check_visitor(self, own: Sequence[Reservation], requests: int, now: float) -> None:
+        bound, used = self._per_visitor, sum(one.requests for one in own)
+        if bound is None or used + requests <= bound:
+            return
+        if requests > bound:
+            raise LimitError(
+                f"This photo needs {requests} model answers, and this site allows {bound} an hour. "
+                f"Ask for fewer, {_INSTEAD}"
+            )
+        wait_s = self._wait_s([(one.at_s, one.requests) for one in own], used + requests - bound, now)
+        if used == bound:
+            said = f"You've used your {bound} model answers for this hour."
+        else:
+            said = f"This photo needs {requests} model answers, and you have {bound - used} left for this hour."
+        raise LimitError(f"{said} Try again in {_minutes(wait_s)}, {_INSTEAD}", retry_after_s=wait_s)
+
+    def _check_total(self, kept: Iterable[Reservation], requests: int, now: float) -> None:
+        amounts = [(one.at_s, one.requests) for one in kept]
+        if self._total is not None and (excess := sum(amount for _, amount in amounts) + requests - self._total) > 0:
+            raise _used_up(None if requests > self._total else self._wait_s(amounts, excess, now))
+
+    def _reserve_tokens(self, reservation: Reservation, now: float) -> None:
+        if self._tokens is None:
+            return
+        expected = reservation.tokens
+        most = max((one.used_per_request for one in self._reservations), default=0.0)
+        reservation.tokens = max(expected, most * reservation.requests)
+        amounts = [(one.at_s, one.tokens) for one in self._reservations]
+        if (excess := sum(amount for _, amount in amounts) + reservation.tokens - self._tokens) > 0:
+            raise _used_up(None if expected > self._tokens else self._wait_s(amounts, excess, now))
+
+    def _wait_s(self, amounts: Iterable[tuple[float, float]], excess: float, now: float) -> float:
+        """Seconds until enough is forgotten.
+
+        Args:
+            amounts: What was taken: when, and how much; the oldest first.
+            excess: How much of it must be.
+            now: By the same clock.
+        """
+        at_s = now
+        for at_s, amount in amounts:  # noqa: B007 - the last one's is wanted
+            excess -= amount
+            if excess <= 0:
+                break
+        return at_s + self._window_s - now
 
     def _forget(self, now: float) -> None:
-        while self._counted and self._counted[0][0] <= now - self._window_s:
-            self._counted.popleft()
+        while self._reservations and self._reservations[0].at_s <= now - self._window_s:
+            self._reservations.popleft()
 
     def _sweep_in(self, seconds: float) -> None:
         """Forget the past even if nobody comes to ask again."""
@@ -110,55 +206,26 @@ class Limits:
         with self._lock:
             now = self._clock()
             self._forget(now)
-            if self._counted:
-                self._sweep_in(max(self._counted[0][0] + self._window_s - now, 0.01))
+            if self._reservations:
+                self._sweep_in(max(self._reservations[0].at_s + self._window_s - now, 0.01))
             else:
                 self._sweeping = False
 
 
-def client_address(peer: str, forwarded: Iterable[str], *, on_space: bool) -> str:
-    """Say where a request comes from, such that whoever sends it can't choose.
+def _minutes(seconds: float) -> str:
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} minute{'s' * (minutes > 1)}"
 
-    Anybody can write an X-Forwarded-For header, but on a Space the proxies add to its end the address that they were
-    asked from. So the last public address in it is the visitor's, and what stands before it is hearsay. Elsewhere
-    there may be no proxy, and the header is not read at all: uvicorn itself does, where the operator tells it by
-    FORWARDED_ALLOW_IPS which proxies to trust.
+
+def _used_up(wait_s: float | None) -> LimitError:
+    """The refusal for all visitors together.
 
     Args:
-        peer: The other end of the connection.
-        forwarded: Each X-Forwarded-For header of the request, in order.
-        on_space: Whether this is a Space.
-
-    Returns:
-        An IPv4 address, or the /64 network of an IPv6 address, all of which one visitor may own; the peer as it is
-        where it has no address.
+        wait_s: Until it may be allowed; None where one photo needs more than an hour's budget.
     """
-    if on_space:
-        for entry in reversed(",".join(forwarded).split(",")):
-            address = _parsed(entry)
-            if address is None:
-                break
-            if address.is_global:
-                return _network(address)
-    address = _parsed(peer)
-    return peer if address is None else _network(address)
-
-
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """An address that may be followed by a port."""
-    text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    if address.version == 4:
-        return str(address)
-    return str(ipaddress.ip_network((address, 64), strict=False))
+    if wait_s is None:
+        return LimitError(
+            f"This photo needs more than this site's hourly budget for model answers. Ask for fewer, {_INSTEAD}"
+        )
+    said = "This site's hourly budget for model answers is used up."
+    return LimitError(f"{said} Try again in {_minutes(wait_s)}, {_INSTEAD}", retry_after_s=wait_s)

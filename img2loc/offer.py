@@ -68,6 +68,7 @@ def info_json(host: Host, settings: Settings) -> InfoJson:
     limits: LimitsJson = {
         "hourly_per_visitor": settings.hourly_per_visitor,
         "hourly_total": settings.hourly_total,
+        "hourly_tokens": settings.hourly_tokens,
         "models": list(settings.models),
         "neighbours": MAX_NEIGHBOURS,
         "photos_a_batch": MAX_BATCH,

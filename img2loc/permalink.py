@@ -5,6 +5,7 @@ A prompt that came with a link would be paid for by whoever follows it, so that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,7 @@ def read_preset(query: Mapping[str, str], backends: Collection[str]) -> Preset:
                 problems.append(f"{name} in this page's address must be one of: {', '.join(names)}.")
     for name in ("nearest", "farthest"):
         if value := query.get(name):
-            if value.isascii() and value.isdigit() and int(value[:9]) <= MAX_NEIGHBOURS:
+            if re.fullmatch(r"[0-9]{1,2}", value) and int(value) <= MAX_NEIGHBOURS:
                 found[name] = int(value)
             else:
                 problems.append(f"{name} in this page's address must be a number from 0 to {MAX_NEIGHBOURS}.")
@@ -85,5 +86,5 @@ def read_preset(query: Mapping[str, str], backends: Collection[str]) -> Preset:
         if len(model) <= MAX_MODEL_LENGTH and model.isprintable():
             found["model"] = model
         else:
-            problems.append("model in this page's address is no model's name.")
+            problems.append("model in this page's address is not a valid name.")
     return Preset(**found, problems=tuple(problems))

@@ -22,6 +22,7 @@ TEMPLATES: Final = {
     "g3": "In the manner of G3: pairs of numbers, JSON without reasons",
     "zero-shot": "Zero-shot: the photo alone, without neighbours",
 }
+MAX_TEMPLATE_CHARS: Final = 20_000
 SAME_PLACE_KM: Final = 1.0  # photos this close are one place with a count, in the numbered lists
 
 REPAIR: Final = (
@@ -117,8 +118,11 @@ def check_template(template: str) -> None:
             likewise $farthest; or without any, for zero-shot. '$$' stands for a dollar.
 
     Raises:
-        ConfigError: A placeholder is unknown, or stands for one kind of neighbours only, or a '$' begins none.
+        ConfigError: It is too long, a placeholder is unknown or stands for one kind of neighbours only, or a '$' begins
+            none.
     """
+    if len(template) > MAX_TEMPLATE_CHARS:
+        raise ConfigError(f"The prompt has {len(template):,} characters; use at most {MAX_TEMPLATE_CHARS:,}.")
     parsed = Template(template)
     if not parsed.is_valid():
         raise ConfigError("The prompt has a '$' that starts no placeholder; write '$$' for a dollar sign.")

@@ -11,6 +11,7 @@ from img2loc.area import read_area
 from img2loc.coarse import EXACT
 from img2loc.coordinates import read_coordinates
 from img2loc.errors import ConfigError, PhotoError
+from img2loc.expense import expense, tokens_used
 from img2loc.geo import decimal_position
 from img2loc.keys import check_key
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
@@ -18,7 +19,7 @@ from img2loc.lmm.servers import server_named
 from img2loc.locator import Locator, OnStage
 from img2loc.photo import MAX_BYTES, Photo, open_photo
 from img2loc.precision import abstain, coarsen
-from img2loc.prompt import chosen_template
+from img2loc.prompt import TEMPLATES, chosen_template, template_named
 from img2loc.sampling import MAX_NEIGHBOURS, read_judge, requests_of
 from img2loc.settings import Settings
 from img2loc.types import LatLon, Prediction, Retrieval
@@ -69,10 +70,11 @@ class Query:
         for name in ("nearest", "farthest"):
             count = getattr(self, name)
             if not isinstance(count, int) or not 0 <= count <= MAX_NEIGHBOURS:
-                raise ConfigError(f"{name} is {count!r}; it must be a whole number from 0 to {MAX_NEIGHBOURS}.")
+                got = f"the string {count[:40]!r}" if isinstance(count, str) else repr(count)[:40]
+                raise ConfigError(f"{name} must be an integer from 0 to {MAX_NEIGHBOURS}, not {got}.")
         for name in ("backend", "model", "prompt", "base_url", "judge", "within"):
             if not isinstance(getattr(self, name), str):
-                raise ConfigError(f"{name} must be a text.")
+                raise ConfigError(f"{name} must be a string.")
         check_key(self.own_key)
         read_judge(self.judge)
         read_area(self.within)
@@ -89,12 +91,12 @@ class Query:
             PhotoError: There is none, or it can't be used.
         """
         if not self.photo_path:
-            raise PhotoError("There is no photo yet; choose one first.")
+            raise PhotoError("No photo was sent. Choose one first.")
         try:
             with Path(self.photo_path).open("rb") as file:
                 return open_photo(file.read(MAX_BYTES + 1))
         except OSError:
-            raise PhotoError("The photo is no longer on the server; choose it again.") from None
+            raise PhotoError("The photo is no longer on the server. Upload it again.") from None
 
     def locate(
         self, photo: Photo, locator: Locator, settings: Settings, *, on_stage: OnStage = lambda stage: None
@@ -108,8 +110,11 @@ class Query:
         template = chosen_template(self.prompt or settings.prompt)
         lmm = open_lmm(self.backend, self.options(settings))
         judge = read_judge(self.judge) if self.judge.strip() else settings.judge
-        if lmm is not None and not self.own_key:
-            settings.limits.count(self.visitor, requests_of(judge))
+        paid = lmm is not None and self._is_paid_by_operator(settings)
+        if paid:
+            self._check_paid_template(template)
+            expected = expense(judge, template, self.nearest, self.farthest, samples=settings.samples, prices=None)
+            reservation = settings.limits.reserve(self.visitor, requests_of(judge), expected.tokens)
         prediction = locator.locate(
             photo,
             lmm=lmm,
@@ -122,7 +127,23 @@ class Query:
             precision=settings.precision,
             on_stage=on_stage,
         )
+        if paid:
+            settings.limits.settle(reservation, tokens_used(prediction, expected))
         return coarsen(abstain(prediction, settings.abstain_km), settings.precision)
+
+    def _is_paid_by_operator(self, settings: Settings) -> bool:
+        """Whether a model answers at the operator's expense, who may run one that asks for no key."""
+        backend, own = backend_named(self.backend), settings.options(self.backend)
+        keyless = backend.name == "openai" and not own.api_key and not server_named(own.base_url).needs_key
+        visitors_key_counts = backend.needs_key and not keyless
+        return not self.base_url.strip() and not (self.own_key and visitors_key_counts)
+
+    def _check_paid_template(self, template: str) -> None:
+        """Refuse a prompt of the visitor's own where the operator pays a provider for the answer."""
+        if backend_named(self.backend).needs_key and template not in map(template_named, TEMPLATES):
+            raise ConfigError(
+                f"A prompt of your own needs a key of your own. Give one, or choose one of: {', '.join(TEMPLATES)}."
+            )
 
     def options(self, settings: Settings) -> BackendOptions:
         """Join what is asked with what the operator has set.
@@ -139,8 +160,8 @@ class Query:
         if server:
             if not (server_named(server).public or settings.allow_base_url):
                 raise ConfigError(
-                    "This site asks no server by its address; choose one of its providers, "
-                    "or run Img2Loc yourself (its operator may set IMG2LOC_ALLOW_BASE_URL)."
+                    "This site doesn't accept server addresses. Choose one of its providers. "
+                    "(The site's operator can allow addresses with IMG2LOC_ALLOW_BASE_URL.)"
                 )
             settings.options(self.backend, server=server)  # refuses a backend that asks no server
             # The operator's key is for the operator's server, and so is the way into the operator's network.
@@ -148,17 +169,17 @@ class Query:
         if backend_named(self.backend).runs_here:
             if not settings.llava_model:
                 raise ConfigError(
-                    "No model runs on this machine; choose another backend (its operator may set IMG2LOC_LLAVA_MODEL)."
+                    "No model runs on this site's machine. Choose another backend. "
+                    "(The site's operator can offer one with IMG2LOC_LLAVA_MODEL.)"
                 )
             if model not in ("", settings.llava_model):
-                raise ConfigError(f"Only {settings.llava_model} runs on this machine; leave the model's name out.")
+                raise ConfigError(f"Only {settings.llava_model} runs on this site's machine. Leave the model empty.")
         model = model or own.model
-        if not self.own_key and not server and backend_named(self.backend).needs_key and settings.models:
+        if settings.models and backend_named(self.backend).needs_key and self._is_paid_by_operator(settings):
             model = model or first_of(settings.models, backend_named(self.backend).models)
             if model not in settings.models:
                 raise ConfigError(
-                    f"The operator doesn't pay for {model!r}; choose one of: {', '.join(settings.models)}, "
-                    "or give a key of your own."
+                    f"{model!r} needs a key of your own. Give one, or choose one of: {', '.join(settings.models)}."
                 )
         return replace(own, api_key=self.own_key or own.api_key, model=model, cancel=self.cancel)
 
@@ -202,14 +223,14 @@ def parse_position(text: str) -> LatLon | None:
     """
     if not text.strip():
         return None
-    advice = "write it as 'latitude, longitude' in decimal degrees, such as 48.8584, 2.2945."
+    advice = "Write it as latitude, longitude in decimal degrees, such as 48.8584, 2.2945."
     if len(text) > MAX_POSITION_CHARS:  # blanks without end would keep the search below busy without end
-        raise ConfigError(f"The true position can't be read; {advice}")
+        raise ConfigError(f"The true position can't be read. {advice}")
     try:
         plain = decimal_position(text)
     except ValueError as error:
-        raise ConfigError(f"The true position is not on Earth: {error}; {advice}") from None
+        raise ConfigError(f"The true position isn't valid: {error}. {advice}") from None
     found = plain or read_coordinates(text)  # degrees, minutes and hemispheres, as maps copy them
     if isinstance(found, LatLon):
         return found
-    raise ConfigError(f"The true position can't be read; {advice}")
+    raise ConfigError(f"The true position can't be read. {advice}")

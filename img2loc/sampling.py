@@ -53,7 +53,7 @@ def check_samples(samples: int) -> None:
         ConfigError: It is no number from 1 to MAX_SAMPLES.
     """
     if not 1 <= samples <= MAX_SAMPLES:
-        raise ConfigError(f"samples is {samples}; it must be a whole number from 1 to {MAX_SAMPLES}.")
+        raise ConfigError(f"samples must be 1 to {MAX_SAMPLES} (got {samples}).")
 
 
 def read_judge(text: str) -> Judge | None:
@@ -79,8 +79,8 @@ def read_judge(text: str) -> Judge | None:
     counts = tuple(dict.fromkeys(map(int, parts)))
     if not 1 <= len(counts) <= MAX_PROMPTS:
         raise ConfigError(
-            f"judge is {text[:40]!r}; it must be one to {MAX_PROMPTS} numbers of neighbours from 0 to {MAX_NEIGHBOURS} "
-            f"with commas between, such as 0,5,10,15, or such with +{CHOICE} after them, or {OFF}."
+            f"judge must be {OFF}, or 1 to {MAX_PROMPTS} numbers from 0 to {MAX_NEIGHBOURS} separated by commas, "
+            f"such as 0,5,10,15, optionally followed by +{CHOICE} (got {text[:40]!r})."
         )
     return Judge(counts, choice)
 

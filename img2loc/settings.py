@@ -56,6 +56,8 @@ class Settings:
         hourly_per_visitor: How many photos an hour a visitor may send to a model at the operator's expense; None for
             any number.
         hourly_total: And all visitors together.
+        hourly_tokens: How many tokens an hour all visitors together may use at the operator's expense, read and
+            written; None for any number.
         precision: How precisely visitors are answered: "exact", "city", "region" or "country".
         abstain_km: Beyond which calibrated radius an answer is coarsened to its region or country, or withheld; None
             for never.
@@ -86,6 +88,7 @@ class Settings:
     models: tuple[str, ...] = ()
     hourly_per_visitor: int | None = None
     hourly_total: int | None = None
+    hourly_tokens: int | None = None
     precision: Precision = EXACT
     abstain_km: float | None = None
     keep_minutes: int = 60
@@ -107,7 +110,7 @@ class Settings:
                 _check_choice(name, model, self.models)
         if not 0 < self.timeout_s <= 3600:
             raise ConfigError(f"{PREFIX}TIMEOUT_S is {self.timeout_s}; it must be above 0 and at most 3600.")
-        for name in ("hourly_per_visitor", "hourly_total"):
+        for name in ("hourly_per_visitor", "hourly_total", "hourly_tokens"):
             if (bound := getattr(self, name)) is not None and bound < 1:
                 raise ConfigError(f"{PREFIX}{name.upper()} is {bound}; it must be a whole number from 1.")
         if self.abstain_km is not None and not 0 < self.abstain_km <= 20_004:
@@ -120,7 +123,7 @@ class Settings:
             )
         if not DEVICES.fullmatch(self.device):
             raise ConfigError(f"{PREFIX}DEVICE is {self.device!r}; it must be one of: auto, cpu, cuda, cuda:1, mps.")
-        object.__setattr__(self, "limits", Limits(self.hourly_per_visitor, self.hourly_total))
+        object.__setattr__(self, "limits", Limits(self.hourly_per_visitor, self.hourly_total, self.hourly_tokens))
         checks: dict[str, Callable[[], object]] = {
             "SAMPLES": lambda: check_samples(self.samples),
             "TEMPERATURE": lambda: BackendOptions(temperature=self.temperature),
@@ -262,6 +265,7 @@ _NOT_TEXT: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("hourly_per_visitor", int, "a whole number from 1"),
     ("abstain_km", float, "a number"),
     ("hourly_total", int, "a whole number from 1"),
+    ("hourly_tokens", int, "a whole number from 1"),
     ("keep_minutes", int, "a whole number from 1 to 60"),
 )
 _SERVER_VARIABLES = [item.key_variable for item in SERVERS.values() if item.key_variable and item.name != "openai"]

@@ -8,6 +8,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from io import BytesIO
 from itertools import chain
+from pathlib import Path
 from types import SimpleNamespace
 from zipfile import ZipFile
 
@@ -70,8 +71,15 @@ def opened(*shown: object) -> str:
 @pytest.mark.parametrize("withheld", KINDS)
 @pytest.mark.parametrize(("backend", "judge"), [("vote", ""), ("vote", "5"), ("openai", ""), ("openai", "0,10")])
 def test_nothing_finer_is_left_anywhere(
-    starter: Locator, provider: OpenAIServer, exact: set[tuple[str, ...]], withheld: str, backend: str, judge: str
+    starter: Locator,
+    provider: OpenAIServer,
+    exact: set[tuple[str, ...]],
+    withheld: str,
+    backend: str,
+    judge: str,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(Path(TOWER).parent))  # as if it had been uploaded
     host = measured(starter, KINDS[withheld])
     settings = Settings(openai_base_url=provider.base_url, abstain_km=BOUND_KM)
     model, key = ("m", KEY) if backend == "openai" else ("", "")

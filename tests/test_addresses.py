@@ -105,7 +105,7 @@ def test_a_strangers_address_is_public_only_and_the_operators_is_not():
     "server", [name for name, server in SERVERS.items() if not server.public] + ["http://10.0.0.1"]
 )
 def test_no_local_server_can_be_named_unless_addresses_may(server):
-    with pytest.raises(ConfigError, match="asks no server by its address"):
+    with pytest.raises(ConfigError, match="doesn't accept server addresses"):
         Query(None, "openai", base_url=server).options(Settings())
     preset = read_preset({"server": server, "base_url": server}, ["openai"])
     assert preset.server is None and len(preset.problems) == 1

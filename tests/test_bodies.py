@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import gradio as gr
 import httpx
 import pytest
 
-from img2loc.ui.uploads import MAX_AGENTS_BYTES, MAX_FIELD_BYTES, MAX_REQUEST_BYTES, MAX_UPLOAD_BYTES
+from img2loc.ui.uploads import MAX_AGENTS_BYTES, MAX_FIELD_BYTES, MAX_REQUEST_BYTES, MAX_UPLOAD_BYTES, REFUSALS
 from tests.app_process import AppProcess
+from tests.conftest import in_own_loop
 
 LARGE = 60_000_000
 GROWTH_MB = 40  # of the app, whatever is sent to it
@@ -67,7 +69,7 @@ def test_a_large_field_of_an_upload_is_refused_unread(app: AppProcess, http: htt
     photo = ("files", ("a.jpg", b"a"))
     for path in ("upload", "upload?upload_id=1"):
         answer = http.post(path, data={"a": "x" * LARGE}, files=[photo])
-        assert (answer.status_code, answer.text) == (400, "There is more in the upload than photos.")
+        assert (answer.status_code, answer.text) == (400, "The upload contains more than photos.")
         assert http.post(path, data={"a": "x" * MAX_FIELD_BYTES}, files=[photo]).is_success
     assert most_mb(app) - before_mb < GROWTH_MB
 
@@ -83,9 +85,24 @@ def test_an_agent_s_large_request_is_refused(app: AppProcess, http: httpx.Client
 def test_what_is_as_large_as_it_may_be_is_taken(http: httpx.Client):
     joined = http.post("call/v2/locate", json={"photo": None, "prompt": TEMPLATE})
     assert len(json.dumps(TEMPLATE)) < MAX_REQUEST_BYTES < MAX_AGENTS_BYTES < MAX_UPLOAD_BYTES
-    assert "no photo yet" in http.get(f"call/locate/{joined.json()['event_id']}").text
+    assert "No photo was sent" in http.get(f"call/locate/{joined.json()['event_id']}").text
     photos = [("files", (f"{n}.jpg", bytes([n]) * 1_000_000)) for n in range(5)]
     assert len(http.post("upload", files=photos).json()) == 5
+
+
+def test_a_visitors_photo_is_stored_by_nobody_on_its_way(app: AppProcess, http: httpx.Client):
+    (path,) = http.post("upload", files=[("files", ("a.jpg", b"a photo"))]).json()
+    for route in (f"file={path}", f"file/{path}", "info"):
+        answer = http.get(route)
+        assert answer.is_success and answer.headers["cache-control"] == "private, no-store"
+    asset = re.search(r"assets/[\w.-]+\.js", http.get(app.address).text)
+    assert asset and "no-store" not in http.get(f"{app.address}{asset[0]}").headers.get("cache-control", "")
+
+
+def test_a_full_queue_is_told_in_words():
+    answer = in_own_loop(REFUSALS[503](None, None))
+    assert answer.status_code == 503 and answer.headers["retry-after"] == "60"
+    assert json.loads(answer.body)["detail"] == "Too many photos are waiting. Try again in a minute."
 
 
 @pytest.mark.parametrize("depth", [100, 900, 20_000])
@@ -103,8 +120,8 @@ def test_a_deep_request_gets_words(http: httpx.Client, depth: int):
     ("endpoint", "arguments", "status", "words"),
     [
         ("locate", {"photo": None, "bakend": "vote"}, 422, "Parameter `bakend` is not a valid key-word argument; docs"),
-        ("locate", {}, 422, "No value provided for required argument: photo; docs/api.md names all arguments."),
-        ("locat", {"photo": None}, 404, "There is no endpoint '/locat'; docs/api.md names them."),
+        ("locate", {}, 422, "No value provided for required argument: photo; docs/api.md lists all arguments."),
+        ("locat", {"photo": None}, 404, "There is no endpoint '/locat'; docs/api.md lists them."),
     ],
 )
 def test_a_wrong_name_gets_words(http: httpx.Client, endpoint: str, arguments: dict, status: int, words: str):

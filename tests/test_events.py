@@ -61,7 +61,7 @@ def test_what_the_judge_chose_is_shown_with_what_decided(events: Events, provide
     assert {"candidate 1", "candidate 2", "mass", "answer"} <= traces
     texts = [request.body["messages"][0]["content"][0]["text"] for request in provider.requests[-2:]]
     assert shown.prompt == PROMPTS_APART.join(texts) and len(texts[0]) < len(texts[1])
-    with pytest.raises(gr.Error, match="numbers of neighbours from 0 to 50"):
+    with pytest.raises(gr.Error, match="judge must be off, or 1 to 8 numbers from 0 to 50"):
         locate(events, judge="0,99")
 
 
@@ -188,8 +188,8 @@ def test_a_failing_model_leaves_the_vote_and_says_so(events: Events, provider: O
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"photo": None}, "choose one"),
-        ({"photo": "/nowhere/photo.jpg"}, "choose it again"),
+        ({"photo": None}, "No photo was sent"),
+        ({"photo": "/nowhere/photo.jpg"}, "Upload it again"),
         ({"truth": "somewhere in Paris"}, "48.8584, 2.2945"),
         ({"truth": "91, 2"}, "latitude must be between -90 and 90"),
         ({"truth": "48.8"}, "latitude, longitude"),
@@ -357,7 +357,7 @@ def test_what_is_wrong_is_said_at_its_field(events: Events, tmp_path: Path):
         return "" if found[at]["is_valid"] else found[at]["message"]
 
     assert wrong(0, TOWER) == wrong(7, "") == wrong(0, None, events.check_chosen) == ""
-    assert "choose one first" in wrong(0, None) and "picture" in wrong(0, str(torn), events.check_chosen)
+    assert "No photo was sent" in wrong(0, None) and "picture" in wrong(0, str(torn), events.check_chosen)
     assert "$" in wrong(6, "Only $nearest?") and "48.8584, 2.2945" in wrong(7, "in Paris")
     assert "Did you mean France?" in wrong(10, "Frnace") and wrong(10, "") == ""
 

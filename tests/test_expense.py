@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from img2loc.errors import ConfigError
-from img2loc.expense import dollars, expense, prices_of
+from img2loc.expense import Expense, dollars, expense, prices_of, tokens_used
 from img2loc.lmm.prices import Pricing
 from img2loc.prompt import TEMPLATES, template_named
 from img2loc.sampling import Judge
+from img2loc.types import Outcome, OutcomeKind, Prediction, Reply, Retrieval
 
 PRICES = Pricing(1.0, 10.0)
 ZERO_SHOT = template_named("zero-shot")
@@ -56,3 +57,25 @@ def test_a_price_is_known_at_the_models_own_provider_only():
 )
 def test_a_sum_has_two_digits_that_tell_something(usd: float, words: str):
     assert dollars(usd) == words
+
+
+def said(input_tokens: int | None, output_tokens: int | None) -> Reply:
+    return Reply("{}", "m", 0.5, input_tokens, output_tokens)
+
+
+def used(expected: Expense, *replies: Reply, choice: Reply | None = None, kind: OutcomeKind = OutcomeKind.UNPARSEABLE):
+    chosen = choice and Outcome(OutcomeKind.UNPARSEABLE, replies=(choice,))
+    outcome = Outcome(kind, replies=replies)
+    prediction = Prediction(None, None, "lmm", None, None, Retrieval((), ()), "", outcome, (), choice=chosen)
+    return tokens_used(prediction, expected)
+
+
+def test_what_was_used_is_what_replies_say_and_else_what_was_expected():
+    one = Expense(requests=1, tokens=1500, cost_usd=None)
+    assert used(one, said(1000, 200)) == 1200
+    assert used(one, said(1000, 200), said(1300, 100)) == 2600  # a repair is another request
+    assert used(one, said(None, None)) == used(one, said(1000, None)) == used(one, said(-5, 10)) == 1500
+    assert used(one, kind=OutcomeKind.PROVIDER_ERROR) == 1500  # it may have been paid for all the same
+    three = Expense(requests=3, tokens=4500, cost_usd=None)
+    assert used(three, said(1000, 200), said(1000, 200), choice=said(500, 100)) == 3000
+    assert used(three, said(1000, 200)) == 1200 + 1500  # and what was not sent afterwards is not paid for

@@ -57,7 +57,10 @@ def test_geojson_has_longitude_first(listed: list[exports.Row]):
 
 
 def test_a_spreadsheet_reads_the_csv(listed: list[exports.Row]):
-    table = pandas.read_csv(io.StringIO(exports.to_csv(listed)))
+    content = exports.to_csv(listed).encode()
+    assert content.startswith(b"\xef\xbb\xbfphoto,")  # by which Excel knows that it is UTF-8
+    table = pandas.read_csv(io.BytesIO(content))
+    assert table["photo"][0] == "tower.jpg"
     assert list(table["lat"]) == [48.8584, 51.5, -18.14, 51.5, -18.14] and table["place"][0] == "Paris, France"
     assert table["rank"].isna().sum() == 3
 
@@ -93,7 +96,7 @@ def test_untrusted_words_stay_words():
     mark = ElementTree.fromstring(exports.to_kml(listed)).find(".//k:Placemark", KML)
     assert mark is not None and "<b>" in (mark.findtext("k:name", namespaces=KML) or "")
     assert json.loads(exports.to_geojson(listed))["features"][0]["properties"]["photo"] == NASTY
-    assert next(csv.DictReader(io.StringIO(exports.to_csv(listed), newline="")))["photo"] == f"'{NASTY}"
+    assert next(csv.DictReader(io.StringIO(exports.to_csv(listed)[1:], newline="")))["photo"] == f"'{NASTY}"
 
 
 def test_a_failure_is_a_row_without_a_position():

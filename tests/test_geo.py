@@ -94,3 +94,9 @@ def test_the_antimeridian_has_one_name():
 def test_no_positions_are_no_vectors():
     assert unit_vectors([]).shape == (0, 3)
     assert arc_km(np.zeros((0, 3)), unit_vectors([LatLon(0, 0)])).shape == (0, 1)
+
+
+@given(st.floats(-90, 90).map(lambda deg: round(deg, 5)), st.floats(-180, 179.9).map(lambda deg: round(deg, 5)))
+def test_a_position_that_was_a_vector_reads_as_before(lat: float, lon: float):
+    found = to_latlon(unit_vectors([LatLon(lat, lon)])[0])
+    assert found.lat == lat and (found.lon == lon or abs(lat) == 90)

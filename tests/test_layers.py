@@ -39,7 +39,7 @@ LAYERS = (
     {"img2loc.locator"},
     {"img2loc.atlas", "img2loc.api", "img2loc.query", "img2loc.host"},
     {"img2loc.maps", "img2loc.offer", "img2loc.words", "img2loc.printer"},
-    {"img2loc.exports", "img2loc.permalink", "img2loc.sessions"},
+    {"img2loc.exports", "img2loc.permalink", "img2loc.sessions", "img2loc.visitors"},
     {"img2loc.markup"},
     {"img2loc.report", "img2loc.contest"},
     {"img2loc.evidence", "img2loc.inputs"},

@@ -1,15 +1,16 @@
-"""The operator's bounds: nobody gets past them, by speed, by many hands or by a made-up address."""
+"""The operator's bounds: nobody gets past them, by speed or by many requests at once."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
+from contextlib import ExitStack
 
 import pytest
 
 from img2loc.errors import Img2LocError
-from img2loc.limits import HOUR_S, LimitError, Limits, client_address
+from img2loc.limits import HOUR_S, MODEL_PLACES, LimitError, Limits
 
 
 class Clock:
@@ -23,39 +24,39 @@ class Clock:
 def test_without_bounds_nothing_is_counted_or_kept():
     limits = Limits()
     for _ in range(1000):
-        limits.count("192.0.2.1")
-    assert not limits._counted
+        limits.settle(limits.reserve("192.0.2.1", tokens=10**9), 10**9)
+    assert not limits._reservations
 
 
 def test_each_visitor_has_a_window_that_slides():
     clock = Clock()
     limits = Limits(per_visitor=2, clock=clock)
-    limits.count("192.0.2.1")
+    limits.reserve("192.0.2.1")
     clock.now_s += 600
-    limits.count("192.0.2.1")
-    with pytest.raises(LimitError, match=r"You have sent 2 photos .* Try again in 50 minutes, give a key") as refused:
-        limits.count("192.0.2.1")
+    limits.reserve("192.0.2.1")
+    with pytest.raises(LimitError, match=r"used your 2 model answers .* Try again in 50 minutes, use a key") as refused:
+        limits.reserve("192.0.2.1")
     assert refused.value.retry_after_s == HOUR_S - 600 and isinstance(refused.value, Img2LocError)
-    limits.count("192.0.2.2")
+    limits.reserve("192.0.2.2")
     clock.now_s += HOUR_S - 600  # the first is an hour old, the second is not
-    limits.count("192.0.2.1")
+    limits.reserve("192.0.2.1")
     with pytest.raises(LimitError, match="in 10 minutes"):
-        limits.count("192.0.2.1")
+        limits.reserve("192.0.2.1")
     clock.now_s += 599.9
     with pytest.raises(LimitError, match="in 1 minute,"):
-        limits.count("192.0.2.1")
+        limits.reserve("192.0.2.1")
 
 
 def test_all_together_have_one_too_and_a_refusal_is_not_counted():
     clock = Clock()
     limits = Limits(per_visitor=2, total=3, clock=clock)
     for address in ("a", "a", "b"):
-        limits.count(address)
+        limits.reserve(address)
     for _ in range(5):
-        with pytest.raises(LimitError, match="visitors have sent all"):
-            limits.count("c")
+        with pytest.raises(LimitError, match="hourly budget for model answers is used up"):
+            limits.reserve("c")
     clock.now_s += HOUR_S
-    limits.count("c")
+    limits.reserve("c")
 
 
 class SlowDeque(deque):
@@ -66,16 +67,17 @@ class SlowDeque(deque):
         super().append(item)
 
 
-def test_many_hands_at_once_get_no_more():
-    limits, taken = Limits(per_visitor=20, total=20), []
-    limits._counted = SlowDeque()
+@pytest.mark.parametrize("bounds", [{"per_visitor": 20, "total": 20}, {"tokens": 20_000}])
+def test_many_hands_at_once_get_no_more(bounds):
+    limits, taken = Limits(**bounds), []
+    limits._reservations = SlowDeque()
     start = threading.Barrier(16)
 
     def ask() -> None:
         start.wait()
         for _ in range(5):
             try:
-                limits.count("192.0.2.1")
+                limits.reserve("192.0.2.1", tokens=1000)
             except LimitError:
                 continue
             taken.append(1)
@@ -85,68 +87,76 @@ def test_many_hands_at_once_get_no_more():
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(taken) == len(limits._counted) == 20
+    assert len(taken) == len(limits._reservations) == 20
 
 
 def test_what_is_kept_tells_no_address_and_is_forgotten_unasked():
     limits = Limits(total=5, window_s=0.1)
-    limits.count("192.0.2.1")
+    limits.reserve("192.0.2.1")
     time.sleep(0.05)
-    limits.count("192.0.2.2")
-    kept = repr(limits._counted)
+    limits.reserve("192.0.2.2")
+    kept = repr(limits._reservations)
     other = Limits(total=5)
-    other.count("192.0.2.1")
-    assert "192" not in kept and limits._counted[0][1] != other._counted[0][1]
+    other.reserve("192.0.2.1")
+    assert "192" not in kept and limits._reservations[0].visitor != other._reservations[0].visitor
     deadline = time.monotonic() + 5
-    while limits._counted and time.monotonic() < deadline:
+    while limits._reservations and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not limits._counted
-    limits.count("192.0.2.1")  # and the watch begins again
-    while limits._counted and time.monotonic() < deadline:
+    assert not limits._reservations
+    limits.reserve("192.0.2.1")  # and the watch begins again
+    while limits._reservations and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not limits._counted
-
-
-REAL = "8.8.4.4"
-
-
-@pytest.mark.parametrize(
-    ("forwarded", "address"),
-    [
-        ([REAL], REAL),
-        ([f"1.1.1.1, {REAL}"], REAL),  # the visitor wrote the first, a proxy the second
-        (["1.1.1.1", REAL], REAL),
-        ([f"1.1.1.1, {REAL}, 10.0.3.4"], REAL),  # and another proxy of the Space's own network the third
-        ([f"{REAL}:4711"], REAL),
-        (["2606:4700:1:2:3:4:5:6"], "2606:4700:1:2::/64"),
-        (["[2606:4700:1:2:ffff::1]:4711"], "2606:4700:1:2::/64"),
-        ([f"::ffff:{REAL}"], REAL),
-        (["1.1.1.1, nonsense"], "10.16.0.9"),  # nothing that a proxy wrote: then all are one
-        (["127.0.0.1"], "10.16.0.9"),
-        ([""], "10.16.0.9"),
-        ([], "10.16.0.9"),
-    ],
-)
-def test_on_a_space_the_address_is_the_one_that_a_proxy_saw(forwarded, address):
-    assert client_address("10.16.0.9", forwarded, on_space=True) == address
-
-
-@pytest.mark.parametrize("forwarded", [["1.1.1.1"], ["1.1.1.1", "2.2.2.2"], ["nonsense"]])
-def test_elsewhere_a_header_changes_nothing(forwarded):
-    assert client_address(REAL, forwarded, on_space=False) == REAL
-    assert client_address("testclient", forwarded, on_space=False) == "testclient"
+    assert not limits._reservations
 
 
 def test_a_photo_that_is_asked_about_often_counts_often():
     clock = Clock()
     limits = Limits(per_visitor=5, total=7, clock=clock)
-    limits.count("192.0.2.1", 4)
-    with pytest.raises(LimitError, match=r"You have sent 4 photos .* this one counts as 2: more than all that"):
-        limits.count("192.0.2.1", 2)
-    limits.count("192.0.2.1")
-    with pytest.raises(LimitError, match="This site's visitors have sent all") as refused:
-        limits.count("192.0.2.2", 3)
+    limits.reserve("192.0.2.1", 4)
+    with pytest.raises(LimitError, match=r"needs 2 model answers, and you have 1 left for this hour\. Try again in 60"):
+        limits.reserve("192.0.2.1", 2)
+    limits.reserve("192.0.2.1")
+    with pytest.raises(LimitError, match="hourly budget for model answers is used up") as refused:
+        limits.reserve("192.0.2.2", 3)
     assert refused.value.retry_after_s == HOUR_S
-    limits.count("192.0.2.2", 2)
-    with pytest.raises(LimitError, match="counts as 6"):
-        Limits(per_visitor=5).count("192.0.2.1", 6)
+    limits.reserve("192.0.2.2", 2)
+    with pytest.raises(LimitError, match="needs 6 model answers, and this site allows 5 an hour") as never:
+        limits.reserve("192.0.2.1", 6)
+    assert never.value.retry_after_s is None
+    with pytest.raises(LimitError, match="more than this site's hourly budget"):
+        Limits(total=5).reserve("192.0.2.1", 6)
+
+
+def test_tokens_are_reserved_before_and_counted_after():
+    clock = Clock()
+    limits = Limits(tokens=10_000, clock=clock)
+    first = limits.reserve("a", 1, 1500)
+    limits.settle(first, 1000)  # less was used: the rest is free again
+    clock.now_s += 60
+    limits.settle(limits.reserve("b", 2, 3000), 7000)  # more was used
+    with pytest.raises(LimitError, match=r"budget for model answers is used up\. Try again in 60 minutes") as refused:
+        limits.reserve("c", 1, 1500)  # since a request has lately used 3,500
+    assert refused.value.retry_after_s == HOUR_S
+    clock.now_s += HOUR_S - 60
+    with pytest.raises(LimitError, match="in 1 minute"):
+        limits.reserve("c", 1, 1500)
+    clock.now_s += 60
+    limits.reserve("c", 1, 1500)
+    with pytest.raises(LimitError, match="more than this site's hourly budget"):
+        limits.reserve("c", 1, 10_001)
+
+
+def test_places_for_models_are_taken_by_models_only_and_given_back():
+    limits = Limits()
+    with ExitStack() as stack:
+        for _ in range(MODEL_PLACES - 1):
+            stack.enter_context(limits.place("openai"))
+        with pytest.raises(ZeroDivisionError), limits.place("vote", "hf"):
+            raise ZeroDivisionError
+        stack.enter_context(limits.place("hf"))
+        with pytest.raises(LimitError, match="Too many models are being asked"), limits.place("openai"):
+            pass
+        with limits.place("vote"):
+            pass
+    with limits.place("openai"):
+        pass

@@ -23,12 +23,14 @@ from benchmarks.visitors import faults_of, faults_of_page, marks_in
 from img2loc.atlas import _countries, figure
 from img2loc.errors import LMMError
 from img2loc.gradio_settings import Address
+from img2loc.limits import MODEL_PLACES
 from img2loc.lmm import BackendOptions, Turn, open_lmm
 from img2loc.locator import Locator
 from img2loc.photo import Photo, open_photo
 from img2loc.sessions import Abandoned, Mailboxes
 from img2loc.types import LatLon
-from img2loc.ui import MAX_SESSIONS, MAX_THREADS, launch
+from img2loc.ui import AT_ONCE, MAX_SESSIONS, MAX_THREADS, launch
+from img2loc.ui.gates import MAX_FETCHES
 from tests.app_process import ROOT
 from tests.conftest import in_own_loop
 
@@ -49,7 +51,7 @@ def test_ten_visitors_at_once_lose_and_cross_nothing(tmp_path: Path):
     assert report.violations == []
     assert sum(len(waits) for waits in report.waits_s.values()) >= 10
     assert report.facts["limits"]["answered"] == TOTAL
-    assert "try again" in report.facts["a full queue says"]
+    assert report.facts["a full house says"].startswith("Too many models are being asked")
 
 
 def test_a_mark_survives_what_happens_to_a_photo_on_its_way(tmp_path: Path, tower: Photo):
@@ -257,9 +259,7 @@ def test_a_network_runs_on_as_many_threads_as_there_are_processors(starter: Loca
 
 
 def test_who_waits_for_a_model_takes_no_thread_from_the_page(monkeypatch: pytest.MonkeyPatch):
-    # With forty, Gradio's own number, functions would share the threads of uploads and files. Eight each may wait in
-    # /locate, /locate_batch and the page's three tabs.
-    assert MAX_THREADS > 5 * 8
+    assert MAX_THREADS >= MODEL_PLACES + MAX_FETCHES + AT_ONCE + 32
     chosen: dict[str, object] = {}
     monkeypatch.setattr(img2loc.ui, "FIRST_PAGE_S", 0)
     monkeypatch.setattr(img2loc.sessions, "_ending", threading.Event())

@@ -51,6 +51,7 @@ def test_what_is_not_ours_is_left_alone():
         ("farthest", "1.5"),
         ("farthest", "٣"),
         ("nearest", "9" * 5000),
+        ("nearest", "0" * 8 + "51"),
         ("model", "a\nb"),
         ("model", "m" * 201),
     ],

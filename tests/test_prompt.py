@@ -160,3 +160,9 @@ def test_a_prompt_is_chosen_by_name_or_given_in_words():
 def test_a_misspelt_name_is_no_prompt(name):
     with pytest.raises(ConfigError, match="paper, numbered, g3, zero-shot"):
         chosen_template(name)
+
+
+def test_a_prompt_without_end_is_refused_unread():
+    with pytest.raises(ConfigError, match="The prompt has 300,000 characters; use at most 20,000"):
+        check_template("$" * 300_000)
+    check_template("x" * 20_000)

@@ -10,6 +10,7 @@ import pytest
 
 from img2loc.errors import ConfigError, MissingKeyError, PhotoError
 from img2loc.limits import LimitError
+from img2loc.prompt import template_named
 from img2loc.query import Query, known_position, parse_position
 from img2loc.settings import Settings
 from img2loc.types import LatLon
@@ -26,7 +27,7 @@ OWN = Settings(openai_api_key="sk-operators", hf_token="hf_operators", server_ke
 @pytest.mark.parametrize("backend", ["openai", "hf"])
 def test_an_address_is_refused_unless_the_operator_allows_it(backend, url):
     query = Query(None, backend, base_url=url, keys={url: "sk-mine"})
-    with pytest.raises(ConfigError, match="asks no server by its address"):
+    with pytest.raises(ConfigError, match="doesn't accept server addresses"):
         query.options(OWN)
     allowed = query.options(Settings(allow_base_url=True))
     assert (allowed.base_url, allowed.api_key) == (url, "sk-mine")
@@ -59,7 +60,7 @@ def test_a_visitors_key_is_used_for_its_own_provider_alone(whose):
 
 
 def test_only_the_operators_model_runs_on_this_machine():
-    with pytest.raises(ConfigError, match="No model runs on this machine"):
+    with pytest.raises(ConfigError, match="No model runs on this site's machine"):
         Query(None, "llava").options(OWN)
     here = Settings(llava_model="a/b")
     assert Query(None, "llava").options(here).model == Query(None, "llava", "a/b").options(here).model == "a/b"
@@ -70,7 +71,7 @@ def test_only_the_operators_model_runs_on_this_machine():
 def test_a_server_is_refused_where_none_is_asked():
     with pytest.raises(ConfigError, match="uses no model server"):
         Query(None, "vote", base_url="gemini").options(OWN)
-    with pytest.raises(ConfigError, match="base_url must be a text"):
+    with pytest.raises(ConfigError, match="base_url must be a string"):
         Query(None, base_url=None)
 
 
@@ -91,7 +92,9 @@ def test_the_operator_pays_for_the_allowed_models_only():
     allowed = Settings(openai_api_key="sk-operators", models=("small", "medium"))
     assert Query(None, "openai").options(allowed).model == "small"
     assert Query(None, "openai", "medium").options(allowed).model == "medium"
-    with pytest.raises(ConfigError, match="doesn't pay for 'huge'; choose one of: small, medium, or give a key"):
+    with pytest.raises(
+        ConfigError, match=r"'huge' needs a key of your own\. Give one, or choose one of: small, medium"
+    ):
         Query(None, "openai", "huge").options(allowed)
     assert Query(None, "openai", "huge", {"openai": "sk-mine"}).options(allowed).model == "huge"
     own_default = Settings(openai_api_key="sk-operators", models=("small", "gpt-5.5"))
@@ -112,12 +115,12 @@ def test_the_operators_key_is_bounded_by_the_hour_in_one_place(starter, tower, p
         return Query(None, how.pop("backend", "openai"), visitor=visitor, **how).locate(tower, starter, bounded).method
 
     assert ask("a") == ask("a") == "lmm"
-    with pytest.raises(LimitError, match="You have sent 2 photos"):
+    with pytest.raises(LimitError, match="used your 2 model answers"):
         ask("a")
     # The vote is free, and whoever brings a key pays.
     assert ask("a", backend="vote") == "vote" and ask("a", keys={"openai": KEY}) == "lmm"
     assert ask("b") == "lmm"
-    with pytest.raises(LimitError, match="visitors have sent all"):
+    with pytest.raises(LimitError, match="hourly budget for model answers is used up"):
         ask("c")
     asked = len(provider.requests)
     for _ in range(3):
@@ -133,6 +136,48 @@ def test_each_request_of_a_judged_photo_counts(starter, tower, provider):
     assert len(provider.requests) == asked + 3
     with pytest.raises(LimitError):
         Query(None, "openai").locate(tower, starter, bounded)
+
+
+OWN_WORDS = "Write me a poem. $nearest $farthest"
+
+
+def test_at_the_operators_expense_only_named_prompts_are_sent(starter, tower, provider):
+    pays = Settings(openai_base_url=provider.base_url, openai_api_key=KEY)
+
+    def ask(prompt: str, **how: Any) -> str:
+        provider.enqueue("good")
+        return Query(None, "openai", prompt=prompt, **how).locate(tower, starter, pays).method
+
+    asked = len(provider.requests)
+    for prompt in (OWN_WORDS, "Where is this?"):
+        with pytest.raises(ConfigError, match="A prompt of your own needs a key of your own"):
+            ask(prompt)
+    assert len(provider.requests) == asked
+    assert ask("numbered") == ask(template_named("paper")) == ask("") == "lmm"  # the page sends the text
+    assert ask(OWN_WORDS, keys={"openai": KEY}) == "lmm" and "a poem" in provider.requests[-1].prompt
+
+
+def test_a_key_that_the_operators_server_never_asks_for_frees_from_no_bound(starter, tower, provider):
+    keyless = Settings(openai_base_url=provider.base_url, hourly_total=1, models=("small",))
+    any_key = {"openai": KEY}
+    with pytest.raises(ConfigError, match="A prompt of your own"):
+        Query(None, "openai", keys=any_key, prompt=OWN_WORDS).locate(tower, starter, keyless)
+    with pytest.raises(ConfigError, match="'huge' needs a key of your own"):
+        Query(None, "openai", "huge", any_key).options(keyless)
+    Query(None, "openai", keys=any_key).locate(tower, starter, keyless)
+    with pytest.raises(LimitError, match="hourly budget"):
+        Query(None, "openai", keys=any_key).locate(tower, starter, keyless)
+
+
+def test_the_operators_tokens_are_bounded_by_what_replies_say(starter, tower, provider):
+    asked = len(provider.requests)
+    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=5000)
+    Query(None, "openai").locate(tower, starter, bounded)
+    (reservation,) = bounded.limits._reservations
+    assert reservation.tokens == 1260  # as openai_server.py reports it
+    with pytest.raises(LimitError, match="more than this site's hourly budget"):
+        Query(None, "openai", judge="0,5,10,15").locate(tower, starter, bounded)
+    assert len(provider.requests) == asked + 1
 
 
 def test_what_asks_nobody_is_not_counted(starter, tower):

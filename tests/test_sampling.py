@@ -55,7 +55,7 @@ def test_after_a_providers_error_nobody_is_asked_and_what_came_before_counts():
 
 @pytest.mark.parametrize("samples", [0, -1, 21])
 def test_a_count_out_of_range_is_refused(samples):
-    with pytest.raises(ConfigError, match="from 1 to 20"):
+    with pytest.raises(ConfigError, match="samples must be 1 to 20"):
         ask_often(Model(), "Where?", b"", samples=samples)
 
 
@@ -109,7 +109,7 @@ def test_how_many_requests_a_photo_takes():
     ],
 )
 def test_judge_that_is_none_gets_a_sentence(text: str):
-    with pytest.raises(ConfigError, match=r"^judge is .{1,60}; it must be one to 8 numbers .* or off\.$"):
+    with pytest.raises(ConfigError, match=r"^judge must be off, or 1 to 8 numbers from 0 to 50 .{1,130}\.$"):
         read_judge(text)
 
 

@@ -15,14 +15,15 @@ def test_the_operators_bounds_are_read():
             "IMG2LOC_MODELS": "small,medium",
             "IMG2LOC_HOURLY_PER_VISITOR": "3",
             "IMG2LOC_HOURLY_TOTAL": "30",
+            "IMG2LOC_HOURLY_TOKENS": "90000",
             "IMG2LOC_PRECISION": "region",
             "IMG2LOC_BANNER": " Be kind. ",
         }
     )
     assert settings.backends == settings.offered == ("openai", "vote") and settings.backend == "openai"
     assert (settings.models, settings.precision, settings.banner) == (("small", "medium"), "region", "Be kind.")
-    settings.limits.count("a")
-    assert (settings.hourly_per_visitor, settings.hourly_total) == (3, 30)
+    settings.limits.reserve("a")
+    assert (settings.hourly_per_visitor, settings.hourly_total, settings.hourly_tokens) == (3, 30, 90_000)
 
 
 def test_without_bounds_all_is_offered_but_for_a_model_that_is_not_there():
@@ -101,7 +102,7 @@ def test_the_key_is_never_shown():
         ("IMG2LOC_TEMPERATURE", "hot", "must be a number"),
         ("IMG2LOC_TEMPERATURE", "3", "from 0 to 2"),
         ("IMG2LOC_SAMPLES", "1.5", "must be a whole number"),
-        ("IMG2LOC_SAMPLES", "0", "from 1 to 20"),
+        ("IMG2LOC_SAMPLES", "0", "1 to 20"),
         ("IMG2LOC_PROMPT", "papr", "must be one of: paper"),
         ("IMG2LOC_OPENAI_BASE_URL", "olama", "choose one of openai, openrouter"),
         ("IMG2LOC_SERVER_KEYS", "x", "not a setting"),

@@ -92,6 +92,10 @@ def test_a_key_leaves_the_field_of_its_provider_for_the_session():
 
 def test_batch_says_what_is_wrong_with_how_many_photos(host: Host):
     batch = BatchEvents(host, Settings(), Sessions())
-    for files, words in (([], "no photos yet"), ([TOWER] * (MAX_BATCH + 1), f"at most {MAX_BATCH}"), ([TOWER], "")):
+    for files, words in (
+        ([], "Choose some photos first"),
+        ([TOWER] * (MAX_BATCH + 1), f"at most {MAX_BATCH}"),
+        ([TOWER], ""),
+    ):
         at_files, at_model = batch.check(files, "a model")
         assert at_model["is_valid"] and at_files["is_valid"] == (not words) and words in at_files["message"]

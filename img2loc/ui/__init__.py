@@ -16,23 +16,26 @@ from img2loc.endpoints import add_endpoints
 from img2loc.events import Events
 from img2loc.gradio_settings import Address
 from img2loc.host import Host
+from img2loc.limits import MODEL_PLACES
 from img2loc.photo import MAX_BYTES
 from img2loc.sessions import Mailboxes, Sessions, end_all_work
 from img2loc.settings import Settings
 from img2loc.ui.batch import add_batch_tab
 from img2loc.ui.compare import add_compare_tab
-from img2loc.ui.gates import ClosedRoutes, PhotoTransport
+from img2loc.ui.gates import MAX_FETCHES, ClosedRoutes, PhotoTransport, UncachedAnswers
 from img2loc.ui.locate import add_locate_tab
 from img2loc.ui.theme import theme
 from img2loc.ui.unexpected import install_error_handlers, join_refused
 from img2loc.ui.uploads import REFUSALS, BoundedBodies, TidyParser
+from img2loc.visitors import AgentAddress
 from img2loc.words import for_gradio, word
 
 BANNER_EVERY_S = 2  # while the gallery is on its way
 FIRST_PAGE_S = 2  # it loads a second sooner if nothing is opened beside it; a request in this time opens all the same
-# All that can wait for a model at once, and some more. Gradio's own number would share the threads that serve the page
-# and take uploads, and a slow provider would bring those to a stand.
-MAX_THREADS = 64
+AT_ONCE = 8  # of each event that asks no model
+# As many as can wait for a model, for a photo from elsewhere or for a server's list of models, and 32 for votes and the
+# rest of the page, which then never wait for those.
+MAX_THREADS = MODEL_PLACES + MAX_FETCHES + AT_ONCE + 32
 KEY_KEPT_S = 3600
 # At the end: for requests under way to be answered without their model, and then for connections to be closed. Docker
 # kills what hasn't ended within 10 s.
@@ -95,8 +98,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
                 show_progress="hidden",
             )
         demo.unload(sessions.leave)
-    # Requests wait mostly for a model's reply, so several go at once; the encoder's own threads share the processor.
-    demo.queue(max_size=64, default_concurrency_limit=8, api_open=True)
+    demo.queue(max_size=64, default_concurrency_limit=AT_ONCE, api_open=True)
     queue = demo._queue
     queue.sleep_when_free = 0.01  # Gradio's own thousandth takes 7 % of a core while nobody asks for anything
     queue.pending_messages_per_session = Mailboxes(queue.pending_event_ids_session)  # type: ignore[assignment]
@@ -124,13 +126,15 @@ def launch(demo: gr.Blocks, host: Host, address: Address) -> None:
     processing_utils.async_transport = PhotoTransport()  # type: ignore[assignment]  # Gradio's place for one's own
     route_utils.GradioMultiPartParser = TidyParser  # type: ignore[misc]
     install_error_handlers()
+    # uvicorn trusts proxies on this machine by default, and with them whatever X-Forwarded-For their visitors write.
+    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     demo.launch(
         prevent_thread_lock=True,
         server_name=address.for_url,
         server_port=address.port,
         share=False,  # else Gradio opens a third party's tunnel to this page where it takes the machine for a notebook
         app_kwargs={
-            "middleware": [Middleware(ClosedRoutes), Middleware(BoundedBodies)],
+            "middleware": [Middleware(gate) for gate in (UncachedAnswers, ClosedRoutes, BoundedBodies, AgentAddress)],
             "exception_handlers": {**REFUSALS, 400: join_refused},
         },
         run_history=False,  # on by default: it writes inputs, keys included, to the browser's storage

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from img2loc.endpoints import shown_errors, visitor_of
+from img2loc.endpoints import shown_errors
 from img2loc.errors import ConfigError, Img2LocError
 from img2loc.events import RIGHT, Update, checked, namer, plot, say_to, server_of, with_login
 from img2loc.exports import answer_row, data_url, to_zip
@@ -27,6 +27,7 @@ from img2loc.settings import Settings
 from img2loc.types import Prediction
 from img2loc.ui.locate import QUIET, map_plot
 from img2loc.ui.unexpected import GENERIC_MESSAGE, print_exc
+from img2loc.visitors import visitor_of
 from img2loc.words import Say, word
 
 SHOW_EVERY_S = 1.0
@@ -70,7 +71,8 @@ class BatchEvents:
         Yields:
             The table and the map.
         """
-        with shown_errors(text), self._sessions.asked_by(request, "batch") as cancel:
+        place = self._settings.limits.place(backend)
+        with shown_errors(text), place, self._sessions.asked_by(request, "batch") as cancel:
             files = _a_batch(files)
             keys = with_login(keys, token)
             say, done = say_to(request), list[Done]()
@@ -132,6 +134,7 @@ def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, asked: Seq
         [files, *asked],
         [table, drawn],
         validator=events.check,
+        concurrency_limit=None,  # held to places instead, as are the other tabs
         api_visibility="private",
         show_progress="hidden",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from img2loc import contest, evidence
-from img2loc.endpoints import shown_errors, visitor_of
+from img2loc.endpoints import shown_errors
 from img2loc.events import RIGHT, Update, checked, namer, plot, provided_note, say_to, with_login
 from img2loc.exports import Row, answer_row
 from img2loc.host import Host
@@ -22,6 +23,7 @@ from img2loc.settings import Settings
 from img2loc.types import Prediction
 from img2loc.ui.keys import KeyFields
 from img2loc.ui.locate import QUIET, map_plot, photo_input
+from img2loc.visitors import visitor_of
 from img2loc.words import told, word
 
 
@@ -57,8 +59,11 @@ class CompareEvents:
         Yields:
             The cards, the map, and the files to take away.
         """
-        with shown_errors(text), self._sessions.asked_by(request, "compare") as cancel:
+        with ExitStack() as stack:
+            stack.enter_context(shown_errors(text))
             contestants = contest.read_contestants(names, self._settings)
+            stack.enter_context(self._settings.limits.place(*(one.provider.backend for one in contestants)))
+            cancel = stack.enter_context(self._sessions.asked_by(request, "compare"))
             opened = Query(photo, within=within or "").photo()
             truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(request)
             keys = with_login(keys, token)
@@ -133,6 +138,7 @@ def add_compare_tab(
         [photo, chosen, keys, within],
         shown,
         validator=events.check,
+        concurrency_limit=None,
         api_visibility="private",
         show_progress="hidden",
     )

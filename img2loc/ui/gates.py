@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -12,8 +13,9 @@ import gradio as gr
 import httpx
 from gradio.processing_utils import PUBLIC_HOSTNAME_WHITELIST
 from gradio.utils import get_upload_folder, is_in_or_equal
+from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from img2loc.addresses import public_address
 from img2loc.environment import check_certificates
@@ -21,6 +23,7 @@ from img2loc.errors import AddressError
 from img2loc.photo import MAX_BYTES
 
 FETCH_S: Final = 20.0
+MAX_FETCHES: Final = 16  # at once; each holds a place in Gradio's queue
 # Gradio would hand on any public address's content to anybody, as much of it as there is; let ffmpeg work on any file
 # outside the queue; take files into memory for components that this page hasn't; ask other Spaces; and keep for ever
 # what a visitor did, for whoever has the link. Nothing here needs them.
@@ -40,6 +43,7 @@ class PhotoTransport(httpx.AsyncBaseTransport):
     def __init__(self) -> None:
         check_certificates()
         self._tls = httpx.create_ssl_context()  # made once: it takes longer than many a photo
+        self._places = threading.BoundedSemaphore(MAX_FETCHES)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Fetch a file from a public address, of a photo's size at most; what was uploaded here comes from the disk.
@@ -50,6 +54,9 @@ class PhotoTransport(httpx.AsyncBaseTransport):
         if uploaded := _uploaded_file(request.url):
             return httpx.Response(200, content=await asyncio.to_thread(uploaded.read_bytes))
         host = request.url.raw_host.decode("ascii")
+        if not self._places.acquire(blocking=False):
+            reason = "Too many photos are being fetched; send the photo itself, or try again in a minute."
+            raise gr.Error(reason, print_exception=False)
         try:
             async with asyncio.timeout(FETCH_S):
                 return await self._fetch(request, host)
@@ -59,6 +66,8 @@ class PhotoTransport(httpx.AsyncBaseTransport):
             reason = f"{host[:100]} didn't send the whole photo within {FETCH_S:.0f} s. Send the photo itself instead."
         except httpx.HTTPError:
             reason = f"{host[:100]} can't be reached. Check the photo's address, or send the photo itself."
+        finally:
+            self._places.release()
         raise gr.Error(reason, print_exception=False)
 
     async def _fetch(self, request: httpx.Request, host: str) -> httpx.Response:
@@ -107,3 +116,27 @@ class ClosedRoutes:
         closed = scope["type"] == "http" and _CLOSED.search(scope["path"])
         app = PlainTextResponse("This site doesn't offer that.", status_code=404) if closed else self._app
         await app(scope, receive, send)
+
+
+class UncachedAnswers:
+    """Keeps browsers and proxies from storing visitors' photos and answers; the page's own assets may be cached.
+
+    Args:
+        app: Gradio's own.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the header to what the API answers."""
+        if scope["type"] != "http" or "/gradio_api/" not in scope["path"]:
+            await self._app(scope, receive, send)
+            return
+
+        async def uncached(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Cache-Control"] = "private, no-store"
+            await send(message)
+
+        await self._app(scope, receive, uncached)

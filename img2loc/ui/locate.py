@@ -18,7 +18,7 @@ from img2loc.inputs import PhotoInput
 from img2loc.lmm import BACKENDS, backend_named
 from img2loc.lmm.servers import SERVERS, server_named
 from img2loc.locator import DEFAULT_NEIGHBOURS
-from img2loc.prompt import TEMPLATES, template_named
+from img2loc.prompt import MAX_TEMPLATE_CHARS, TEMPLATES, template_named
 from img2loc.query import provider_of
 from img2loc.sampling import MAX_NEIGHBOURS, OFF
 from img2loc.settings import Settings
@@ -165,7 +165,7 @@ def add_locate_tab(
                     info=word("template_info"),
                     lines=6,
                     max_lines=12,
-                    max_length=20_000,
+                    max_length=MAX_TEMPLATE_CHARS,
                     elem_id="template",
                 )
                 with gr.Row():
@@ -199,7 +199,12 @@ def add_locate_tab(
         each.then(**priced)
     shared = [backend, server, model, nearest, farthest, named, judge, within]
     link.click(None, shared, link, js=_LINK_JS, api_visibility="private")
-    looking: dict[str, Any] = {"api_visibility": "private", "show_progress_on": shown.answer}
+    # Those that may ask a model are held to places instead, so that votes don't wait behind models.
+    looking: dict[str, Any] = {
+        "api_visibility": "private",
+        "show_progress_on": shown.answer,
+        "concurrency_limit": None,
+    }
     # The photo that was chosen last is located, though the one before be under way.
     at_once = photo.change(events.change_photo, [photo, backend], [shown.answer, shown.evidence], **LATEST).then(
         events.locate_unless_paid,

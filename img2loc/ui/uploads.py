@@ -37,7 +37,7 @@ class TidyParser(GradioMultiPartParser):
         if part.file is not None:
             super().on_part_data(data, start, end)
         elif len(part.data) + end - start > MAX_FIELD_BYTES:
-            raise MultiPartException("There is more in the upload than photos.")
+            raise MultiPartException("The upload contains more than photos.")
         else:
             part.data += data[start:end]
 
@@ -73,7 +73,7 @@ class BoundedBodies:
             await self._app(scope, receive, send)
             return
         left = _most_bytes(scope["path"])
-        told = f"The request is larger than {left:,} bytes, the most that is taken here."
+        told = f"The request is larger than {left:,} bytes, the most that this site accepts."
         if int(Headers(scope=scope).get("content-length") or 0) > left:
             await _drain(receive)
             await PlainTextResponse(told, status_code=413)(scope, receive, send)
@@ -106,7 +106,7 @@ async def _drain(receive: Receive) -> None:
 
 async def _busy(request: Request, error: Exception) -> Response:
     """Gradio's queue is full, or stopped."""
-    told = "Too many photos are waiting already; try again in a minute."
+    told = "Too many photos are waiting. Try again in a minute."
     return JSONResponse({"detail": told}, status_code=503, headers={"Retry-After": "60"})
 
 
@@ -120,7 +120,7 @@ async def _no_room(request: Request, error: Exception) -> Response:
     if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
         raise error
     await _drain(request.receive)
-    return PlainTextResponse("The server has no room for a photo at the moment; try again later.", status_code=507)
+    return PlainTextResponse("The server's disk is full. Try again later.", status_code=507)
 
 
 async def _misnamed(request: Request, error: Exception) -> Response:
@@ -128,9 +128,9 @@ async def _misnamed(request: Request, error: Exception) -> Response:
     if "/call/v2/" not in request.url.path:
         raise error
     if isinstance(error, KeyError):
-        return JSONResponse({"error": f"There is no endpoint {error}; docs/api.md names them."}, status_code=404)
+        return JSONResponse({"error": f"There is no endpoint {error}; docs/api.md lists them."}, status_code=404)
     reason = str(error).partition(". Please")[0]
-    return JSONResponse({"error": f"{reason}; docs/api.md names all arguments."}, status_code=422)
+    return JSONResponse({"error": f"{reason}; docs/api.md lists all arguments."}, status_code=422)
 
 
 REFUSALS: Final[dict[Any, Callable[..., Any]]] = {

@@ -1,0 +1,110 @@
+"""Whom a request comes from: a network address that its sender can't choose."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+from collections.abc import Iterable
+from typing import Final
+
+import gradio as gr
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+# Gradio's MCP server asks the API from this machine, and passes on the headers of the agent's request. This one names
+# the agent's address; nobody else knows the secret that it begins with.
+AGENT_HEADER: Final = "x-img2loc-agent"
+_SECRET: Final = secrets.token_urlsafe(32)
+
+
+class AgentAddress:
+    """Marks each request to the MCP server with the address that it comes from.
+
+    Args:
+        app: Gradio's own.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Set the header, over one that the agent may have sent."""
+        if scope["type"] == "http" and "/gradio_api/mcp/" in f"{scope['path']}/":
+            peer = (scope.get("client") or ("",))[0]
+            address = _address_of(peer, Headers(scope=scope).getlist("x-forwarded-for"))
+            scope = {**scope, "headers": list(scope["headers"])}
+            MutableHeaders(scope=scope)[AGENT_HEADER] = f"{_SECRET}:{address}"
+        await self._app(scope, receive, send)
+
+
+def visitor_of(request: gr.Request | None) -> str:
+    """The address that a request comes from, for Query.visitor; empty where nothing is known."""
+    if request is None:
+        return ""
+    if (agent := _agent_of(request)) is not None:
+        return agent
+    peer = request.client.host if request.client else ""
+    return _address_of(peer, [value for name, value in request.headers.items() if name.lower() == "x-forwarded-for"])
+
+
+def is_agent(request: gr.Request | None) -> bool:
+    """Whether a request comes by Gradio's MCP server."""
+    return request is not None and _agent_of(request) is not None
+
+
+def _agent_of(request: gr.Request) -> str | None:
+    secret, _, address = (request.headers.get(AGENT_HEADER) or "").partition(":")
+    return address if secrets.compare_digest(secret.encode(), _SECRET.encode()) else None
+
+
+def _address_of(peer: str, forwarded: Iterable[str]) -> str:
+    return client_address(peer, forwarded, on_space=bool(os.environ.get("SPACE_ID")))
+
+
+def client_address(peer: str, forwarded: Iterable[str], *, on_space: bool) -> str:
+    """Say where a request comes from, such that whoever sends it can't choose.
+
+    Anybody can write an X-Forwarded-For header, but on a Space the proxies add to its end the address that they were
+    asked from. So the last public address in it is the visitor's, and what stands before it is hearsay. Elsewhere
+    there may be no proxy, and the header is not read at all: uvicorn itself does, where the operator tells it by
+    FORWARDED_ALLOW_IPS which proxies to trust.
+
+    Args:
+        peer: The other end of the connection.
+        forwarded: Each X-Forwarded-For header of the request, in order.
+        on_space: Whether this is a Space.
+
+    Returns:
+        An IPv4 address, or the /64 network of an IPv6 address, all of which one visitor may own; the peer as it is
+        where it has no address.
+    """
+    if on_space:
+        for entry in reversed(",".join(forwarded).split(",")):
+            address = _parsed(entry)
+            if address is None:
+                break
+            if address.is_global:
+                return _network(address)
+    address = _parsed(peer)
+    return peer if address is None else _network(address)
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address that may be followed by a port."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    if address.version == 4:
+        return str(address)
+    return str(ipaddress.ip_network((address, 64), strict=False))
