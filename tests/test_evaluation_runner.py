@@ -419,9 +419,7 @@ def test_replies_that_a_kill_lost_count_as_the_dearest_photo(start):
     assert "beyond the limit" in reason and record.lost == 1 and sum(lmm.asked.values()) == 1
 
 
-@pytest.mark.parametrize(
-    "count", [-5, 10**30, 10**400, 1.5, float("nan"), float("inf"), True, "12", None, [1], {"a": 1}]
-)
+@pytest.mark.parametrize("count", [-5, 10**30, 10**400, 1.5, float("nan"), float("inf"), "12", None, [1], {"a": 1}])
 def test_counts_that_cannot_be_true_are_estimated_and_marked(start, journal, count):
     """By a meter, in a journal that is written, and in an old one that holds them."""
     lmm = CountingLMM()
@@ -429,10 +427,10 @@ def test_counts_that_cannot_be_true_are_estimated_and_marked(start, journal, cou
     pricing = Pricing(10.0, 40.0)
     _, record = start(lmm, pricing=pricing)
     spent = Meter(pricing, record.paid).spent
-    assert spent.uncounted == (0 if count == 1.5 else 12) and 0 < spent.cost_usd < 1
+    assert spent.uncounted == 12 and 0 < spent.cost_usd < 1
     for line in journal.read_text().splitlines()[1:]:
         for reply in json.loads(line).get("entry", {}).get("outcome", {}).get("replies", ()):
-            assert reply["output_tokens"] in (None, 1)
+            assert reply["output_tokens"] is None
     text = journal.read_text()
     assert '"input_tokens":1000' in text
     try:
@@ -441,7 +439,7 @@ def test_counts_that_cannot_be_true_are_estimated_and_marked(start, journal, cou
         return
     journal.write_text(text.replace('"input_tokens":1000', f'"input_tokens":{old}'))
     record = read_journal(journal)
-    assert {reply.input_tokens for reply in record.paid} <= {None, 1}
+    assert {reply.input_tokens for reply in record.paid} == {None}
     start(CountingLMM(), pricing=pricing)
     assert open_run("run", record).main.n == 12
 

@@ -6,20 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from img2loc.errors import DataError
+from img2loc.lmm.chat import token_count
 from img2loc.lmm.prices import Pricing, expected_tokens
 from img2loc.types import Reply
-
-MAX_TOKENS: Final = 10_000_000  # of one reply; no model reads or writes as many
-
-
-def token_count(value: object) -> int | None:
-    """Take a provider's number of tokens; None where it can't be one: negative, absurdly large, or no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
-        return None
-    return int(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO, Final, Self
 from pydantic import TypeAdapter, ValidationError
 
 from img2loc.errors import DataError
-from img2loc.evaluation.cost import token_count
 from img2loc.evaluation.record import VERSION, Entry, Header, Record, Setup
 from img2loc.evaluation.tables import named
+from img2loc.lmm.chat import token_count
 from img2loc.terminal import say
 
 _SHAPES: Final[dict[str, type]] = {"header": Header, "asking": str, "entry": Entry}
