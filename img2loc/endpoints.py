@@ -26,7 +26,7 @@ from img2loc.api import (
     prediction_json,
     retrieval_json,
 )
-from img2loc.errors import Img2LocError, PhotoError
+from img2loc.errors import Img2LocError, PhotoError, api_message
 from img2loc.host import Host
 from img2loc.inputs import PhotoInput, PhotosInput, local_path
 from img2loc.limits import LimitError
@@ -44,16 +44,16 @@ Result = Mapping[str, Any] | str  # JSON, as an object or as text
 
 
 @contextmanager
-def shown_errors(written: Callable[[str], str] = str) -> Iterator[None]:
+def shown_errors(written: Callable[[Img2LocError], str] = api_message) -> Iterator[None]:
     """Turn our own errors into what Gradio shows to visitors and clients: one sentence.
 
     Args:
-        written: How it is written: clients of the API take it for text, but the page for HTML.
+        written: Writes it: as text for clients of the API, as HTML for the page.
     """
     try:
         yield
     except Img2LocError as error:
-        raise gr.Error(written(str(error)), duration=ERROR_SHOWN_S, print_exception=False) from None
+        raise gr.Error(written(error), duration=ERROR_SHOWN_S, print_exception=False) from None
 
 
 def _answer(result: Mapping[str, Any], request: gr.Request | None) -> Result:
@@ -166,7 +166,7 @@ class Endpoints:
                     query = replace(query, photo_path=local_path(source))
                     item["prediction"] = prediction_json(query.locate(query.photo(), locator, self._settings))
                 except (PhotoError, LimitError) as error:  # any other is the same for all photos
-                    item["error"] = str(error)
+                    item["error"] = api_message(error)
                 results.append(item)
             return _answer({"results": results, **self._sourced(locator)}, request)
 

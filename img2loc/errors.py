@@ -54,6 +54,27 @@ class MissingKeyError(ConfigError):
         self.provider = provider
         self.variable = variable
 
+    @property
+    def on_page(self) -> str:
+        """The message for visitors of the page."""
+        return f"{self.provider} needs a key; enter yours in its key field."
+
+    @property
+    def in_api(self) -> str:
+        """The message for programs."""
+        header = "x-hf-token" if self.variable == "HF_TOKEN" else "x-openai-api-key"
+        return f"{self.provider} needs a key; send yours in the header {header}."
+
+
+def page_message(error: Img2LocError) -> str:
+    """What a visitor of the page is told."""
+    return error.on_page if isinstance(error, MissingKeyError) else str(error)
+
+
+def api_message(error: Img2LocError) -> str:
+    """What a program is told."""
+    return error.in_api if isinstance(error, MissingKeyError) else str(error)
+
 
 class DataError(Img2LocError):
     """A data set, predictions or a journal of the evaluation can't be used."""

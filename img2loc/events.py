@@ -18,11 +18,11 @@ from img2loc.area import read_area
 from img2loc.coarse import EXACT, LEVELS
 from img2loc.contest import keyed_providers
 from img2loc.endpoints import shown_errors
-from img2loc.errors import ConfigError, Img2LocError
+from img2loc.errors import ConfigError, Img2LocError, page_message
 from img2loc.expense import dollars, expense, prices_of
 from img2loc.host import Host
 from img2loc.lmm import backend_named, list_models
-from img2loc.markup import text
+from img2loc.markup import error_html, text
 from img2loc.offer import models_of, provided
 from img2loc.permalink import Preset, read_preset
 from img2loc.precision import place_of
@@ -190,7 +190,7 @@ class Events:
         try:
             names = list_models(backend, replace(query.options(self._settings), timeout_s=LIST_MODELS_S))
         except Img2LocError as error:
-            words = f'<p class="i2l-warning" role="alert">{text(str(error))}</p>'
+            words = f'<p class="i2l-warning" role="alert">{error_html(error)}</p>'
             return gr.update(), gr.update(visible=True, value=words)
         return gr.update(choices=list(dict.fromkeys([model, *names]))), right
 
@@ -226,7 +226,7 @@ class Events:
         try:
             area = read_area(within or "")
         except Img2LocError as error:
-            words = f'<p class="i2l-warning" role="alert">{text(str(error))}</p>'
+            words = f'<p class="i2l-warning" role="alert">{error_html(error)}</p>'
             return words, gr.update(value=plot(maps.area_map(None)), visible=True)
         told_of = say("within_only", area=text(str(area))) if area else say("within_anywhere")
         words = f'<p class="i2l-note" role="status">{told_of}</p>'
@@ -279,7 +279,7 @@ class Events:
     ) -> Shown:
         """Locate the photo and lay out the result."""
         place = self._settings.limits.place(backend)
-        with shown_errors(text), place, self._sessions.asked_by(request, TAB) as cancel:
+        with shown_errors(error_html), place, self._sessions.asked_by(request, TAB) as cancel:
             given = parse_position(truth or "")
             keys = with_login(keys, token)
             words, visitor = (template or "", server_of(backend, server)), visitor_of(request)
@@ -339,7 +339,7 @@ def checked(check: Callable[[], object]) -> Update:
     try:
         check()
     except Img2LocError as error:
-        return {**RIGHT, "is_valid": False, "message": str(error)}
+        return {**RIGHT, "is_valid": False, "message": page_message(error)}
     return RIGHT
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from img2loc.errors import Img2LocError, page_message
 from img2loc.types import LatLon, PhotoRecord
 from img2loc.words import Say
 
@@ -23,6 +24,11 @@ def text(words: str) -> str:
     """Escape a text for HTML, and for gr.HTML, which reads its content as a JavaScript and a Handlebars template."""
     words = words.translate(_DIRECTIONS)
     return html.escape(words).replace("{", "&#123;").replace("$", "&#36;").replace("`", "&#96;").replace("\\", "&#92;")
+
+
+def error_html(error: Img2LocError) -> str:
+    """What a visitor of the page is told of an error, as HTML."""
+    return text(page_message(error))
 
 
 def shorten(words: str, length: int) -> str:

@@ -112,5 +112,7 @@ def test_an_agent_finds_the_tools_and_uses_them(address):
     result = json.loads(found.content[0].text)
     assert result["place"]["city"] == "Paris" and len(result["nearest"]) == 2 and not found.isError
     assert json.loads(info.content[0].text)["gallery"]["name"] == "starter"
-    assert refused.isError and "OpenAI needs a key" in refused.content[0].text
+    assert (
+        refused.isError and "OpenAI needs a key; send yours in the header x-openai-api-key." in refused.content[0].text
+    )
     assert inside.isError  # the server is not made to fetch from its own network

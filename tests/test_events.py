@@ -213,7 +213,7 @@ def test_a_file_that_is_no_picture_gets_one_sentence(events: Events, tmp_path: P
 
 
 def test_without_a_key_the_sentence_says_what_to_do(host: Host):
-    with pytest.raises(gr.Error, match="needs a key"):
+    with pytest.raises(gr.Error, match="OpenAI needs a key; enter yours in its key field"):
         locate(Events(host, Settings(), Sessions()), backend="openai")
 
 

@@ -29,7 +29,7 @@ from img2loc.evaluation.document import Bullets, Figure, Grid, Heading, Paragrap
 from img2loc.evaluation.score import Score
 from img2loc.gallery import STARTER, Manifest
 from img2loc.lmm import BackendOptions, list_models, open_lmm
-from img2loc.markup import text
+from img2loc.markup import error_html, text
 from img2loc.query import parse_position
 from img2loc.settings import Settings
 from img2loc.types import (
@@ -306,7 +306,7 @@ def test_files_hold_the_words_as_they_are(said):
 def test_what_pops_up_is_text(monkeypatch, host):
     """Gradio takes the words of an error or a warning for HTML."""
     for said in MARKUP:
-        with pytest.raises(gr.Error) as raised, shown_errors(text):
+        with pytest.raises(gr.Error) as raised, shown_errors(error_html):
             raise ConfigError(said)
         monkeypatch.setattr(img2loc.events, "list_models", _raising(LMMError(said)))
         events = img2loc.events.Events(host, Settings(), None)

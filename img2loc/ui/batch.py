@@ -13,12 +13,12 @@ import gradio as gr
 from gradio.components import Component
 
 from img2loc.endpoints import shown_errors
-from img2loc.errors import ConfigError, Img2LocError
+from img2loc.errors import ConfigError, Img2LocError, page_message
 from img2loc.events import RIGHT, Update, checked, namer, plot, say_to, server_of, with_login
 from img2loc.exports import answer_row, data_url, to_zip
 from img2loc.host import Host
 from img2loc.maps import Mark, answers_map
-from img2loc.markup import km, row_button, shorten, text
+from img2loc.markup import error_html, km, row_button, shorten, text
 from img2loc.offer import MAX_BATCH
 from img2loc.photo import Photo
 from img2loc.query import Keys, Query
@@ -72,7 +72,7 @@ class BatchEvents:
             The table and the map.
         """
         place = self._settings.limits.place(backend)
-        with shown_errors(text), place, self._sessions.asked_by(request, "batch") as cancel:
+        with shown_errors(error_html), place, self._sessions.asked_by(request, "batch") as cancel:
             files = _a_batch(files)
             keys = with_login(keys, token)
             say, done = say_to(request), list[Done]()
@@ -92,7 +92,7 @@ class BatchEvents:
                     thumbnail = _thumbnail(photo)
                     result: Prediction | str = query.locate(photo, self._host.locator, self._settings)
                 except Img2LocError as error:
-                    result = str(error)
+                    result = page_message(error)
                 except Exception:
                     print_exc()
                     result = GENERIC_MESSAGE

@@ -16,7 +16,7 @@ from img2loc.events import RIGHT, Update, checked, namer, plot, provided_note, s
 from img2loc.exports import Row, answer_row
 from img2loc.host import Host
 from img2loc.maps import answers_map
-from img2loc.markup import text
+from img2loc.markup import error_html
 from img2loc.query import Keys, Query, known_position
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
@@ -60,7 +60,7 @@ class CompareEvents:
             The cards, the map, and the files to take away.
         """
         with ExitStack() as stack:
-            stack.enter_context(shown_errors(text))
+            stack.enter_context(shown_errors(error_html))
             contestants = contest.read_contestants(names, self._settings)
             stack.enter_context(self._settings.limits.place(*(one.provider.backend for one in contestants)))
             cancel = stack.enter_context(self._sessions.asked_by(request, "compare"))

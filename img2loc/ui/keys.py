@@ -11,7 +11,7 @@ from gradio.events import Dependency
 from img2loc.endpoints import shown_errors
 from img2loc.events import RIGHT, Update, checked
 from img2loc.keys import check_key
-from img2loc.markup import text
+from img2loc.markup import error_html
 from img2loc.query import Keys
 from img2loc.words import told, word
 
@@ -37,7 +37,7 @@ class KeyEvents:
             The keys, and the emptied boxes. These get plain values, never an update of their looks: Gradio would then
             keep what is typed into them under a name of its own.
         """
-        with shown_errors(text):
+        with shown_errors(error_html):
             added = {name: key for name, words in zip(self.providers, typed, strict=True) if (key := _read(words))}
         return [{**keys, **added} if added else gr.skip(), *[""] * len(typed)]
 
