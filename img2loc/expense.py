@@ -74,9 +74,9 @@ def tokens_used(prediction: Prediction, expected: Expense) -> float:
 
 
 def _tokens_of(reply: Reply) -> float | None:
-    counts = reply.input_tokens, reply.output_tokens
-    known = [count for count in counts if count is not None and count >= 0]
-    return float(sum(known)) if len(known) == len(counts) else None
+    if reply.input_tokens is None or reply.output_tokens is None:
+        return None
+    return float(reply.input_tokens + reply.output_tokens)
 
 
 def prices_of(backend: str, server: str, model: str) -> Pricing | None:

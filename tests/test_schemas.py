@@ -169,7 +169,7 @@ def test_an_agent_hands_over_what_the_upload_tool_gave(address: str, tmp_path: P
     assert [item["error"] for item in others[:2]] == [
         "A photo must be an uploaded file, an http(s) address or a data: URI."
     ] * 2
-    assert "no server on the public internet" in others[2]["error"]  # the server isn't made to ask its own network
+    assert "is not on the public internet" in others[2]["error"]  # the server isn't made to ask its own network
 
 
 @pytest.mark.parametrize(
