@@ -45,14 +45,14 @@ format: $(VENV)/dev.stamp
 
 starter: $(VENV)/run.stamp  ## the gallery in img2loc/starter, from PHOTOS and its photos.csv
 	$(BIN)/python -m index_builder build --photos $(PHOTOS) --positions $(PHOTOS)/photos.csv --encoder lite0 \
-	  --out img2loc/starter --name starter \
+	  --out img2loc/starter --replace --name starter \
 	  --url 'https://github.com/$$source_repo/blob/$$commit/$$source_path' \
 	  --about 'It knows the 145 sites of its photos, some of them famous, and nothing else: of any other place it can only guess.' \
 	  --source 'Openly licensed photos from public repositories, each named in records.parquet' \
 	  --licence "each photo's own, in records.parquet"
 
 geoclip: $(VENV)/run.stamp  ## the planet-scale gallery, in galleries/geoclip: 100,000 places, no photos
-	$(BIN)/python -m index_builder geoclip --out galleries/geoclip
+	$(BIN)/python -m index_builder geoclip --out galleries/geoclip --replace
 	@echo 'Start the page on it with: IMG2LOC_GALLERY=galleries/geoclip make run'
 
 # The package holds Natural Earth's map of countries; its own code (LGPL) is not used.

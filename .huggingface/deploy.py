@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT))  # Python looks beside a script, not in the reposi
 
 from img2loc.environment import prepare_environment  # noqa: E402
 from img2loc.errors import ConfigError, HubError, Img2LocError  # noqa: E402
-from img2loc.gallery import MANIFEST  # noqa: E402
 from img2loc.hub import split_revision  # noqa: E402
+from img2loc.manifest import MANIFEST  # noqa: E402
 
 GALLERY = "IMG2LOC_GALLERY"
 HUBS_OWN = ".gitattributes"  # the Hub writes it itself

@@ -58,7 +58,8 @@ def _faiss(
         faiss.write_index(make_index(rows, Layout(factory(count, dim), {})), str(folder / "index.faiss"))
 
     def open_(folder: Path) -> Search:
-        index = open_index(folder / "index.faiss")
+        with (folder / "index.faiss").open("rb") as file:
+            index = open_index(file)
         return _FaissSearch(index)
 
     def own_settings(rows: int) -> Sequence[dict[str, int]]:

@@ -46,7 +46,8 @@ def measure_search(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
     faiss.write_index(make_index(whole, Layout.choose(rows, dim)), str(path))
     found: dict[str, Any] = {"rows": rows, "dim": dim, "made_s": time.perf_counter() - start, "cpus": processors()}
     held = Among(np.arange(rows) % 3 == 0)
-    searcher = Searcher(open_index(path), {"k_factor": 256, "nprobe": 1})
+    with path.open("rb") as file:
+        searcher = Searcher(open_index(file), {"k_factor": 256, "nprobe": 1})
     both = np.stack([queries[0], -queries[0]])
     places = {"cpu": lambda: None, "gpu": lambda: searcher.use_gpu(device), "faiss": lambda: _use_faiss(searcher)}
     for place, use in places.items() if device == "cuda" else [("cpu", places["cpu"])]:

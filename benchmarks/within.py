@@ -76,7 +76,8 @@ def _searcher(folder: Path, data: EmbeddingSet, positions: np.ndarray, k_factor:
     if not path.exists():
         rows = Rows(count, DIM, data.blocks, lambda: iter([positions]), lambda: iter(()))
         faiss.write_index(make_index(rows, Layout.choose(count, DIM)), str(path))
-    return Searcher(open_index(path), {"k_factor": k_factor, "nprobe": 1})
+    with path.open("rb") as file:
+        return Searcher(open_index(file), {"k_factor": k_factor, "nprobe": 1})
 
 
 def _positions(count: int) -> np.ndarray:

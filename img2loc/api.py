@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from img2loc.coarse import Precision
-from img2loc.gallery import Manifest
+from img2loc.manifest import Manifest
 from img2loc.types import (
     Candidate,
     LatLon,

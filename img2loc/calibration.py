@@ -13,13 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from img2loc.errors import GalleryError
 from img2loc.types import Method
 
 PROBABILITY: Final = 0.9
@@ -125,14 +123,10 @@ def groups_of(similarities: Sequence[float], errors_km: Sequence[float]) -> tupl
     )
 
 
-def read_calibration(path: Path) -> Calibration:
+def read_calibration(content: bytes) -> Calibration:
     """Read a calibration.
 
     Raises:
-        GalleryError: It is none.
+        ValueError: It is none.
     """
-    try:
-        return TypeAdapter(Calibration).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise GalleryError(f"The calibration {path} can't be read ({reason}); make it again.") from error
+    return TypeAdapter(Calibration).validate_json(content)

@@ -148,7 +148,7 @@ class TransformersEncoder:
 
     Args:
         source: A Hub repo as owner/name[@revision], or a folder.
-        head: A projection put after the encoder: a safetensors file of linear layers, with ReLU between.
+        head: A projection put after the encoder: the content of a safetensors file of linear layers, with ReLU between.
         device: "auto" (CUDA, else MPS, else CPU) or a torch device.
         dtype: "float32", "bfloat16" or "float16" for the network; inputs and embeddings are float32.
 
@@ -157,7 +157,7 @@ class TransformersEncoder:
         EncoderError: It can't be had or loaded; the message says what to do.
     """
 
-    def __init__(self, source: str, *, head: Path | None = None, device: str = "auto", dtype: str = "float32") -> None:
+    def __init__(self, source: str, *, head: bytes | None = None, device: str = "auto", dtype: str = "float32") -> None:
         import torch  # noqa: PLC0415
         from transformers import AutoImageProcessor  # noqa: PLC0415
 
@@ -192,7 +192,7 @@ class TransformersEncoder:
             source=name,
             revision=revision,
             preprocessing=_describe(processor.to_dict()),
-            head="" if head is None else f"sha256:{hashlib.sha256(head.read_bytes()).hexdigest()}",
+            head="" if head is None else f"sha256:{hashlib.sha256(head).hexdigest()}",
         )
         self.dim = self.embed([Image.new("RGB", (64, 64))]).shape[1]
 
@@ -289,7 +289,7 @@ def _levels(processor: Any) -> npt.NDArray[np.float32] | None:  # noqa: ANN401
     return np.asarray(table, np.float32)
 
 
-def open_encoder(source: str, *, head: Path | None = None, device: str = "auto", dtype: str = "float32") -> Encoder:
+def open_encoder(source: str, *, head: bytes | None = None, device: str = "auto", dtype: str = "float32") -> Encoder:
     """Open an encoder by name.
 
     Args:
@@ -354,12 +354,12 @@ def _load_vision_tower(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401
     return network
 
 
-def _load_head(path: Path) -> torch.nn.Sequential:
+def _load_head(content: bytes) -> torch.nn.Sequential:
     """Build a stack of linear layers with ReLU between from "<i>.weight" and "<i>.bias" in a safetensors file."""
     import torch  # noqa: PLC0415
-    from safetensors.torch import load_file  # noqa: PLC0415
+    from safetensors.torch import load  # noqa: PLC0415
 
-    tensors = load_file(path)
+    tensors = load(content)
     numbers = sorted({int(name.split(".")[0]) for name in tensors})
     layers: list[torch.nn.Module] = []
     for number in numbers:

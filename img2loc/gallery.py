@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import mmap
+import os
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,115 +18,61 @@ import numpy.typing as npt
 
 from img2loc.area import Area, Inside
 from img2loc.calibration import Calibration, read_calibration
-from img2loc.checksums import file_sha256, known_sha256
+from img2loc.checksums import known_sha256
 from img2loc.coarse import Cities, CoarseArea, nearest_cities
-from img2loc.encoder import Encoder, EncoderSpec
+from img2loc.encoder import Encoder
 from img2loc.errors import GalleryError, GalleryMismatchError, HubError
 from img2loc.hub import OnBytes, fetch, ignore_bytes, split_revision
+from img2loc.manifest import (
+    CALIBRATION,
+    HEAD,
+    INDEX,
+    LOCATION,
+    MANIFEST,
+    OPTIONAL_FILES,
+    POSITIONS,
+    RECORDS,
+    REQUIRED_FILES,
+    Manifest,
+    StoredFile,
+    read_manifest,
+)
 from img2loc.search import Among, Searcher, open_index
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Retrieval
 
 if TYPE_CHECKING:
     from img2loc.location import LocationEncoder
+    from img2loc.records import Records
 
-SCHEMA_VERSION = 1
-MANIFEST, INDEX, POSITIONS, RECORDS, HEAD, LOCATION, CALIBRATION = (
-    "manifest.json",
-    "index.faiss",
-    "positions.npy",
-    "records.parquet",
-    "head.safetensors",
-    "location_encoder.safetensors",
-    "calibration.json",
-)
-REQUIRED_FILES = (INDEX, POSITIONS)
-OPTIONAL_FILES = (RECORDS, HEAD, LOCATION, CALIBRATION)
 STARTER = Path(__file__).parent / "starter"
 MEASURED_K = 16  # recall is measured for so many
 KEPT_AREAS = 16  # whose rows are remembered: a bit a row
 CITIES_BLOCK_ROWS = 1 << 21  # so many at a time have their cities looked up, which takes some 70 bytes each
 UNIT_TOLERANCE = 1e-3  # an embedding computed in bfloat16 and normalised in float32 is far within it
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a gallery says of itself.
-
-    Args:
-        name: Its short name.
-        about: One or two sentences for visitors: what it knows and what it can't.
-        source: The data set that it was made from.
-        licence: The licence of that data.
-        count: How many photos or positions.
-        dim: Length of an embedding.
-        encoder: What made the embeddings.
-        factory: The index, in FAISS's words.
-        recall: Measured share of the true 16 neighbours found, for "nearest" and "farthest".
-        files: Each file's sha256 and size in bytes.
-        bfloat16_keeps_neighbours: The builder embedded its sample in bfloat16 too and every neighbour stayed the same.
-        search: How an approximate index is to be searched, as its recall was measured: "k_factor" (candidates of the
-            codes for each neighbour, compared exactly) and "nprobe" (cells looked into); empty for the index's own way.
-        schema_version: Of this format.
-    """
-
-    name: str
-    about: str
-    source: str
-    licence: str
-    count: int
-    dim: int
-    encoder: EncoderSpec
-    factory: str
-    recall: dict[str, float]
-    files: dict[str, dict[str, Any]]
-    bfloat16_keeps_neighbours: bool = False
-    search: dict[str, int] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
-
-    def to_json(self) -> str:
-        """The manifest as it is written to manifest.json."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-
-    @property
-    def identity(self) -> str:
-        """Which gallery this is: the sha256 of its manifest, but for the calibration, which comes to it later."""
-        files = {name: file for name, file in self.files.items() if name != CALIBRATION}
-        return hashlib.sha256(replace(self, files=files).to_json().encode()).hexdigest()
-
-    @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        """Read a manifest.
-
-        Raises:
-            ValueError, TypeError, KeyError: It is no manifest of this schema.
-        """
-        values = json.loads(text)
-        if values["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema version {values['schema_version']}, and this program reads {SCHEMA_VERSION}")
-        read = cls(**{**values, "encoder": EncoderSpec(**values["encoder"])})
-        texts = (read.name, read.about, read.source, read.licence, read.factory, *read.encoder.as_dict().values())
-        if not all(isinstance(text, str) for text in texts):  # what shows them might take {"path": ...} for a file
-            raise TypeError("one of its texts is none")
-        if set(read.recall) != {"nearest", "farthest"} or any(
-            set(f) != {"bytes", "sha256"} for f in read.files.values()
-        ):
-            raise ValueError("its recall or a file's description has other parts than it should")
-        if not set(read.search) <= {"k_factor", "nprobe"} or (
-            "Refine" in read.factory and "k_factor" not in read.search
-        ):
-            raise ValueError("it doesn't say how the index is searched")
-        return read
+CHECKED_ROWS = 1 << 16  # positions checked at a time
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """An opened gallery: memory-mapped, read only, shared by all requests."""
+    """An opened gallery: memory-mapped, read only, shared by all requests.
+
+    What is open stays open: nothing is read by its path again, so that another gallery may take this one's place.
+
+    Args:
+        folder: Where it was opened.
+        manifest: What it says of itself.
+        head: The projection to put after the encoder, where the gallery brings one: a safetensors file's content.
+        calibration: What is known of how far off answers are; None where nothing is.
+    """
 
     folder: Path
     manifest: Manifest
+    head: bytes | None = field(repr=False)
+    calibration: Calibration | None = field(repr=False)
     _searcher: Searcher = field(repr=False)
     _positions: npt.NDArray[np.float32] = field(repr=False)
-    _records: Any = field(repr=False)
+    _records: Records | None = field(repr=False)
+    _location: mmap.mmap | None = field(repr=False)
     _finding_cities: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def search(
@@ -208,18 +156,7 @@ class Gallery:
 
     def records(self, rows: list[int]) -> dict[int, PhotoRecord]:
         """The records of some rows, read from just the row groups that hold them; empty where none are kept."""
-        if self._records is None or not rows:
-            return {}
-        import pyarrow.parquet as pq  # noqa: PLC0415
-
-        photos: dict[int, PhotoRecord] = {}
-        group_size = self._records.row_group(0).num_rows
-        with pq.ParquetFile(self.folder / RECORDS, metadata=self._records, memory_map=True) as file:
-            for group in sorted({row // group_size for row in rows}):
-                inside = [row for row in rows if row // group_size == group]
-                table = file.read_row_group(group, use_threads=False).take([row % group_size for row in inside])
-                photos |= {row: PhotoRecord(**record) for row, record in zip(inside, table.to_pylist(), strict=True)}
-        return photos
+        return {} if self._records is None or not rows else self._records.read(rows)
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Make sure that an encoder's embeddings can be compared with this gallery's.
@@ -242,32 +179,28 @@ class Gallery:
             )
 
     @property
-    def head(self) -> Path | None:
-        """The projection to put after the encoder, where the gallery brings one."""
-        return self.folder / HEAD if HEAD in self.manifest.files else None
+    def positions(self) -> npt.NDArray[np.float32]:
+        """(count, 2) latitudes and longitudes in degrees, by row."""
+        return self._positions
 
-    @cached_property
-    def calibration(self) -> Calibration | None:
-        """What is known of how far off answers are; opened when first asked for.
+    @property
+    def vectors(self) -> Any:  # noqa: ANN401 - FAISS has no types
+        """The part of the index that holds the embeddings themselves; None where it holds codes alone."""
+        return self._searcher.vectors
 
-        Raises:
-            GalleryError: It is another gallery's, or can't be read.
-        """
-        if CALIBRATION not in self.manifest.files:
-            return None
-        found = read_calibration(self.folder / CALIBRATION)
-        if found.gallery != self.manifest.identity:
-            raise GalleryError(f"The calibration in {self.folder} is another gallery's; make it again, or take it out.")
-        return found
+    @property
+    def all_records(self) -> Records | None:
+        """The records of all rows; None where none are kept."""
+        return self._records
 
     @cached_property
     def location(self) -> LocationEncoder | None:
-        """What tells how well a photo fits any place, where the gallery brings it; opened when first asked for."""
-        if LOCATION not in self.manifest.files:
+        """What tells how well a photo fits any place, where the gallery brings it; loaded when first asked for."""
+        if self._location is None:
             return None
-        from img2loc.location import open_location  # noqa: PLC0415 - torch
+        from img2loc.location import read_location  # noqa: PLC0415 - torch
 
-        return open_location(self.folder / LOCATION, self.manifest.dim)
+        return read_location(self._location[:], self.manifest.dim)
 
 
 def _rounded(positions: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -285,86 +218,128 @@ def open_gallery(name: str, *, on_bytes: OnBytes = ignore_bytes) -> Gallery:
     Raises:
         GalleryError: It is missing, torn, tampered with, or the Hub can't be reached.
     """
-    folder = STARTER if name == "starter" else Path(name).expanduser()
-    if not folder.is_dir():
-        try:
+    try:
+        folder = STARTER if name == "starter" else Path(name).expanduser()
+        if not folder.is_dir():
             repo, revision = split_revision(name)
             folder = fetch(repo, revision, (MANIFEST, *REQUIRED_FILES, *OPTIONAL_FILES), on_bytes=on_bytes)
-        except HubError as error:
-            raise GalleryError(
-                f"The gallery {name!r} can't be opened: {error}. "
-                "Set IMG2LOC_GALLERY to starter, a folder, or owner/name[@revision]."
-            ) from error
+    except (HubError, OSError, RuntimeError) as error:  # RuntimeError: ~ where there is no home
+        raise GalleryError(
+            f"The gallery {name!r} can't be opened: {error}. "
+            "Set IMG2LOC_GALLERY to starter, a folder, or owner/name[@revision]."
+        ) from error
     return _open_folder(folder)
 
 
 def _open_folder(folder: Path) -> Gallery:
     manifest = read_manifest(folder)
-    for name, expected in manifest.files.items():
-        _check_file(folder, name, expected)
+    with ExitStack() as stack:
+        files = {name: _open_checked(stack, folder, name, file) for name, file in manifest.files.items()}
+        try:
+            return _opened(folder, manifest, files)
+        except GalleryError:
+            raise
+        except Exception as error:  # FAISS, NumPy, Arrow and pydantic each raise errors of their own
+            raise GalleryError(
+                f"The gallery in {folder} can't be read ({_one_line(error)}). Build or download it again."
+            ) from error
+
+
+def _opened(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> Gallery:
+    """Map or read a gallery's files, and compare what is in them with the manifest."""
     import faiss  # noqa: PLC0415 - a quarter of a second
 
-    try:
-        index = open_index(folder / INDEX)
-        positions = np.load(folder / POSITIONS, mmap_mode="r", allow_pickle=False)
-        records = None
-        if RECORDS in manifest.files:
-            import pyarrow as pa  # noqa: PLC0415
-            import pyarrow.parquet as pq  # noqa: PLC0415
+    index, positions, records = open_index(files[INDEX]), _map_positions(files[POSITIONS]), None
+    if RECORDS in files:
+        from img2loc.records import Records  # noqa: PLC0415 - Arrow
 
-            records = pq.read_metadata(folder / RECORDS)
-            columns = {column.name: column.type for column in records.schema.to_arrow_schema()}
-            if columns != dict.fromkeys(PhotoRecord.__dataclass_fields__, pa.string()):
-                raise ValueError(f"{RECORDS} has other columns than texts: {columns}")
-    except (RuntimeError, ValueError, OSError) as error:
-        raise GalleryError(f"The gallery in {folder} can't be read ({error}); get it again.") from error
+        records = Records(_mapped(files[RECORDS]))
     checks = (
         (index.ntotal, index.d) == (manifest.count, manifest.dim),
         index.metric_type == faiss.METRIC_INNER_PRODUCT,
-        (positions.shape, positions.dtype) == ((manifest.count, 2), np.float32),
-        records is None or records.num_rows == manifest.count,
+        positions.shape == (manifest.count, 2),
+        records is None or records.count == manifest.count,
     )
     if not all(checks):
         raise GalleryError(
             f"The files of the gallery in {folder} contradict its manifest: it says {manifest.count} x {manifest.dim}, "
-            f"the index {index.ntotal} x {index.d}, the positions {positions.shape}; build or get it again."
+            f"the index {index.ntotal} x {index.d}, the positions {positions.shape}. Build or download it again."
         )
-    return Gallery(folder, manifest, Searcher(index, manifest.search), positions, records)
-
-
-def describe_file(path: Path) -> dict[str, Any]:
-    """What a manifest says of a file."""
-    return {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read what a gallery says of itself, and nothing else of it.
-
-    Raises:
-        GalleryError: It has no manifest, or one that can't be read.
-    """
-    try:
-        manifest = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if (row := first_off_earth(positions)) is not None:
+        lat, lon = positions[row].tolist()
         raise GalleryError(
-            f"{folder} holds no {MANIFEST}: it is no gallery, or one whose making was cut short; build or get it again."
-        ) from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise GalleryError(
-            f"The {MANIFEST} in {folder} can't be read ({error}); build or get the gallery again."
-        ) from error
-    unknown = set(manifest.files) - {*REQUIRED_FILES, *OPTIONAL_FILES}
-    missing = set(REQUIRED_FILES) - set(manifest.files)
-    if unknown or missing or manifest.count < 1:
-        raise GalleryError(
-            f"The {MANIFEST} in {folder} lists {sorted(manifest.files)} for {manifest.count} rows; get it again."
+            f"Row {row} of the gallery in {folder} is not on Earth: latitude {lat}, longitude {lon}. "
+            "Correct its position and build the gallery again."
         )
-    return manifest
+    calibration = read_calibration(files[CALIBRATION].read()) if CALIBRATION in files else None
+    if calibration is not None and calibration.gallery != manifest.identity:
+        raise GalleryError(
+            f"The calibration in {folder} is another gallery's. Make it again, or build the gallery without it."
+        )
+    return Gallery(
+        folder,
+        manifest,
+        files[HEAD].read() if HEAD in files else None,
+        calibration,
+        Searcher(index, manifest.search),
+        positions,
+        records,
+        _mapped(files[LOCATION]) if LOCATION in files else None,
+    )
 
 
-def _check_file(folder: Path, name: str, expected: dict[str, Any]) -> None:
+def _open_checked(stack: ExitStack, folder: Path, name: str, expected: StoredFile) -> BufferedReader:
+    """Open a file of a gallery, if it is the one that the manifest describes."""
     path = folder / name
     if not path.is_file():
-        raise GalleryError(f"The gallery in {folder} has no {name}, which its manifest lists; get it again.")
-    if path.stat().st_size != expected["bytes"] or known_sha256(path) != expected["sha256"]:
-        raise GalleryError(f"The file {name} in {folder} is not the one its manifest describes; get the gallery again.")
+        raise GalleryError(
+            f"The gallery in {folder} has no {name}, which its manifest lists. Build or download it again."
+        )
+    try:
+        file = stack.enter_context(path.open("rb"))
+        is_whole = os.fstat(file.fileno()).st_size == expected.bytes and known_sha256(file) == expected.sha256
+    except OSError as error:
+        raise GalleryError(f"The file {name} in {folder} can't be read ({error.strerror or error}).") from error
+    if not is_whole:
+        raise GalleryError(
+            f"The file {name} in {folder} is not the one its manifest describes. Build or download the gallery again."
+        )
+    return file
+
+
+def _mapped(file: BufferedReader) -> mmap.mmap:
+    """Map a file, read only; the mapping outlives the open file, and the file's name."""
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _map_positions(file: BufferedReader) -> npt.NDArray[np.float32]:
+    """Map an array of positions.
+
+    Raises:
+        ValueError: It is another kind of array.
+    """
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"{POSITIONS} has version {version} of NumPy's format instead of (1, 0)")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if is_fortran or dtype != np.dtype("<f4") or len(shape) != 2:
+        raise ValueError(f"{POSITIONS} holds {dtype} of shape {shape} instead of float32 of shape (rows, 2)")
+    values = np.frombuffer(_mapped(file), "<f4", offset=file.tell())
+    return values.reshape(shape)
+
+
+def first_off_earth(positions: npt.NDArray[Any]) -> int | None:
+    """The first row that is no position on Earth.
+
+    Args:
+        positions: (n, 2) degrees; latitudes from -90 to 90 and longitudes from -180 to 180 are on Earth.
+    """
+    for start in range(0, len(positions), CHECKED_ROWS):
+        wrong = ~(np.abs(positions[start : start + CHECKED_ROWS]) <= (90, 180)).all(axis=1)  # NaN is neither
+        if wrong.any():
+            return start + int(wrong.argmax())
+    return None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def split_revision(name: str) -> tuple[str, str | None]:
 
 
 def ignore_bytes(received_bytes: int) -> None:
-    """What fetch does with its progress unless it is told otherwise."""
+    """Does nothing with the progress of a download."""
 
 
 def disable_telemetry() -> None:
@@ -60,34 +62,28 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes:
         A folder of the cache, named by the commit.
 
     Raises:
-        HubError: There is no such repo or revision, or the Hub can't be reached and nothing is cached.
+        HubError: There is no such repo or revision, or it can't be downloaded and there is no complete copy here.
     """
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - not needed for the starter
-    from huggingface_hub.errors import (  # noqa: PLC0415
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError  # noqa: PLC0415
 
     disable_telemetry()
+    pull = partial(snapshot_download, repo, allow_patterns=list(patterns))
     try:
-        commit = HfApi().model_info(repo, revision=revision, timeout=REACH_TIMEOUT_S).sha
-        return Path(
-            snapshot_download(repo, revision=commit, allow_patterns=list(patterns), tqdm_class=_reporting(on_bytes))
-        )
+        revision = HfApi().model_info(repo, revision=revision, timeout=REACH_TIMEOUT_S).sha
+        return Path(pull(revision=revision, tqdm_class=_reporting(on_bytes)))
     except RevisionNotFoundError:
         raise HubError(f"the Hub repository {repo} has no revision {revision!r}") from None
     except RepositoryNotFoundError:
         raise HubError(f"the Hub has no model repository {repo}, or it is private and HF_TOKEN is not set") from None
-    except Exception as error:  # whatever kept the Hub away, a copy that is here already will do
-        try:
-            return Path(
-                snapshot_download(repo, revision=revision, allow_patterns=list(patterns), local_files_only=True)
-            )
-        except LocalEntryNotFoundError:
-            raise HubError(
-                f"{repo} is not in the cache and the Hub can't be reached ({type(error).__name__})"
-            ) from error
+    except Exception as error:  # whatever kept the Hub away, a complete copy that is here already will do
+        with suppress(Exception):  # LocalEntryNotFoundError, or what is wrong with the cache itself
+            return Path(pull(revision=revision, local_files_only=True))
+        if isinstance(error, OSError) and error.errno:
+            raise HubError(f"{repo} can't be saved on this machine ({error.strerror})") from error
+        raise HubError(
+            f"the Hub can't be reached ({type(error).__name__}), and this machine has no complete copy of {repo}"
+        ) from error
 
 
 def _reporting(on_bytes: OnBytes) -> Any:  # noqa: ANN401 - tqdm has no types

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -140,31 +139,23 @@ def equal_earth(coordinates: torch.Tensor) -> torch.Tensor:
     return torch.stack((x, y), dim=1)
 
 
-def open_location(path: Path, dim: int) -> LocationEncoder:
+def read_location(content: bytes, dim: int) -> LocationEncoder:
     """Load the encoder that a gallery brings.
 
     Args:
-        path: A safetensors file.
+        content: A safetensors file.
         dim: Length of the gallery's embeddings.
 
     Raises:
-        GalleryError: It holds no such encoder, or one for other embeddings.
+        GalleryError: It has no such encoder, or one for other embeddings.
     """
     try:
-        weights = safetensors.torch.load_file(path)
+        weights = safetensors.torch.load(content)
         encoder = LocationEncoder(weights, float(weights.pop(LOGIT_SCALE))).eval()
-        tried = encoder.fit(np.full(dim, dim**-0.5, dtype=np.float32), [LatLon(0, 0), LatLon(48.8584, 2.2945)])
-        if not np.isfinite(tried).all():
-            raise ValueError("what it tells of places are no numbers")
+        fitted = encoder.fit(np.full(dim, dim**-0.5, dtype=np.float32), [LatLon(0, 0), LatLon(48.8584, 2.2945)])
+        if not np.isfinite(fitted).all():
+            raise ValueError("it gives values that are not finite numbers")
         return encoder
-    except (
-        OSError,
-        KeyError,
-        IndexError,
-        ValueError,
-        ArithmeticError,
-        RuntimeError,
-        safetensors.SafetensorError,
-    ) as error:
+    except (KeyError, IndexError, ValueError, ArithmeticError, RuntimeError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise GalleryError(f"The location encoder {path} can't be read ({reason}); get the gallery again.") from error
+        raise GalleryError(f"Its location encoder can't be read ({reason}). Download the gallery again.") from error

@@ -18,10 +18,11 @@ from img2loc.choice import choose, options, worded
 from img2loc.coarse import EXACT, Precision, coarse_area
 from img2loc.encoder import Encoder, cpu_has_bfloat16, open_encoder
 from img2loc.errors import ConfigError
-from img2loc.gallery import Gallery, Manifest, open_gallery
+from img2loc.gallery import Gallery, open_gallery
 from img2loc.geo import nearest_place
 from img2loc.hub import OnBytes, ignore_bytes
 from img2loc.lmm import LMM
+from img2loc.manifest import Manifest
 from img2loc.photo import Photo
 from img2loc.precision import coarsen_outcome, coarsen_retrieval
 from img2loc.sampling import Judge, ask_all, central_outcome, nearest_outcome

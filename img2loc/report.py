@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from img2loc.coarse import EXACT, Precision
-from img2loc.gallery import Manifest
 from img2loc.geo import geodesic_km, nearest_place
+from img2loc.manifest import Manifest
 from img2loc.maps import Name
 from img2loc.markup import coordinates, km, percent, shorten, text
 from img2loc.types import LatLon, Outcome, Prediction, Vote

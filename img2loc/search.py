@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import threading
 import time
 from functools import cached_property
-from pathlib import Path
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,10 +73,22 @@ class Searcher:
         Args:
             device: Where the encoder runs; see Settings.
         """
-        if device != "cpu" and (vectors := _stored_vectors(self._index)) is not None:
+        if device != "cpu" and self.vectors is not None:
             from img2loc.gpu import put_on_gpu  # noqa: PLC0415 - torch
 
-            self._gpu = put_on_gpu(vectors, device)
+            self._gpu = put_on_gpu(self.vectors, device)
+
+    @property
+    def vectors(self) -> Any:  # noqa: ANN401
+        """The part of the index that holds the vectors themselves; None where it holds codes alone."""
+        import faiss  # noqa: PLC0415
+
+        whole = (
+            faiss.downcast_index(self._index.refine_index)
+            if isinstance(self._index, faiss.IndexRefine)
+            else self._index
+        )
+        return whole if isinstance(whole, faiss.IndexScalarQuantizer | faiss.IndexFlat) else None
 
     def search(self, queries: npt.NDArray[np.float32], k: int, among: Among | None = None) -> tuple[Similarities, Rows]:
         """Find each query's neighbours by inner product.
@@ -167,18 +180,25 @@ class Searcher:
         return min(counts, key=lambda count: seconds[count])
 
 
-def open_index(path: Path) -> Any:  # noqa: ANN401 - FAISS has no types
-    """Open an index as a memory map.
+def open_index(file: BufferedReader) -> Any:  # noqa: ANN401 - FAISS has no types
+    """Open an index as a memory map, which stays as it is when another file takes this one's name.
 
     Args:
-        path: The index's file.
+        file: The index's file; it may be closed afterwards.
 
     Raises:
         RuntimeError: It is none that FAISS can read.
     """
     import faiss  # noqa: PLC0415
 
-    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if hasattr(mmap, "MADV_RANDOM"):
+        mapping.madvise(mmap.MADV_RANDOM)  # as FAISS does for a map of its own: a search reads few rows of many
+    content = np.frombuffer(mapping, np.uint8)
+    reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(content), content.size)  # type: ignore[attr-defined]
+    index: Any = faiss.read_index(reader)
+    index.referenced_objects = [content]  # FAISS reads it in place, and has this attribute for what it refers to
+    return index
 
 
 def search_parameters(index: Any, search: dict[str, int], selector: Any = None) -> Any:  # noqa: ANN401
@@ -218,11 +238,3 @@ def search_parameters(index: Any, search: dict[str, int], selector: Any = None) 
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _stored_vectors(index: Any) -> Any:  # noqa: ANN401
-    """The part of an index that holds the vectors themselves; None where it holds codes alone."""
-    import faiss  # noqa: PLC0415
-
-    whole = faiss.downcast_index(index.refine_index) if isinstance(index, faiss.IndexRefine) else index
-    return whole if isinstance(whole, faiss.IndexScalarQuantizer | faiss.IndexFlat) else None

@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
     stage = verbs.add_parser("geoclip", help="GeoCLIP's places into a gallery", description=stages.geoclip.__doc__)
     stage.set_defaults(run=stages.geoclip)
-    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="the gallery's folder")
+    _add_out(stage)
     stage.add_argument(
         "--wheel", type=Path, metavar="FILE", help="GeoCLIP's wheel from PyPI; without it pip downloads it"
     )
@@ -167,8 +167,13 @@ def _add_work(stage: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_gallery(stage: argparse.ArgumentParser) -> None:
+def _add_out(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="the gallery's folder")
+    stage.add_argument("--replace", action="store_true", help="replace the gallery that is there, if there is one")
+
+
+def _add_gallery(stage: argparse.ArgumentParser) -> None:
+    _add_out(stage)
     stage.add_argument("--name", default="", help="the gallery's name (default: the folder's)")
     stage.add_argument("--about", default="", help="what it knows and what it can't, in a sentence for visitors")
     stage.add_argument("--source", default="", help="the data set")

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from img2loc.encoder import Encoder
 from img2loc.errors import ConfigError
-from img2loc.gallery import Manifest
+from img2loc.manifest import Manifest
 from index_builder.embed import Pool, begin, embed_local, finish
-from index_builder.index import Label, check_out, index_shards
+from index_builder.folders import check_out, working_folder
+from index_builder.index import Label, index_shards
 from index_builder.layout import Layout
 from index_builder.listing import NOTHING_EXCLUDED, UNREADABLE, Excluded, Listing, write_listing
 from index_builder.sources import Candidate, Counts
+
+LISTING, SHARDS = "listing.parquet", "shards"
 
 
 def build_gallery(
@@ -29,10 +32,12 @@ def build_gallery(
     batch: int = 0,
     excluded: Excluded = NOTHING_EXCLUDED,
     layout: Layout | None = None,
+    may_replace: bool = False,
 ) -> Manifest:
     """Build a gallery from a source's photos.
 
-    What the stages hand on lies in a folder beside the gallery's: broken off, the same command goes on from there.
+    What one stage writes for the next is in a working folder beside the gallery's: if the build is cut short, or the
+    index can't be made, the same command goes on from there.
 
     Args:
         candidates: The photos.
@@ -46,29 +51,38 @@ def build_gallery(
         batch: Pictures in one pass of it; 0 for what suits the device.
         excluded: Photos and photographers to leave out.
         layout: The index's kind; None for the one that suits the size.
+        may_replace: Whether a gallery that is already there may be replaced.
 
     Returns:
         The gallery's manifest.
 
     Raises:
-        ConfigError: No photo can be used, or the folder holds something else.
+        ConfigError: No photo can be used, or the folder has something in it.
     """
-    check_out(folder)
-    work = folder.with_name(f".{folder.resolve().name}.build")
-    try:
-        write_listing(candidates, counts, work / "listing.parquet", excluded=excluded)
-        with Listing(work / "listing.parquet") as listing:
-            try:
-                store = begin(listing, work / "shards", encoder, device=device, dtype=dtype, batch=batch)
-            except ConfigError:  # an earlier, broken-off build of other photos, or with another encoder
-                shutil.rmtree(work / "shards")
-                store = begin(listing, work / "shards", encoder, device=device, dtype=dtype, batch=batch)
-            embed_local(listing, store, encoder, pool)
-            unreadable = finish(listing, store, encoder)
-            counts.move(unreadable, UNREADABLE)
-            manifest = index_shards(listing, store, folder, label=label, layout=layout)
-    except ConfigError:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    shutil.rmtree(work)
+    check_out(folder, may_replace=may_replace)
+    folder = folder.resolve()
+    work = folder.with_name(f".{folder.name}.build")
+    with working_folder(work):
+        try:
+            write_listing(candidates, counts, work / LISTING, excluded=excluded)
+            with Listing(work / LISTING) as listing:
+                try:
+                    store = begin(listing, work / SHARDS, encoder, device=device, dtype=dtype, batch=batch)
+                except ConfigError:  # an earlier build that was cut short: of other photos, or with another encoder
+                    shutil.rmtree(work / SHARDS)
+                    store = begin(listing, work / SHARDS, encoder, device=device, dtype=dtype, batch=batch)
+                embed_local(listing, store, encoder, pool)
+                counts.move(finish(listing, store, encoder), UNREADABLE)
+        except ConfigError:  # nothing can be embedded
+            _clear(work)
+            raise
+        with Listing(work / LISTING) as listing:
+            manifest = index_shards(listing, store, folder, label=label, layout=layout, may_replace=may_replace)
+        _clear(work)
     return manifest
+
+
+def _clear(work: Path) -> None:
+    """Delete what the stages have written to the working folder."""
+    shutil.rmtree(work / SHARDS, ignore_errors=True)
+    (work / LISTING).unlink(missing_ok=True)

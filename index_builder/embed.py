@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from img2loc.durable import sweep, write_whole
 from img2loc.encoder import Embeddings, Encoder, Inputs, TransformersEncoder, cpu_has_bfloat16
 from img2loc.errors import ConfigError, PhotoError
 from img2loc.photo import open_photo
-from index_builder.durable import sweep, write_whole
 from index_builder.handover import CAN_HAND_OVER, Handover
 from index_builder.listing import Listed, Listing, digest
 from index_builder.pieces import read_pieces
@@ -143,7 +143,7 @@ def embed_local(listing: Listing, store: Store, encoder: Encoder, pool: Pool) ->
     Raises:
         OSError: A shard can't be written; those before it stay good.
     """
-    sweep(store.folder)
+    sweep(store.folder, store.names())
     missing = store.missing()
     todo = sum(len(store.plan.rows(shard)) for shard in missing)
     with (

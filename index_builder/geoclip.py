@@ -30,9 +30,10 @@ from tqdm import tqdm
 
 from img2loc.encoder import DEFAULT_ENCODER, PINNED_REVISIONS, Embeddings, EncoderSpec, _describe
 from img2loc.errors import ConfigError
-from img2loc.gallery import Manifest
 from img2loc.location import LOGIT_SCALE, LocationEncoder
+from img2loc.manifest import Manifest
 from img2loc.types import LatLon
+from index_builder.folders import check_out
 from index_builder.index import write_gallery
 
 RELEASE = "geoclip==1.3.0"
@@ -77,20 +78,24 @@ class Release:
     location_file: bytes
 
 
-def build_geoclip(folder: Path, *, wheel: Path | None = None, sha256: str = WHEEL_SHA256) -> Manifest:
+def build_geoclip(
+    folder: Path, *, wheel: Path | None = None, sha256: str = WHEEL_SHA256, may_replace: bool = False
+) -> Manifest:
     """Write the gallery of GeoCLIP's coordinates.
 
     Args:
         folder: Where the gallery goes.
         wheel: GeoCLIP's wheel; None to have pip download it.
         sha256: What the wheel's content must hash to.
+        may_replace: Whether a gallery that is already there may be replaced.
 
     Returns:
         The gallery's manifest.
 
     Raises:
-        ConfigError: The wheel can't be had or is another.
+        ConfigError: The wheel can't be had or is another, or the folder has something in it.
     """
+    check_out(folder, may_replace=may_replace)
     if wheel is None:
         with tempfile.TemporaryDirectory() as downloads:
             release = read_wheel(download_wheel(Path(downloads)), sha256)
@@ -115,6 +120,7 @@ def build_geoclip(folder: Path, *, wheel: Path | None = None, sha256: str = WHEE
         licence=LICENCE,
         head=release.head,
         location=release.location_file,
+        may_replace=may_replace,
     )
 
 

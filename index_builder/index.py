@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from img2loc.durable import write_whole
 from img2loc.encoder import Embeddings as Embeddings
 from img2loc.encoder import EncoderSpec
 from img2loc.errors import ConfigError
-from img2loc.gallery import (
+from img2loc.gallery import first_off_earth, open_gallery
+from img2loc.manifest import (
     HEAD,
     INDEX,
     LOCATION,
     MANIFEST,
-    OPTIONAL_FILES,
     POSITIONS,
     RECORDS,
-    REQUIRED_FILES,
     Manifest,
     describe_file,
 )
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.durable import sync_folder, write_whole
+from index_builder.folders import check_out, put_in_place, restore, working_folder
 from index_builder.layout import Layout, make_index, tune
 from index_builder.listing import Listing
 from index_builder.recall import exact_neighbours
 from index_builder.rows import Rows, from_memory, from_shards, regroup
 from index_builder.store import BFLOAT16, Store
 
-CARD = "README.md"
 ROWS_PER_GROUP = 4096  # records are read a group at a time
+MAX_NORM_ERROR = 0.1  # embeddings that were stored in 8 or 4 bits a value are within it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ def write_gallery(
     head: bytes = b"",
     location: bytes = b"",
     bfloat16_keeps_neighbours: bool = False,
+    may_replace: bool = False,
 ) -> Manifest:
     """Write a gallery from what is in memory; see write_rows.
 
@@ -86,6 +89,7 @@ def write_gallery(
         head: The file of the projection put after the encoder; empty where there is none.
         location: The file of the location encoder; likewise.
         bfloat16_keeps_neighbours: See Manifest.
+        may_replace: See write_rows.
 
     Returns:
         The manifest as written.
@@ -98,6 +102,7 @@ def write_gallery(
         head=head,
         location=location,
         bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
+        may_replace=may_replace,
     )
 
 
@@ -111,8 +116,9 @@ def write_rows(
     head: bytes = b"",
     location: bytes = b"",
     bfloat16_keeps_neighbours: bool = False,
+    may_replace: bool = False,
 ) -> Manifest:
-    """Write a gallery; what stood there before stays until the new one is whole.
+    """Write a gallery beside its place, open it as the app would, and put it in its place as a whole.
 
     Args:
         folder: Where to.
@@ -123,54 +129,79 @@ def write_rows(
         head: The file of the projection put after the encoder; empty where there is none.
         location: The file of the location encoder; likewise.
         bfloat16_keeps_neighbours: See Manifest.
+        may_replace: Whether a gallery that is already there may be replaced.
 
     Returns:
         The manifest as written.
 
     Raises:
-        ConfigError: The index can't be made in that layout, or the folder holds something else.
+        ConfigError: The folder has something else in it, a row's position or embedding can't be one, or the index
+            can't be made in that layout.
+        GalleryError: The app would refuse the gallery.
         OSError: The gallery can't be written.
     """
-    check_out(folder)
-    partial = folder.with_name(f".{folder.resolve().name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        layout = layout or Layout.choose(rows.count, rows.dim)
-        index = make_index(rows, layout)
-        layout, recall = tune(index, rows, layout)
-        _write_parts(partial, index, rows, {HEAD: head, LOCATION: location})
-        manifest = Manifest(
-            name=label.name,
-            about=label.about,
-            source=label.source,
-            licence=label.licence,
-            count=rows.count,
-            dim=rows.dim,
-            encoder=encoder,
-            factory=layout.factory,
-            recall=recall,
-            files={path.name: describe_file(path) for path in sorted(partial.iterdir())},
-            bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
-            search=layout.search,
-        )
-        _move(partial, folder, manifest)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    folder = folder.resolve()
+    work = folder.with_name(f".{folder.name}.partial")
+    new, old = work / "gallery", work / "replaced"
+    check_out(folder, may_replace=may_replace)
+    _check_positions(rows)
+    with working_folder(work):
+        restore(old, folder)
+        check_out(folder, may_replace=may_replace)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        try:
+            rows = dataclasses.replace(rows, embeddings=partial(_checked_embeddings, rows))
+            layout = layout or Layout.choose(rows.count, rows.dim)
+            index = make_index(rows, layout)
+            layout, recall = tune(index, rows, layout)
+            _write_parts(new, index, rows, {HEAD: head, LOCATION: location})
+            manifest = Manifest(
+                name=label.name,
+                about=label.about,
+                source=label.source,
+                licence=label.licence,
+                count=rows.count,
+                dim=rows.dim,
+                encoder=encoder,
+                factory=layout.factory,
+                recall=recall,
+                files={path.name: describe_file(path) for path in sorted(new.iterdir())},
+                bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
+                search=layout.search,
+            )
+            _finish(new, manifest)
+            open_gallery(str(new))
+            put_in_place(new, folder, old)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
     return manifest
 
 
-def check_out(folder: Path) -> None:
-    """Make sure that a folder may become a gallery.
+def _check_positions(rows: Rows) -> None:
+    start = 0
+    for block in rows.positions():
+        row = first_off_earth(block.astype("<f4"))
+        if row is not None:
+            lat, lon = block[row].tolist()
+            raise ConfigError(f"Row {start + row} is not on Earth: latitude {lat}, longitude {lon}.")
+        start += len(block)
 
-    Raises:
-        ConfigError: It holds anything else.
-    """
-    known = {MANIFEST, CARD, *REQUIRED_FILES, *OPTIONAL_FILES}
-    if folder.exists() and (
-        not folder.is_dir() or any(f.name not in known and not f.name.startswith(".") for f in folder.iterdir())
-    ):
-        raise ConfigError(f"{folder} holds something that is no gallery; give --out a new folder.")
+
+def _checked_embeddings(rows: Rows) -> Iterator[Embeddings]:
+    start = 0
+    for block in rows.embeddings():
+        if (row := first_not_unit(block)) is not None:
+            raise ConfigError(f"The embedding of row {start + row} is not a finite unit vector.")
+        yield block
+        start += len(block)
+
+
+def first_not_unit(block: Embeddings) -> int | None:
+    """The first row of a block that is not a finite vector of about unit length."""
+    with np.errstate(over="ignore"):
+        wrong = ~(np.abs(np.linalg.norm(block, axis=1) - 1) < MAX_NORM_ERROR)  # NaN is wrong, too
+    return int(wrong.argmax()) if wrong.any() else None
 
 
 def bfloat16_keeps_neighbours(rows: Rows, sample: Embeddings) -> bool:
@@ -207,24 +238,23 @@ def _write_parts(folder: Path, index: Any, rows: Rows, networks: dict[str, bytes
             (folder / name).write_bytes(content)
 
 
-def _move(partial: Path, folder: Path, manifest: Manifest) -> None:
-    """Put finished files into their place; from the first to the last of these moments the folder has no manifest."""
+def _finish(folder: Path, manifest: Manifest) -> None:
+    """Flush a gallery's files to the disk, and write its manifest."""
     for name in manifest.files:
-        with (partial / name).open("rb") as file:
+        with (folder / name).open("rb") as file:
             os.fsync(file.fileno())
-    with write_whole(partial / MANIFEST) as file:
+    with write_whole(folder / MANIFEST) as file:
         file.write(manifest.to_json().encode())
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in {MANIFEST, CARD, *OPTIONAL_FILES} - set(manifest.files):
-        (folder / name).unlink(missing_ok=True)
-    for name in manifest.files:
-        os.replace(partial / name, folder / name)
-    os.replace(partial / MANIFEST, folder / MANIFEST)
-    sync_folder(folder)
 
 
 def index_shards(
-    listing: Listing, store: Store, folder: Path, *, label: Label, layout: Layout | None = None
+    listing: Listing,
+    store: Store,
+    folder: Path,
+    *,
+    label: Label,
+    layout: Layout | None = None,
+    may_replace: bool = False,
 ) -> Manifest:
     """Make a gallery of a finished job's shards.
 
@@ -234,6 +264,7 @@ def index_shards(
         folder: The gallery's.
         label: What it says of itself.
         layout: The index's kind; None for the one that suits the size.
+        may_replace: See write_rows.
 
     Returns:
         The manifest as written.
@@ -250,4 +281,5 @@ def index_shards(
         label=label,
         layout=layout,
         bfloat16_keeps_neighbours=sample.exists() and bfloat16_keeps_neighbours(rows, np.load(sample)),
+        may_replace=may_replace,
     )

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from img2loc.checksums import file_sha256
+from img2loc.durable import write_whole
 from img2loc.errors import ConfigError, PhotoError
 from img2loc.photo import exif_position
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.durable import write_whole
 from index_builder.pieces import Piece, read_pieces
 from index_builder.prefetch import ordered_map
 from index_builder.sources import NO_FILE, Candidate, Counts

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from img2loc.encoder import Embeddings
 from img2loc.errors import ConfigError
-from img2loc.gallery import INDEX, POSITIONS, RECORDS, Gallery, Manifest, open_gallery
+from img2loc.gallery import Gallery, open_gallery
+from img2loc.manifest import Manifest
 from index_builder.index import Label, write_rows
 from index_builder.layout import Layout
 from index_builder.listing import Seen, digest
@@ -24,7 +24,7 @@ AGAIN = "the same embedding at the same place again"
 
 
 def merge_galleries(
-    folders: Sequence[Path], out: Path, *, label: Label, layout: Layout | None = None
+    folders: Sequence[Path], out: Path, *, label: Label, layout: Layout | None = None, may_replace: bool = False
 ) -> tuple[Manifest, int]:
     """Join galleries.
 
@@ -33,6 +33,7 @@ def merge_galleries(
         out: Where the new one goes.
         label: What it says of itself; an empty source or licence becomes those of its parts.
         layout: The index's kind; None for the one that suits the size.
+        may_replace: See write_rows.
 
     Returns:
         The manifest, and how many rows were dropped since another gallery has them, too.
@@ -49,7 +50,7 @@ def merge_galleries(
                 f"{gallery.folder} and {first.folder} are of different encoders: {gallery.manifest.encoder} and "
                 f"{first.manifest.encoder}. Only galleries of one encoder can be compared, and so joined."
             )
-    stored = [storage(gallery.folder) for gallery in galleries]
+    stored = [stored_vectors(gallery) for gallery in galleries]
     with tempfile.TemporaryDirectory(prefix="img2loc-") as folder, Seen(Path(folder) / "seen.sqlite") as seen:
         kept = [_new_rows(gallery, vectors, seen) for gallery, vectors in zip(galleries, stored, strict=True)]
     count = sum(int(mask.sum()) for mask in kept)
@@ -61,10 +62,10 @@ def merge_galleries(
 
     def positions() -> Iterator[npt.NDArray[np.float32]]:
         for gallery, mask in zip(galleries, kept, strict=True):
-            yield np.load(gallery.folder / POSITIONS)[mask]
+            yield gallery.positions[mask]
 
     def records() -> Iterator[pa.Table]:
-        if any(RECORDS in gallery.manifest.files for gallery in galleries):
+        if any(gallery.all_records is not None for gallery in galleries):
             for gallery, mask in zip(galleries, kept, strict=True):
                 yield from _records(gallery, mask)
 
@@ -80,26 +81,22 @@ def merge_galleries(
             label.licence or "; ".join(dict.fromkeys(part.licence for part in parts if part.licence)),
         ),
         layout=layout,
-        head=first.head.read_bytes() if first.head else b"",
+        head=first.head or b"",
         bfloat16_keeps_neighbours=all(part.bfloat16_keeps_neighbours for part in parts),
+        may_replace=may_replace,
     )
     return manifest, sum(len(mask) for mask in kept) - count
 
 
-def storage(folder: Path) -> Any:  # noqa: ANN401 - FAISS has no types
+def stored_vectors(gallery: Gallery) -> Any:  # noqa: ANN401 - FAISS has no types
     """The part of a gallery's index that holds its vectors.
 
     Raises:
         ConfigError: It holds codes alone, from which the vectors can't be had again.
     """
-    import faiss  # noqa: PLC0415
-
-    index: Any = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
-    if isinstance(index, faiss.IndexRefine):
-        index = faiss.downcast_index(index.refine_index)
-    if not isinstance(index, faiss.IndexScalarQuantizer | faiss.IndexFlat):
-        raise ConfigError(f"The index in {folder} does not hold its vectors; start from the shards it was made of.")
-    return index
+    if gallery.vectors is None:
+        raise ConfigError(f"The index in {gallery.folder} has no vectors; start from the shards it was made of.")
+    return gallery.vectors
 
 
 def _blocks(vectors: Any, mask: npt.NDArray[np.bool_]) -> Iterator[tuple[Embeddings, npt.NDArray[np.bool_]]]:  # noqa: ANN401
@@ -110,7 +107,7 @@ def _blocks(vectors: Any, mask: npt.NDArray[np.bool_]) -> Iterator[tuple[Embeddi
 
 def _new_rows(gallery: Gallery, vectors: Any, seen: Seen) -> npt.NDArray[np.bool_]:  # noqa: ANN401
     """Which of a gallery's rows no gallery before it has."""
-    positions = np.load(gallery.folder / POSITIONS, mmap_mode="r")
+    positions = gallery.positions
     mask = np.zeros(gallery.manifest.count, bool)
     row = 0
     for block, _ in _blocks(vectors, mask):
@@ -121,12 +118,11 @@ def _new_rows(gallery: Gallery, vectors: Any, seen: Seen) -> npt.NDArray[np.bool
 
 
 def _records(gallery: Gallery, mask: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
-    if RECORDS not in gallery.manifest.files:
+    if gallery.all_records is None:
         empty = pa.array([""] * int(mask.sum()), pa.string())
         yield pa.table({name: empty for name in RECORD_COLUMNS})
         return
-    with pq.ParquetFile(gallery.folder / RECORDS) as file:
-        start = 0
-        for batch in file.iter_batches(BLOCK_ROWS):
-            yield pa.Table.from_batches([batch]).filter(pa.array(mask[start : start + len(batch)]))
-            start += len(batch)
+    start = 0
+    for batch in gallery.all_records.batches(BLOCK_ROWS):
+        yield pa.Table.from_batches([batch]).filter(pa.array(mask[start : start + len(batch)]))
+        start += len(batch)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
 from tqdm import tqdm
 
 from img2loc.errors import HubError
-from img2loc.gallery import MANIFEST, RECORDS, Gallery, open_gallery
+from img2loc.gallery import Gallery, open_gallery
 from img2loc.hub import split_revision
-from index_builder.durable import write_whole
-from index_builder.index import CARD
+from img2loc.manifest import MANIFEST, RECORDS
 
+CARD = "README.md"
 _CARD = Template("""\
 ---
 library_name: img2loc
@@ -73,12 +73,11 @@ def publish_gallery(folder: Path, repo: str, *, private: bool = False) -> str:
     if split_revision(repo)[1]:
         raise HubError(f"{repo!r} names a revision; a gallery is published to owner/name")
     gallery = open_gallery(str(folder))
-    with write_whole(folder / CARD) as file:
-        file.write(card(gallery, repo).encode())
-    # A file a commit: what has arrived need not be sent again. The manifest closes the gallery: alone, and last.
-    files = [*sorted(gallery.manifest.files), CARD, MANIFEST]
+    # A file a commit: what has arrived need not be sent again. The manifest completes the gallery: alone, and last.
+    files: dict[str, Path | bytes] = {name: folder / name for name in sorted(gallery.manifest.files)}
+    files |= {CARD: card(gallery, repo).encode(), MANIFEST: folder / MANIFEST}
     try:
-        return f"{repo}@{_upload(folder, repo, files, private)}"
+        return f"{repo}@{_upload(repo, files, private)}"
     except Exception as error:  # its client raises errors of httpx, of its own, and ValueErrors
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HubError(
@@ -87,16 +86,16 @@ def publish_gallery(folder: Path, repo: str, *, private: bool = False) -> str:
         ) from error
 
 
-def _upload(folder: Path, repo: str, files: Sequence[str], private: bool) -> str:
+def _upload(repo: str, files: Mapping[str, Path | bytes], private: bool) -> str:
     from huggingface_hub import HfApi  # noqa: PLC0415
 
     api = HfApi()
     api.create_repo(repo, repo_type="model", private=private, exist_ok=True)
     commit = ""
-    for name in tqdm(files, unit="file", desc="publish"):
+    for name, content in tqdm(files.items(), unit="file", desc="publish"):
         # The client compares first, and sends nothing and commits nothing for a file that the repository has.
         done = api.upload_file(
-            path_or_fileobj=folder / name, path_in_repo=name, repo_id=repo, commit_message=f"Upload {name}"
+            path_or_fileobj=content, path_in_repo=name, repo_id=repo, commit_message=f"Upload {name}"
         )
         commit = done.oid
     return commit

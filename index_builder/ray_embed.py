@@ -11,9 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from img2loc.durable import sweep
 from img2loc.encoder import open_encoder
 from img2loc.errors import ConfigError
-from index_builder.durable import sweep
 from index_builder.embed import Pool, embed_batches, write_shard
 from index_builder.listing import Listing
 from index_builder.store import Job, Store
@@ -79,7 +79,7 @@ def embed_on_ray(
     except ImportError as error:
         raise ConfigError("--ray needs Ray: pip install -r index_builder/requirements.txt.") from error
 
-    sweep(store.folder)
+    sweep(store.folder, store.names())
     started = not ray.is_initialized()
     try:
         ray.init(address=None if address == LOCAL else address, ignore_reinit_error=True, log_to_driver=False)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from img2loc.encoder import open_encoder
 from img2loc.errors import ConfigError
-from img2loc.gallery import Manifest
+from img2loc.manifest import Manifest
 from img2loc.names import printable_name
 from img2loc.terminal import write_out
 from index_builder.build import build_gallery
 from index_builder.embed import Pool, begin, embed_local, finish, has_accelerator
-from index_builder.index import Label, check_out, index_shards
+from index_builder.folders import check_out
+from index_builder.index import Label, index_shards
 from index_builder.layout import Layout
 from index_builder.listing import Excluded, Listing, write_listing
 from index_builder.merge import AGAIN, merge_galleries
@@ -26,7 +27,7 @@ from index_builder.verify import verify_gallery
 
 def build(arguments: argparse.Namespace) -> None:
     """Build a gallery from photos in one go: listing, embed and index."""
-    check_out(arguments.out)
+    check_out(arguments.out, may_replace=arguments.replace)
     counts = Counts()
     candidates = _candidates(arguments, counts)
     manifest = build_gallery(
@@ -41,6 +42,7 @@ def build(arguments: argparse.Namespace) -> None:
         batch=arguments.batch,
         excluded=Excluded.read(arguments.exclude),
         layout=_layout(arguments),
+        may_replace=arguments.replace,
     )
     write_out(f"{counts}\n")
     _report(arguments.out, manifest)
@@ -88,18 +90,29 @@ def embed(arguments: argparse.Namespace) -> None:
 
 def index(arguments: argparse.Namespace) -> None:
     """Make a gallery of embedded shards, and measure its recall against exact search."""
-    check_out(arguments.out)
+    check_out(arguments.out, may_replace=arguments.replace)
     with Listing(arguments.listing) as photos:
         store = Store.open(arguments.embeddings)
-        manifest = index_shards(photos, store, arguments.out, label=_label(arguments), layout=_layout(arguments))
+        manifest = index_shards(
+            photos,
+            store,
+            arguments.out,
+            label=_label(arguments),
+            layout=_layout(arguments),
+            may_replace=arguments.replace,
+        )
     _report(arguments.out, manifest)
 
 
 def merge(arguments: argparse.Namespace) -> None:
     """Join galleries of the same encoder into one, each photo once."""
-    check_out(arguments.out)
+    check_out(arguments.out, may_replace=arguments.replace)
     manifest, again = merge_galleries(
-        arguments.galleries, arguments.out, label=_label(arguments), layout=_layout(arguments)
+        arguments.galleries,
+        arguments.out,
+        label=_label(arguments),
+        layout=_layout(arguments),
+        may_replace=arguments.replace,
     )
     counts = Counts(manifest.count + again, manifest.count + again)
     counts.move(again, AGAIN)
@@ -130,8 +143,8 @@ def geoclip(arguments: argparse.Namespace) -> None:
     """Build the gallery of GeoCLIP's 100,000 coordinates: the whole planet, without a photo."""
     from index_builder.geoclip import build_geoclip  # noqa: PLC0415 - torch takes seconds, which --help need not wait
 
-    check_out(arguments.out)
-    _report(arguments.out, build_geoclip(arguments.out, wheel=arguments.wheel))
+    check_out(arguments.out, may_replace=arguments.replace)
+    _report(arguments.out, build_geoclip(arguments.out, wheel=arguments.wheel, may_replace=arguments.replace))
 
 
 def _candidates(arguments: argparse.Namespace, counts: Counts) -> Iterator[Candidate]:

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from img2loc.durable import write_whole
 from img2loc.encoder import Embeddings, EncoderSpec
 from img2loc.errors import ConfigError
-from index_builder.durable import write_whole
 from index_builder.shards import ShardPlan
 
 PLAN, BFLOAT16 = "plan.json", "bfloat16.npy"
@@ -107,6 +107,11 @@ class Store:
             return cls(folder, Job(**{**values, "encoder": EncoderSpec(**values["encoder"])}))
         except (OSError, ValueError, TypeError, KeyError, ArithmeticError) as error:
             raise ConfigError(f"{folder} has no {PLAN} that can be read ({error}); run the embed stage.") from error
+
+    def names(self) -> set[str]:
+        """The names of all files that the folder has when the job is done."""
+        shards = range(self.plan.shards)
+        return {PLAN, BFLOAT16, *(file(shard).name for shard in shards for file in (self.array, self.marker))}
 
     def missing(self) -> list[int]:
         """The shards that are not done."""

@@ -11,11 +11,12 @@ from tqdm import tqdm
 from img2loc.checksums import file_sha256
 from img2loc.encoder import Encoder
 from img2loc.errors import ConfigError, GalleryError, PhotoError
-from img2loc.gallery import POSITIONS, UNIT_TOLERANCE, Gallery, open_gallery
+from img2loc.gallery import Gallery, open_gallery
 from img2loc.photo import open_photo
 from img2loc.types import PhotoRecord
+from index_builder.index import first_not_unit
 from index_builder.listing import Listing
-from index_builder.merge import storage
+from index_builder.merge import stored_vectors
 from index_builder.pieces import Piece, read_pieces
 from index_builder.rows import BLOCK_ROWS
 
@@ -57,22 +58,27 @@ def verify_gallery(
     """
     gallery = open_gallery(str(folder))
     for name, expected in gallery.manifest.files.items():  # opening may have remembered a large one's
-        if file_sha256(folder / name) != expected["sha256"]:
+        if file_sha256(folder / name) != expected.sha256:
             raise GalleryError(f"The file {name} in {folder} is not the one its manifest describes; build it again.")
-    positions = np.load(folder / POSITIONS, mmap_mode="r")
-    for start in range(0, len(positions), BLOCK_ROWS):
-        block = positions[start : start + BLOCK_ROWS]
-        if not (np.abs(block) <= (90, 180)).all():
-            raise GalleryError(f"{folder} holds positions out of range near row {start}; build it again.")
+    if gallery.vectors is not None:
+        _check_vectors(gallery)
     if encoder is None:
         return Report(gallery.manifest.count)
     gallery.check_encoder(encoder)
     return _compare(gallery, encoder, photos, listing)
 
 
+def _check_vectors(gallery: Gallery) -> None:
+    for start in range(0, gallery.manifest.count, BLOCK_ROWS):
+        block = gallery.vectors.reconstruct_n(start, min(BLOCK_ROWS, gallery.manifest.count - start))
+        if (row := first_not_unit(block)) is not None:
+            raise GalleryError(
+                f"Row {start + row} of {gallery.folder} is not a finite unit vector; build the gallery again."
+            )
+
+
 def _compare(gallery: Gallery, encoder: Encoder, photos: Path | None, listing: Listing | None) -> Report:
-    vectors = storage(gallery.folder)
-    positions = np.load(gallery.folder / POSITIONS, mmap_mode="r")
+    vectors, positions = stored_vectors(gallery), gallery.positions
     count = gallery.manifest.count
     rows = [int(row) for row in np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).astype(int))]
     records = gallery.records(rows)
@@ -89,8 +95,6 @@ def _compare(gallery: Gallery, encoder: Encoder, photos: Path | None, listing: L
         if degrees is not None and np.abs(positions[row] - degrees).max() > MAX_DEGREES_OFF:
             raise GalleryError(f"Row {row} ({records[row].id}) lies at {positions[row]}, and its photo at {degrees}.")
         stored = vectors.reconstruct(row)
-        if abs(float(np.linalg.norm(stored)) - 1) > UNIT_TOLERANCE:
-            raise GalleryError(f"Row {row} of {gallery.folder} is no unit vector; build it again.")
         try:
             cosine = float(stored @ encoder.embed([open_photo(data).image])[0])
         except PhotoError as error:

@@ -32,9 +32,10 @@ import img2loc.locator
 from img2loc.evaluation.datasets import Item, read_truth
 from img2loc.evaluation.journal import read_journal
 from img2loc.evaluation.record import Record
-from img2loc.gallery import Manifest, open_gallery
+from img2loc.gallery import open_gallery
 from img2loc.geo import destination
 from img2loc.locator import Locator
+from img2loc.manifest import Manifest
 from img2loc.photo import open_photo
 
 from .conftest import PHOTOS

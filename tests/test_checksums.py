@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
 from img2loc import checksums
-from img2loc.checksums import known_sha256
+
+
+def known_sha256(path):
+    with path.open("rb") as file:
+        return checksums.known_sha256(file)
 
 
 @pytest.fixture
 def counted(monkeypatch, tmp_path):
     """Files from 100 bytes on count as large; every computation is noted."""
     computed = []
-    real = checksums.file_sha256
+    real = checksums.sha256_of
     monkeypatch.setattr(checksums, "REMEMBERED_BYTES", 100)
-    monkeypatch.setattr(checksums, "file_sha256", lambda path: computed.append(path) or real(path))
+    monkeypatch.setattr(checksums, "sha256_of", lambda file: computed.append(Path(file.name)) or real(file))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return computed
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from img2loc.gallery import MANIFEST, STARTER
+from img2loc.gallery import STARTER
+from img2loc.manifest import MANIFEST
 from img2loc.settings import Settings
 
 from .hub_server import Hub, Space, serve_hub

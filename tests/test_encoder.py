@@ -184,7 +184,7 @@ def test_a_head_is_put_after_the_encoder(tiny_clip, tmp_path, pictures):
     layers = [torch.nn.Linear(24, 16), torch.nn.Linear(16, 12)]
     head = tmp_path / "head.safetensors"
     save_file({f"{2 * i}.{name}": t for i, layer in enumerate(layers) for name, t in layer.state_dict().items()}, head)
-    bare, headed = open_encoder(str(tiny_clip)), open_encoder(str(tiny_clip), head=head)
+    bare, headed = open_encoder(str(tiny_clip)), open_encoder(str(tiny_clip), head=head.read_bytes())
     assert headed.dim == 12 and headed.spec.head.startswith("sha256:") and bare.spec.head == ""
     # The head sees the features before they are brought to unit length, so their scale is undone for the comparison.
     model = transformers.CLIPModel.from_pretrained(tiny_clip).eval()

@@ -23,7 +23,8 @@ import pytest
 from img2loc.calibration import Calibration, Group
 from img2loc.errors import GalleryError
 from img2loc.evaluation import calibrate
-from img2loc.gallery import CALIBRATION, STARTER, open_gallery
+from img2loc.gallery import STARTER, open_gallery
+from img2loc.manifest import CALIBRATION
 from tests.app_process import ROOT, AppProcess
 from tests.conftest import PHOTOS
 from tests.hub_server import Hub, serve_hub
@@ -146,7 +147,7 @@ def test_a_calibration_that_was_killed_is_made_good(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(calibrate, "calibration_of", lambda _, km=radius_km: measured(km))
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             replaced.clear()
-            patch.setattr(calibrate, "os", SimpleNamespace(replace=killed))
+            patch.setattr("img2loc.durable.os.replace", killed)
             calibrate.calibrate(arguments)
         with suppress(GalleryError):
             open_gallery(str(gallery))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from img2loc.encoder import EncoderSpec
 from img2loc.errors import GalleryError, GalleryMismatchError
-from img2loc.gallery import INDEX, MANIFEST, POSITIONS, STARTER, Manifest, open_gallery
+from img2loc.gallery import STARTER, first_off_earth, open_gallery
+from img2loc.manifest import INDEX, MANIFEST, POSITIONS, RECORDS, Manifest, describe_file
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.index import write_gallery
 
@@ -135,13 +139,19 @@ def spoil(folder, case):
     elif case == "another dimension":
         edit_manifest(folder, dim=1024)
     elif case == "a file outside":
-        edit_manifest(folder, files={"../../secret": {"sha256": "", "bytes": 0}})
+        edit_manifest(folder, files={"../../secret": {"sha256": "", "bytes": 1}})
+
+
+def reseal(folder):
+    """Write a gallery's manifest anew, so that it describes the files as they are now."""
+    files = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST]
+    edit_manifest(folder, files={path.name: asdict(describe_file(path)) for path in files})
 
 
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        ("no manifest", "holds no manifest.json"),
+        ("no manifest", "has no manifest.json"),
         ("a torn manifest", "can't be read"),
         ("a missing file", "has no positions.npy"),
         ("a file cut short", "is not the one"),
@@ -176,3 +186,39 @@ def test_a_manifest_survives_its_json():
     manifest = Manifest.from_json((STARTER / MANIFEST).read_text(encoding="utf-8"))
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert manifest.recall == {"nearest": 1.0, "farthest": 1.0}
+
+
+@pytest.mark.parametrize("degrees", [(np.nan, 0), (0, -np.inf), (90.001, 0), (-91, 0), (0, 180.01), (10, 359)])
+def test_a_position_off_earth_is_refused_by_its_first_row(tmp_path, degrees):
+    write(tmp_path / "g", unit(200, 8))
+    positions = np.load(tmp_path / "g" / POSITIONS)
+    positions[[77, 150]] = degrees
+    np.save(tmp_path / "g" / POSITIONS, positions)
+    reseal(tmp_path / "g")
+    with pytest.raises(GalleryError, match=r"Row 77 of the gallery in .* is not on Earth: latitude .*, longitude "):
+        open_gallery(str(tmp_path / "g"))
+
+
+def test_positions_at_the_poles_and_the_antimeridian_are_on_earth(tmp_path):
+    edges = np.array([(90, 180), (-90, -180), (0, 0), (90, -180)], np.float32)
+    assert first_off_earth(edges) is None
+    many = np.concatenate([np.zeros((200_000, 2), np.float32), np.full((5, 2), 91, np.float32)])
+    assert first_off_earth(many) == 200_000
+
+
+def test_records_without_a_value_are_unknown(copied):
+    rows = pq.read_table(copied / RECORDS).to_pylist()
+    rows[0] = dict.fromkeys(rows[0])
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(copied / RECORDS)), copied / RECORDS)
+    reseal(copied)
+    assert open_gallery(str(copied)).records([0, 1])[0] == PhotoRecord("", "", "", "")
+
+
+def test_records_in_groups_of_unequal_size_are_refused(copied):
+    table = pq.read_table(copied / RECORDS)
+    with pq.ParquetWriter(copied / RECORDS, table.schema) as writer:
+        for start, count in ((0, 100), (100, 7), (107, 153)):
+            writer.write_table(table.slice(start, count))
+    reseal(copied)
+    with pytest.raises(GalleryError, match="not of equal size"):
+        open_gallery(str(copied))

@@ -16,14 +16,14 @@ import torch
 import transformers
 from PIL import Image
 from safetensors import safe_open
-from safetensors.numpy import load_file
 
 from img2loc.encoder import DEFAULT_ENCODER, PINNED_REVISIONS, open_encoder
 from img2loc.errors import ConfigError, GalleryError, GalleryMismatchError
-from img2loc.gallery import HEAD, INDEX, LOCATION, MANIFEST, POSITIONS, RECORDS, open_gallery
+from img2loc.gallery import open_gallery
 from img2loc.geo import arc_km, unit_vectors
-from img2loc.location import PLANE_SCALE, equal_earth, open_location
+from img2loc.location import PLANE_SCALE, equal_earth, read_location
 from img2loc.locator import Locator
+from img2loc.manifest import HEAD, INDEX, LOCATION, MANIFEST, POSITIONS, RECORDS
 from img2loc.settings import Settings
 from img2loc.types import LatLon
 from index_builder import geoclip
@@ -186,12 +186,12 @@ def test_a_spoiled_location_encoder_is_refused_with_words(made, tmp_path):
         spoil(spoiled)
         safetensors.torch.save_file(spoiled, tmp_path / "l.safetensors")
         with pytest.raises(GalleryError, match=words):
-            open_location(tmp_path / "l.safetensors", 512)
+            read_location((tmp_path / "l.safetensors").read_bytes(), 512)
     (tmp_path / "l.safetensors").write_bytes(b"<html>")
-    with pytest.raises(GalleryError, match="get the gallery again"):
-        open_location(tmp_path / "l.safetensors", 512)
+    with pytest.raises(GalleryError, match="Download the gallery again"):
+        read_location((tmp_path / "l.safetensors").read_bytes(), 512)
     with pytest.raises(GalleryError, match="mismatch"):
-        open_location(made.folder / LOCATION, 768)
+        read_location((made.folder / LOCATION).read_bytes(), 768)
 
 
 @pytest.mark.parametrize("batch", [1, 7, COUNT, 4096])
@@ -239,12 +239,12 @@ def test_the_gallery_says_what_it_is(made):
     assert manifest.recall["nearest"] > 0.99 and manifest.recall["farthest"] > 0.99
     assert "no photos" in manifest.about and manifest.licence.startswith("MIT")
     assert manifest.encoder == query_encoder((made.folder / HEAD).read_bytes())
-    assert manifest.encoder.head == f"sha256:{manifest.files[HEAD]['sha256']}"
+    assert manifest.encoder.head == f"sha256:{manifest.files[HEAD].sha256}"
     assert (manifest.encoder.source, manifest.encoder.revision) == (DEFAULT_ENCODER, PINNED_REVISIONS[DEFAULT_ENCODER])
 
 
 def test_the_head_is_geoclips_image_layers_and_carries_the_licence(made):
-    layers = load_file(made.head)
+    layers = load(made.head)
     expected = load(wheel_files()[geoclip.IMAGE_FILE])
     assert {name: layer.shape for name, layer in layers.items()} == {
         "0.weight": (768, 768),
@@ -253,7 +253,7 @@ def test_the_head_is_geoclips_image_layers_and_carries_the_licence(made):
         "2.bias": (512,),
     }
     assert all((layers[name] == expected[name]).all() for name in expected)
-    with safe_open(made.head, "numpy") as file:
+    with safe_open(made.folder / HEAD, "numpy") as file:
         assert "Copyright (c) 2024 Vicente Vivanco" in file.metadata()["licence"]
 
 
@@ -279,8 +279,9 @@ def test_building_again_gives_the_same_bytes_and_leaves_nothing_of_another_galle
         licence="",
         head=b"another head",
     )
-    (tmp_path / RECORDS).write_bytes(b"another gallery's")
-    build_geoclip(tmp_path, wheel=wheel[0], sha256=wheel[1])
+    with pytest.raises(ConfigError, match="already has a gallery, 'older' with 5 rows"):
+        build_geoclip(tmp_path, wheel=wheel[0], sha256=wheel[1])
+    build_geoclip(tmp_path, wheel=wheel[0], sha256=wheel[1], may_replace=True)
     assert {path.name for path in tmp_path.iterdir()} == {MANIFEST, INDEX, POSITIONS, HEAD, LOCATION}
     assert all(
         (tmp_path / file).read_bytes() == (made.folder / file).read_bytes() for file in (MANIFEST, *made.manifest.files)

@@ -27,8 +27,9 @@ from img2loc.evaluation.answers import VOTE, Answers, Case
 from img2loc.evaluation.datasets import Item
 from img2loc.evaluation.document import Bullets, Figure, Grid, Heading, Paragraph, to_html, to_markdown
 from img2loc.evaluation.score import Score
-from img2loc.gallery import STARTER, Manifest
+from img2loc.gallery import STARTER
 from img2loc.lmm import BackendOptions, list_models, open_lmm
+from img2loc.manifest import Manifest
 from img2loc.markup import error_html, text
 from img2loc.query import parse_position
 from img2loc.settings import Settings

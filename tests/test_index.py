@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
 import faiss
 import numpy as np
@@ -11,10 +11,12 @@ import pytest
 
 from img2loc.encoder import EncoderSpec
 from img2loc.errors import ConfigError, GalleryError, GalleryMismatchError
-from img2loc.gallery import INDEX, MANIFEST, POSITIONS, RECORDS, open_gallery
+from img2loc.gallery import open_gallery
+from img2loc.manifest import INDEX, POSITIONS, RECORDS
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.__main__ import main
-from index_builder.index import Label, bfloat16_keeps_neighbours, check_out, write_gallery, write_rows
+from index_builder.folders import check_out
+from index_builder.index import Label, bfloat16_keeps_neighbours, write_gallery, write_rows
 from index_builder.layout import K_FACTORS, PROBED_SHARES, Layout, make_index, tune
 from index_builder.listing import Listing
 from index_builder.merge import merge_galleries
@@ -23,7 +25,7 @@ from index_builder.rows import from_memory, regroup, take
 from index_builder.verify import verify_gallery
 
 from .conftest import PHOTOS
-from .test_gallery import SPEC, unit
+from .test_gallery import SPEC, reseal, unit
 from .test_listing import write_table
 
 
@@ -147,10 +149,12 @@ def test_search_settings_change_what_is_found(tmp_path):
     for k_factor in (1, 64):
         layout = Layout.named("PQ12x4fs,Refine(SQfp16)", k_factor=k_factor, nprobe=1)
         recalls.append(
-            write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout).recall["nearest"]
+            write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout, may_replace=True).recall[
+                "nearest"
+            ]
         )
     assert recalls[0] < 0.8 < 0.97 < recalls[1]
-    assert not (tmp_path / "g" / RECORDS).exists()
+    assert not (folder / RECORDS).exists()
 
 
 @pytest.mark.parametrize("factory", ["PQ13x4fs", "Nonsense", "IVF100000,SQfp16"])
@@ -217,8 +221,8 @@ def test_rows_are_taken_and_regrouped_across_blocks(tmp_path):
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
-    with pytest.raises(ConfigError, match="holds something that is no gallery"):
-        check_out(tmp_path)
+    with pytest.raises(ConfigError, match=r"has no manifest\.json of a gallery"):
+        check_out(tmp_path, may_replace=True)
 
 
 def write(folder, vectors, *, start=0, encoder=SPEC, head=b"", named=True):
@@ -268,11 +272,11 @@ def test_galleries_that_cannot_be_joined_get_words(tmp_path, capsys):
     rows = from_memory(unit(300, 16), places(300), [])
     write_rows(tmp_path / "codes", rows, encoder=SPEC, label=Label("codes"), layout=Layout("PQ4x4fs", {}))
     assert main(["merge", str(tmp_path / "codes"), "--out", str(tmp_path / "c")]) == 1
-    assert "does not hold its vectors" in capsys.readouterr().err
+    assert "has no vectors" in capsys.readouterr().err
     manifest, again = merge_galleries([tmp_path / "a", tmp_path / "nameless"], tmp_path / "c", label=Label("c"))
     assert (manifest.count, again) == (50, 0)
     gallery = open_gallery(str(tmp_path / "c"))
-    assert gallery.head.read_bytes() == b"head" and gallery.records([20])[20] == PhotoRecord("")
+    assert gallery.head == b"head" and gallery.records([20])[20] == PhotoRecord("")
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +317,7 @@ def test_rows_that_are_not_their_photos_are_found(built, tmp_path, lite0, mobile
         verify_gallery(folder, encoder=lite0, listing=listing)
     with pytest.raises(GalleryMismatchError, match="another encoder"):
         verify_gallery(folder, encoder=mobilenet, photos=PHOTOS)
-    write_gallery(folder, vectors, places(12), [], encoder=spec, **label)
+    write_gallery(folder, vectors, places(12), [], encoder=spec, may_replace=True, **label)
     with pytest.raises(ConfigError, match="keeps no records"):
         verify_gallery(folder, encoder=lite0, photos=PHOTOS)
     data = bytearray((folder / POSITIONS).read_bytes())
@@ -323,15 +327,33 @@ def test_rows_that_are_not_their_photos_are_found(built, tmp_path, lite0, mobile
         verify_gallery(folder)
 
 
-def test_positions_out_of_range_are_found(tmp_path):
-    from img2loc.checksums import file_sha256
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0, 2, 1e30])
+def test_an_embedding_that_is_not_a_unit_vector_is_refused_and_nothing_is_written(tmp_path, value):
+    vectors = unit(5000, 8)
+    vectors[4321] *= value
+    with pytest.raises(ConfigError, match="embedding of row 4321 is not a finite unit vector"):
+        write(tmp_path / "g", vectors)
+    assert list(tmp_path.iterdir()) == []
 
-    write(tmp_path / "g", unit(5, 8))
-    positions = np.load(tmp_path / "g" / POSITIONS)
-    positions[3] = (95, 10)
-    np.save(tmp_path / "g" / POSITIONS, positions)
-    manifest = json.loads((tmp_path / "g" / MANIFEST).read_text(encoding="utf-8"))
-    manifest["files"][POSITIONS]["sha256"] = file_sha256(tmp_path / "g" / POSITIONS)
-    (tmp_path / "g" / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    with pytest.raises(GalleryError, match="out of range"):
+
+@pytest.mark.parametrize("degrees", [(np.nan, 0), (0, np.inf), (90.5, 0), (0, -181), (10, 359)])
+def test_a_position_off_earth_is_refused_and_nothing_is_written(tmp_path, degrees):
+    block = np.array([(p.lat, p.lon) for p in places(5000)])
+    block[4321] = degrees
+    rows = replace(from_memory(unit(5000, 8), places(5000), []), positions=lambda: iter([block[:3000], block[3000:]]))
+    with pytest.raises(ConfigError, match="Row 4321 is not on Earth"):
+        write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_vectors_that_are_not_unit_vectors_are_found(tmp_path):
+    write(tmp_path / "g", unit(5000, 8))
+    vectors = unit(5000, 8)
+    vectors[4321] = np.nan
+    index = faiss.index_factory(8, "SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    faiss.write_index(index, str(tmp_path / "g" / INDEX))
+    reseal(tmp_path / "g")
+    with pytest.raises(GalleryError, match=r"Row 4321 of .* is not a finite unit vector"):
         verify_gallery(tmp_path / "g")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from img2loc.gallery import MANIFEST, open_gallery
+from img2loc.gallery import open_gallery
+from img2loc.manifest import MANIFEST
 from img2loc.photo import open_photo
 from index_builder.__main__ import main
 
@@ -107,13 +108,30 @@ def test_a_hugging_face_folder_is_an_encoder(folder, tmp_path, mobilenet):
     assert gallery.manifest.dim == 1024
 
 
-def test_building_again_replaces_the_gallery(folder, tmp_path):
+def test_building_again_replaces_the_gallery_only_where_that_is_asked_for(folder, tmp_path, capsys):
     out = tmp_path / "gallery"
     one = write_csv(tmp_path / "one.csv", [("a.jpg", 48.8584, 2.2945)])
     two = write_csv(tmp_path / "two.csv", [("a.jpg", 48.8584, 2.2945), ("b.jpg", 27.175, 78.0422)])
     for positions, count in ((two, 2), (one, 1)):
-        assert build("--photos", folder, "--positions", positions, "--encoder", "lite0", "--out", out) == 0
+        arguments = ("--photos", folder, "--positions", positions, "--encoder", "lite0", "--out", out)
+        if out.exists():
+            before = {path: path.read_bytes() for path in out.iterdir()}
+            assert build(*arguments) == 1
+            assert "already has a gallery, 'gallery' with 2 rows. Use --replace" in capsys.readouterr().err
+            assert {path: path.read_bytes() for path in out.iterdir()} == before
+        assert build(*arguments, "--replace") == 0
         assert open_gallery(str(out)).manifest.count == count
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_wrong_factory_costs_no_embeddings(folder, tmp_path, capsys, monkeypatch):
+    positions = write_csv(tmp_path / "p.csv", [("a.jpg", 48.8584, 2.2945)])
+    arguments = ("--photos", folder, "--positions", positions, "--encoder", "lite0", "--out", tmp_path / "gallery")
+    assert build(*arguments, "--factory", "Nonsense") == 1
+    assert "FAISS makes no index" in capsys.readouterr().err
+    monkeypatch.setattr("index_builder.embed.write_shard", lambda *_: pytest.fail("embedded again"))
+    assert build(*arguments) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gallery", "p.csv", "photos"]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +155,7 @@ def test_mistakes_get_words(folder, tmp_path, capsys):
     assert build("--photos", tmp_path / "nowhere", "--encoder", "lite0", "--out", tmp_path / "g") == 1
     assert "no folder" in capsys.readouterr().err
     assert build("--photos", folder, "--encoder", "lite0", "--out", folder) == 1
-    assert "no gallery" in capsys.readouterr().err
+    assert "of a gallery" in capsys.readouterr().err
     assert build("--photos", folder, "--encoder", "lite1", "--out", tmp_path / "g") == 1
     assert "lite1" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
@@ -157,10 +175,10 @@ def test_a_disk_that_fills_up_leaves_the_earlier_gallery(folder, tmp_path, capsy
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("index_builder.index.os.replace", full)
-        assert build(*arguments) == 1
+        patched.setattr("index_builder.index.os.fsync", full)
+        assert build(*arguments, "--replace") == 1
     assert "No space left" in capsys.readouterr().err
     assert (out / MANIFEST).read_bytes() == before and open_gallery(str(out)).manifest.count == 1
-    assert build(*arguments) == 0
+    assert build(*arguments, "--replace") == 0
     assert (out / MANIFEST).read_bytes() != before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

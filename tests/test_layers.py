@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up; modules of one line know nothing of each other, but for the parts of one reader of replies.
 LAYERS = (
-    {"img2loc", "img2loc.errors"},
+    {"img2loc", "img2loc.errors", "img2loc.durable"},
     {"img2loc.types", "img2loc.keys", "img2loc.names", "img2loc.environment", "img2loc.devices"},
     {"img2loc.terminal"},
     {"img2loc.exif", "img2loc.gradio_settings"},
@@ -20,8 +20,17 @@ LAYERS = (
     {"img2loc.area"},
     {"img2loc.coarse"},
     {"img2loc.gpu"},
-    {"img2loc.calibration", "img2loc.photo", "img2loc.hub", "img2loc.checksums", "img2loc.search", "img2loc.addresses"},
+    {
+        "img2loc.calibration",
+        "img2loc.photo",
+        "img2loc.hub",
+        "img2loc.checksums",
+        "img2loc.search",
+        "img2loc.addresses",
+        "img2loc.records",
+    },
     {"img2loc.encoder", "img2loc.location"},
+    {"img2loc.manifest"},
     {"img2loc.gallery"},
     {"img2loc.vote", "img2loc.prompt"},
     {"img2loc.candidates"},

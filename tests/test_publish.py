@@ -12,7 +12,8 @@ import sys
 import pytest
 
 from img2loc.errors import GalleryError
-from img2loc.gallery import INDEX, MANIFEST, STARTER, open_gallery
+from img2loc.gallery import STARTER, open_gallery
+from img2loc.manifest import INDEX, MANIFEST
 from index_builder.publish import card
 
 from .hub_server import serve_hub

@@ -93,7 +93,8 @@ def test_searches_at_once_take_a_thread_each_and_wait_for_a_processor(monkeypatc
 
 def test_a_failed_search_leaves_its_place_to_the_next(stored):
     path, vectors = stored
-    searcher = Searcher(open_index(path), SETTINGS)
+    with path.open("rb") as file:
+        searcher = Searcher(open_index(file), SETTINGS)
     for _ in range(search.processors() + 1):
         with pytest.raises(AssertionError):
             searcher.search(vectors[:2, :7], 3)
@@ -101,7 +102,8 @@ def test_a_failed_search_leaves_its_place_to_the_next(stored):
 
 
 def test_opening_copies_no_vectors(stored):
-    index = open_index(stored[0])
+    with stored[0].open("rb") as file:
+        index = open_index(file)
     assert not faiss.downcast_index(index.refine_index).codes.is_owned
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index_builder.durable import sweep, write_whole
+from img2loc.durable import sweep, write_whole
 from index_builder.prefetch import ordered_map
 from index_builder.shards import ShardPlan
 
@@ -77,6 +77,12 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
         file.write(b"half of the n")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
-    (tmp_path / ".file.1.tmp").write_bytes(b"left by a killed writer")
-    sweep(tmp_path)
-    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_what_our_own_writers_left_is_swept(tmp_path):
+    left = tmp_path / ".file.1.tmp"
+    others = [tmp_path / name for name in (".notes.1.tmp", ".file.tmp", ".tmp", ".file.x.tmp", "file")]
+    for path in (left, *others):
+        path.write_bytes(b"half")
+    sweep(tmp_path, {"file"})
+    assert not left.exists() and all(path.exists() for path in others)

@@ -23,7 +23,8 @@ from img2loc import host
 from img2loc.checksums import file_sha256
 from img2loc.encoder import PINNED_REVISIONS, open_encoder
 from img2loc.errors import EncoderError, GalleryError
-from img2loc.gallery import HEAD, INDEX, MANIFEST, POSITIONS, RECORDS, STARTER, open_gallery
+from img2loc.gallery import STARTER, open_gallery
+from img2loc.manifest import HEAD, INDEX, MANIFEST, POSITIONS, RECORDS
 from img2loc.settings import Settings
 from tests.conftest import MOBILENET
 from tests.soak import dependencies
@@ -177,7 +178,7 @@ def test_a_pickle_is_no_weights(tmp_path, trap):
 def test_a_pickle_is_no_head(tmp_path, trap):
     (tmp_path / HEAD).write_bytes(pickle.dumps(trap))
     with pytest.raises(EncoderError, match="can't be loaded"):
-        open_encoder(str(MOBILENET), head=tmp_path / HEAD)
+        open_encoder(str(MOBILENET), head=(tmp_path / HEAD).read_bytes())
 
 
 def test_other_weights_than_lite0s_are_not_even_read(tmp_path, trap, monkeypatch):

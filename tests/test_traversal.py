@@ -20,7 +20,8 @@ import pytest
 from img2loc import gallery
 from img2loc.checksums import file_sha256
 from img2loc.errors import GalleryError
-from img2loc.gallery import MANIFEST, POSITIONS, RECORDS, STARTER, open_gallery
+from img2loc.gallery import STARTER, open_gallery
+from img2loc.manifest import MANIFEST, POSITIONS, RECORDS
 from index_builder.pieces import read_pieces
 from index_builder.sources import NO_FILE, OUTSIDE, Counts, list_table, list_tars
 from tests.conftest import PHOTOS
@@ -73,7 +74,7 @@ def test_a_manifests_texts_are_texts(copy, field):
         manifest[field] = {**manifest[field], "source": trap} if field == "encoder" else trap
 
     change(copy, set_it)
-    with pytest.raises(GalleryError, match="one of its texts is none"):
+    with pytest.raises(GalleryError, match=rf"{field}.*: Input should be a(n object| valid string)"):
         open_gallery(str(copy))
 
 
@@ -123,7 +124,7 @@ def test_a_repository_writes_nothing_outside_the_cache_and_no_redirect_carries_t
         command = [sys.executable, "-c", PULL, *hub.repos]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     *refused, moved = done.stdout.splitlines()
-    assert len(refused) == 4 and all(line.endswith("(ValueError)") for line in refused), done.stdout
+    assert len(refused) == 4 and all("(ValueError)" in line for line in refused), done.stdout
     assert Path(moved, "moved.json").stat().st_size > 1000
     assert all(path.is_relative_to(cache) for path in set(tmp_path.rglob("*")) - before)
     assert {path for path, _ in elsewhere.asked} == {"/elsewhere"} and "hf_secret" not in str(elsewhere.asked)

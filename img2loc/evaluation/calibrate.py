@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +10,14 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from img2loc.calibration import MIN_PHOTOS, PROBABILITY, Calibration, Group, answerer, groups_of
+from img2loc.durable import write_whole
 from img2loc.errors import DataError
 from img2loc.evaluation.datasets import DATA_SETS
 from img2loc.evaluation.journal import read_journal
 from img2loc.evaluation.record import Entry, Record
 from img2loc.evaluation.tables import named
-from img2loc.gallery import CALIBRATION, MANIFEST, describe_file, read_manifest
 from img2loc.geo import geodesic_km
+from img2loc.manifest import CALIBRATION, MANIFEST, describe_file, read_manifest
 from img2loc.names import printable_name
 from img2loc.terminal import write_out
 from img2loc.types import LatLon
@@ -38,10 +38,10 @@ def calibrate(arguments: argparse.Namespace) -> int:
         if manifest.identity != found.gallery:
             raise DataError(f"The gallery in {out.parent} is not the one that the journals were made with.")
     try:
-        _write_whole(out, TypeAdapter(Calibration).dump_json(found, indent=1) + b"\n")
+        _write(out, TypeAdapter(Calibration).dump_json(found, indent=1) + b"\n")
         if beside:  # who is killed before this is done says the same again
             files = {**manifest.files, CALIBRATION: describe_file(out)}
-            _write_whole(out.parent / MANIFEST, replace(manifest, files=files).to_json().encode())
+            _write(out.parent / MANIFEST, replace(manifest, files=files).to_json().encode())
     except OSError as error:
         raise DataError(f"{out} can't be written: {error.strerror or error}.") from error
     for name, groups in found.methods.items():
@@ -55,14 +55,9 @@ def calibrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _write(path: Path, content: bytes) -> None:
+    with write_whole(path) as file:
+        file.write(content)
 
 
 def calibration_of(records: Sequence[tuple[Path, Record]]) -> Calibration:

@@ -22,11 +22,11 @@ from img2loc.evaluation.photos import Folder, find_photos
 from img2loc.evaluation.record import UNEXPECTED, Entry, Header, Record, Setup
 from img2loc.evaluation.runner import Runner
 from img2loc.evaluation.tables import named
-from img2loc.gallery import RECORDS
 from img2loc.lmm import LMM
 from img2loc.lmm.prices import Pricing
 from img2loc.lmm.servers import SERVERS, pricing, server_named
 from img2loc.locator import Locator
+from img2loc.manifest import RECORDS
 from img2loc.sampling import Judge
 from img2loc.settings import Settings
 from img2loc.terminal import say

@@ -26,8 +26,9 @@ from pydantic import TypeAdapter
 
 from img2loc.calibration import Calibration, Group
 from img2loc.errors import GalleryError
-from img2loc.gallery import CALIBRATION, MANIFEST, STARTER, describe_file, open_gallery, read_manifest
+from img2loc.gallery import STARTER, open_gallery
 from img2loc.location import LOGIT_SCALE
+from img2loc.manifest import CALIBRATION, MANIFEST, describe_file, read_manifest
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.index import Label, write_rows
 from index_builder.layout import Layout
