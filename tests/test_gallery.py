@@ -22,7 +22,7 @@ from index_builder.index import write_gallery
 SPEC = EncoderSpec("transformers", "tiny", "sha256:0", "none")
 
 
-def write(folder, embeddings):
+def write(folder, embeddings, *, may_replace=False):
     rng = np.random.default_rng(1)
     positions = [
         LatLon(float(a), float(b))
@@ -32,7 +32,16 @@ def write(folder, embeddings):
         PhotoRecord(f"photo {row}", "someone", f"https://example.org/{row}", "CC0") for row in range(len(embeddings))
     ]
     return write_gallery(
-        folder, embeddings, positions, photos, encoder=SPEC, name="test", about="", source="made here", licence="CC0"
+        folder,
+        embeddings,
+        positions,
+        photos,
+        encoder=SPEC,
+        name="test",
+        about="",
+        source="made here",
+        licence="CC0",
+        may_replace=may_replace,
     )
 
 

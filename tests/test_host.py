@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +14,13 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 
+import img2loc.host
 import img2loc.locator
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, GalleryError, GalleryMismatchError
 from img2loc.gallery import STARTER, open_gallery
 from img2loc.host import Host
 from img2loc.settings import Settings
-from tests.app_process import AppProcess
+from tests.app_process import ROOT, AppProcess
 from tests.conftest import PHOTOS
 from tests.hub_server import serve_hub
 
@@ -52,10 +55,10 @@ def test_those_who_come_at_once_wait_for_one_opening(monkeypatch):
 
 def test_a_gallery_that_cannot_be_had_leaves_the_starter(tmp_path, capsys):
     host = Host(Settings(gallery=str(tmp_path)))
-    assert host.pending and "is on its way" in host.notice
+    assert host.pending and "Opening gallery" in host.notice
     assert host.locator.gallery.manifest.name == host.manifest.name == "starter" and not host.pending
-    assert "holds no manifest.json" in host.notice and "starter gallery answers" in host.notice
-    assert "holds no manifest.json" in capsys.readouterr().err
+    assert "has no manifest.json" in host.notice and "starter gallery answers instead" in host.notice
+    assert "has no manifest.json" in capsys.readouterr().err
 
 
 def test_an_encoder_that_cannot_be_had_on_the_starter_stops_the_start():
@@ -74,6 +77,140 @@ def test_a_setting_that_is_wrong_stops_the_start(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == ""  # app.py says it, once
 
 
+def opening(monkeypatch, *outcomes):
+    """Let tries to open another gallery than the starter fail with what is given, the last one again and again."""
+    tries = []
+
+    def open_it(name, **_):
+        if name == "starter":
+            return open_gallery(name)
+        tries.append(name)
+        outcome = outcomes[min(len(tries), len(outcomes)) - 1]
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return open_gallery(outcome)
+
+    monkeypatch.setattr(img2loc.locator, "open_gallery", open_it)
+    return tries
+
+
+def soon(holds) -> bool:
+    deadline = time.monotonic() + 60
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
+def test_an_unexpected_error_is_a_failure_that_the_log_explains_without_its_words(tmp_path, monkeypatch, capsys):
+    opening(monkeypatch, RuntimeError("Illegal header value: Bearer hf_secret"))
+    host = Host(Settings(gallery="someone/gallery"), grace_s=60)
+    assert host.locator.gallery.manifest.name == "starter" and not host.pending
+    assert "The gallery 'someone/gallery' can't be opened (RuntimeError)" in host.notice
+    assert "will try again automatically" in host.notice
+    logged = capsys.readouterr().err
+    assert "unexpected RuntimeError at" in logged and "in from_settings" in logged
+    assert "hf_secret" not in logged + host.notice
+
+
+def test_a_gallery_that_fails_is_tried_again_until_it_answers(tmp_path, monkeypatch, capsys):
+    other = shutil.copytree(STARTER, tmp_path / "other")
+    away = GalleryError("The Hub can't be reached.")
+    tries = opening(monkeypatch, away, away, MemoryError(), str(other))
+    monkeypatch.setattr(img2loc.host, "RETRY_AFTER_S", (0.2, 0.05))
+    host = Host(Settings(gallery="someone/gallery"), grace_s=60)
+    assert host.locator.gallery.folder == STARTER and "will try again automatically" in host.notice
+    assert soon(lambda: host.locator.gallery.folder == other)
+    assert (host.notice, host.pending, len(tries)) == ("", False, 4)
+    assert capsys.readouterr().err.count("The Hub can't be reached.") == 1  # not at every try
+
+
+def test_what_only_another_setting_mends_is_not_tried_again(monkeypatch, capsys):
+    tries = opening(monkeypatch, GalleryMismatchError("Made with another encoder."))
+    monkeypatch.setattr(img2loc.host, "RETRY_AFTER_S", (0.01,))
+    host = Host(Settings(gallery="someone/gallery"), grace_s=60)
+    assert host.locator.gallery.folder == STARTER
+    assert host.notice == ("Made with another encoder. The starter gallery answers instead. Restart to try again.")
+    time.sleep(0.2)
+    assert len(tries) == 1
+
+
+def test_an_opening_that_hangs_is_said_to_and_pages_stop_asking(tmp_path, monkeypatch):
+    other = shutil.copytree(STARTER, tmp_path / "other")
+    arrive = threading.Event()
+
+    def hang(name, **_):
+        assert name == "starter" or arrive.wait(60)
+        return open_gallery(name)
+
+    monkeypatch.setattr(img2loc.locator, "open_gallery", hang)
+    monkeypatch.setattr(img2loc.host, "STALLED_S", 0.5)
+    host = Host(Settings(gallery=str(other)), grace_s=0.1)
+    assert host.locator.gallery.folder == STARTER
+    assert soon(lambda: not host.pending) and "takes unusually long" in host.notice
+    arrive.set()
+    assert soon(lambda: host.locator.gallery.folder == other) and host.notice == ""
+
+
+def test_a_starter_that_fails_is_tried_again_and_the_configured_gallery_is_opened_once(tmp_path, monkeypatch):
+    other, arrive, opened = shutil.copytree(STARTER, tmp_path / "other"), threading.Event(), []
+
+    def open_it(name, **_):
+        opened.append(name)
+        if name == "starter":
+            raise OSError("too many open files")
+        assert arrive.wait(60)
+        return open_gallery(name)
+
+    monkeypatch.setattr(img2loc.locator, "open_gallery", open_it)
+    host = Host(Settings(gallery=str(other)), grace_s=0.05)
+    for _ in range(3):
+        with pytest.raises(OSError, match="too many"):
+            _ = host.locator
+    arrive.set()
+    assert soon(lambda: not host.pending) and host.locator.gallery.folder == other
+    assert opened.count(str(other)) == 1
+
+
+LATE = """
+import sys, time
+import img2loc.host, img2loc.locator
+from img2loc.errors import GalleryError
+from img2loc.gallery import open_gallery
+from img2loc.settings import Settings
+tries = []
+def open_it(name, **_):
+    if name != "starter":
+        tries.append(name)
+        if len(tries) == 1:
+            raise GalleryError("The Hub can't be reached.")
+    return open_gallery("starter")
+img2loc.locator.open_gallery = open_it
+img2loc.host.RETRY_AFTER_S = (1.0,)
+settings = Settings(gallery="someone/gallery")
+host = img2loc.host.Host(settings, grace_s=60)
+demo = build(host, settings)
+follow = next(event.fn for event in demo.fns.values() if event.name == "follow_gallery")
+asks_again = [follow()[1].active]  # being opened, as far as anybody knows
+host.open()
+told, clock = follow()
+assert "be reached." in told and "try again automatically" in told, told
+asks_again.append(clock.active)
+end = time.monotonic() + 60
+while host.notice and time.monotonic() < end:
+    time.sleep(0.05)
+told, clock = follow()  # each page asks when it is opened
+asks_again.append(clock.active)
+[banner] = [block for block in demo.blocks.values() if block.elem_id == "banner"]
+assert "instead" not in told and banner.value == told
+print(asks_again)
+"""
+
+
+def test_a_late_arrival_reaches_pages_that_are_opened_later_and_no_page_asks_for_ever():
+    done = subprocess.run([sys.executable, "-c", LATE], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.endswith("[True, False, False]\n"), done.stdout + done.stderr
+
+
 def test_the_starter_answers_while_a_gallery_is_on_its_way(tmp_path, monkeypatch):
     shutil.copytree(STARTER, tmp_path / "other")
     arrive = threading.Event()
@@ -87,7 +224,7 @@ def test_the_starter_answers_while_a_gallery_is_on_its_way(tmp_path, monkeypatch
     monkeypatch.setattr(img2loc.locator, "open_gallery", slowly)
     host = Host(Settings(gallery=str(tmp_path / "other")), grace_s=0.2)
     first = host.locator
-    assert host.pending and "is on its way: 123 MB so far" in host.notice
+    assert host.pending and f"Downloading gallery {tmp_path / 'other'} (123 MB so far)." in host.notice
     assert first.gallery.folder == STARTER
     arrive.set()
     deadline = time.monotonic() + 60
@@ -108,7 +245,7 @@ def test_the_page_starts_while_the_gallery_is_pulled_and_then_answers_from_it(tm
         cache = {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "60"}
         with AppProcess(IMG2LOC_GALLERY="someone/gallery", HF_ENDPOINT=hub.url, **cache) as app:
             page = httpx.get(f"{app.address}config")
-            assert "someone/gallery is on its way" in page.text and "Gallery: starter" in page.text
+            assert "ing gallery someone/gallery" in page.text and "Gallery: starter" in page.text
             client = Client(app.address, verbose=False)
             tower = handle_file(next(PHOTOS.glob("*Eiffel*")))
             assert client.predict(tower, nearest=1, farthest=0, api_name="/neighbours")["gallery"]["name"] == "starter"
@@ -127,4 +264,4 @@ def test_the_page_starts_while_the_gallery_is_pulled_and_then_answers_from_it(tm
             question = {"fn_index": asks, "data": [], "session_hash": "visitor"}
             told = httpx.post(f"{app.address}gradio_api/run/predict", json=question).json()["data"][0]
             later = httpx.get(f"{app.address}config").text
-            assert "Gallery: pulled" in told and "Gallery: pulled" in later and "is on its way" not in told + later
+            assert "Gallery: pulled" in told and "Gallery: pulled" in later and "in the meantime" not in told + later

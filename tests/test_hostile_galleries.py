@@ -67,7 +67,8 @@ def test_whatever_a_manifest_says_it_is_opened_or_refused_in_words(copied):
     "content",
     [
         b"", b"null", b"[]", b"\xff\xfe", b"{" * 100_000, b"[" * 100_000, b'{"a":' * 100_000,
-        b'{"schema_version":' + b"1" * 10_000 + b"}", b" " * 10_000_000, b'{"schema_version": 1}', b'{"schema_version": 1, "schema_version": 1}',
+        b'{"schema_version":' + b"1" * 10_000 + b"}", b" " * 10_000_000, b'{"schema_version": 1}',
+        b'{"schema_version": 1, "schema_version": 1}',
     ],
 )  # fmt: skip
 def test_what_is_no_manifest_is_refused_in_words(copied, content):

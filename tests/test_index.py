@@ -148,11 +148,8 @@ def test_search_settings_change_what_is_found(tmp_path):
     recalls = []
     for k_factor in (1, 64):
         layout = Layout.named("PQ12x4fs,Refine(SQfp16)", k_factor=k_factor, nprobe=1)
-        recalls.append(
-            write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout, may_replace=True).recall[
-                "nearest"
-            ]
-        )
+        folder = tmp_path / str(k_factor)
+        recalls.append(write_rows(folder, rows, encoder=SPEC, label=Label("g"), layout=layout).recall["nearest"])
     assert recalls[0] < 0.8 < 0.97 < recalls[1]
     assert not (folder / RECORDS).exists()
 

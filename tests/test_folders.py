@@ -1,0 +1,179 @@
+"""Where galleries are written: whole folders take their places, and nothing that isn't the builder's is deleted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from img2loc.errors import ConfigError
+from img2loc.gallery import STARTER, open_gallery
+from img2loc.manifest import CALIBRATION, INDEX, MANIFEST, RECORDS
+from index_builder import folders
+from index_builder.folders import MARKER, check_out, put_in_place, restore, working_folder
+from tests.app_process import ROOT
+from tests.test_gallery import unit, write
+
+SEARCH = """
+import sys
+from pathlib import Path
+import numpy as np
+from img2loc.gallery import open_gallery
+gallery = open_gallery(sys.argv[1])
+count, dim = gallery.manifest.count, gallery.manifest.dim
+queries = np.random.default_rng(5).normal(size=(2, dim)).astype(np.float32)
+queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+def answers():
+    return [gallery.search(query, count, count) for query in queries], gallery.records([0, count - 1])
+first, rounds = answers(), 0
+print(count, flush=True)
+while not Path(sys.argv[2]).exists():
+    assert answers() == first, "another answer"
+    rounds += 1
+print("the same", rounds)
+"""
+
+
+def searching(gallery: Path, stop: Path) -> subprocess.Popen[str]:
+    """A process that opens a gallery, says how many rows it has, and searches all of them until told to stop."""
+    command = [sys.executable, "-c", SEARCH, str(gallery), str(stop)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return process
+
+
+def test_what_is_open_answers_as_before_while_the_gallery_is_replaced(tmp_path):
+    gallery, stop = tmp_path / "g", tmp_path / "stop"
+    write(gallery, unit(3000, 32))
+    process = searching(gallery, stop)
+    assert process.stdout.readline() == "3000\n"
+    for rows, seed in ((10, 0), (6000, 0), (3000, 9)):  # smaller, larger, and other photos
+        write(gallery, unit(rows, 32, seed), may_replace=True)
+        assert open_gallery(str(gallery)).manifest.count == rows
+    stop.touch()
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and said.startswith("the same"), said
+    process = searching(gallery, stop)
+    assert process.communicate(timeout=60)[0].startswith("3000\nthe same 0")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g", "stop"]
+
+
+def test_what_is_open_answers_as_before_when_its_folder_is_gone(tmp_path):
+    write(tmp_path / "g", unit(300, 8))
+    gallery = open_gallery(str(tmp_path / "g"))
+    before = gallery.search(unit(1, 8)[0], 300, 300)
+    shutil.rmtree(tmp_path / "g")
+    assert gallery.search(unit(1, 8)[0], 300, 300) == before and before.nearest[0].photo is not None
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", ".gitattributes", "README.md", "head.safetensors", "sub/x"])
+def test_files_beside_a_gallerys_own_are_never_deleted(tmp_path, name):
+    gallery = tmp_path / "g"
+    write(gallery, unit(20, 8))
+    (gallery / name).parent.mkdir(exist_ok=True)
+    (gallery / name).write_text("years of work")
+    with pytest.raises(ConfigError, match="has files that aren't part of the gallery, such as"):
+        write(gallery, unit(30, 8), may_replace=True)
+    assert (gallery / name).read_text() == "years of work" and open_gallery(str(gallery)).manifest.count == 20
+
+
+@pytest.mark.parametrize("content", ["{}", "not JSON", None])
+def test_a_folder_with_anothers_manifest_is_no_gallery(tmp_path, content):
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / (MANIFEST if content else INDEX)).write_text(content or "x")
+    with pytest.raises(ConfigError, match="of a gallery"):
+        check_out(tmp_path / "g", may_replace=True)
+    assert len(list((tmp_path / "g").iterdir())) == 1
+
+
+def test_a_working_folder_that_somebody_else_made_is_left_alone(tmp_path):
+    for name in (".g.partial", ".g.build"):
+        (tmp_path / name / "gallery").mkdir(parents=True)
+        (tmp_path / name / "gallery" / "photo.jpg").write_text("mine")
+    with pytest.raises(ConfigError, match="wasn't made by the builder"):
+        write(tmp_path / "g", unit(20, 8))
+    with pytest.raises(ConfigError, match="wasn't made by the builder"), working_folder(tmp_path / ".g.build"):
+        pytest.fail("entered")
+    assert len(list(tmp_path.rglob("photo.jpg"))) == 2 and not (tmp_path / "g").exists()
+
+
+def test_two_builders_dont_work_in_one_folder(tmp_path):
+    with working_folder(tmp_path / "w"):
+        with pytest.raises(ConfigError, match="Another process is at work"), working_folder(tmp_path / "w"):
+            pytest.fail("entered")
+        (tmp_path / "w" / "kept").touch()
+    assert {path.name for path in (tmp_path / "w").iterdir()} == {MARKER, "kept"}  # for the next run
+    (tmp_path / "w" / "kept").unlink()
+    with working_folder(tmp_path / "w"):
+        pass
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_a_replacement_that_was_killed_leaves_the_old_or_the_new_gallery(tmp_path, monkeypatch, at):
+    """Between any two of its steps; the next run finishes it."""
+    gallery = tmp_path / "g"
+    write(gallery, unit(20, 8))
+    steps = []
+
+    def counted(function):
+        def step(*arguments, **options):
+            steps.append(function)
+            if len(steps) == at:
+                raise KeyboardInterrupt
+            return function(*arguments, **options)
+
+        return step
+
+    def killed(*arguments, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr(folders.os, "rename", counted(os.rename))
+            patch.setattr(folders, "sync_folder", counted(folders.sync_folder))
+            patch.setattr(Path, "unlink", counted(Path.unlink))
+            patch.setattr(Path, "rmdir", counted(Path.rmdir))
+            put_in_place(*arguments, **options)
+        if at:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("index_builder.index.put_in_place", killed)
+        if at:
+            with pytest.raises(KeyboardInterrupt):
+                write(gallery, unit(30, 8), may_replace=True)
+        else:
+            write(gallery, unit(30, 8), may_replace=True)
+    here = [path for path in (gallery, tmp_path / ".g.partial" / "replaced") if (path / MANIFEST).exists()]
+    assert here and open_gallery(str(here[0])).manifest.count in (20, 30)
+    write(gallery, unit(40, 8), may_replace=True)
+    assert open_gallery(str(gallery)).manifest.count == 40
+    assert [path.name for path in tmp_path.iterdir()] == ["g"]
+
+
+def test_a_gallery_that_cannot_take_its_place_leaves_the_old_one(tmp_path):
+    write(tmp_path / "g", unit(20, 8))
+    with pytest.raises(FileNotFoundError):
+        put_in_place(tmp_path / "nothing", tmp_path / "g", tmp_path / "old")
+    assert open_gallery(str(tmp_path / "g")).manifest.count == 20 and not (tmp_path / "old").exists()
+
+
+def test_what_was_put_into_a_replaced_gallery_meanwhile_is_kept(tmp_path):
+    old = Path(shutil.copytree(STARTER, tmp_path / "old"))
+    (tmp_path / "g").mkdir()
+    (old / "notes.txt").write_text("mine")
+    with pytest.raises(OSError, match="not empty"):
+        restore(old, tmp_path / "g")
+    assert [path.name for path in old.iterdir()] == ["notes.txt"]
+
+
+def test_a_calibration_goes_with_its_gallery_and_a_link_is_followed(tmp_path):
+    write(tmp_path / "g1", unit(20, 8))
+    (tmp_path / "g1" / CALIBRATION).write_text("cut short before it was listed")
+    (tmp_path / "g").symlink_to("g1")
+    write(tmp_path / "g", unit(30, 8), may_replace=True)
+    assert (tmp_path / "g").is_symlink() and open_gallery(str(tmp_path / "g1")).manifest.count == 30
+    assert not (tmp_path / "g1" / CALIBRATION).exists() and (tmp_path / "g1" / RECORDS).exists()
+    assert np.load(tmp_path / "g" / "positions.npy").shape == (30, 2)
