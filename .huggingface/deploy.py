@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         print(
             f"deploy: the Hub can't be reached or refuses: {reason} (log in with `hf auth login`, or set HF_TOKEN to a "
-            "token that may write). What is done stays done; say the same again.",
+            "token that may write). Finished steps are kept; run the same command again.",
             file=sys.stderr,
         )
         return 1

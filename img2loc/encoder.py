@@ -373,7 +373,9 @@ def _load_head(content: bytes) -> torch.nn.Sequential:
 def _unit(features: npt.NDArray[np.float32]) -> Embeddings:
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or (norms == 0).any():
-        raise EncoderError("The encoder gave a picture no direction (zeros or no numbers); try another photo.")
+        raise EncoderError(
+            "The encoder finds nothing in this picture (its output is zero or not a number). Try another photo."
+        )
     return np.asarray(features / norms, dtype=np.float32)
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import safetensors
-import safetensors.torch
 import torch
+from safetensors.torch import load as read_tensors
 
 from img2loc.errors import GalleryError
 from img2loc.geo import FloatArray
@@ -150,7 +150,7 @@ def read_location(content: bytes, dim: int) -> LocationEncoder:
         GalleryError: It has no such encoder, or one for other embeddings.
     """
     try:
-        weights = safetensors.torch.load(content)
+        weights = read_tensors(content)
         encoder = LocationEncoder(weights, float(weights.pop(LOGIT_SCALE))).eval()
         fitted = encoder.fit(np.full(dim, dim**-0.5, dtype=np.float32), [LatLon(0, 0), LatLon(48.8584, 2.2945)])
         if not np.isfinite(fitted).all():

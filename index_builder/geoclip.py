@@ -144,7 +144,7 @@ def download_wheel(folder: Path) -> Path:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["it gave no reason"]
         reason = next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1])
         raise ConfigError(
-            f"pip can't download {RELEASE} ({reason.removeprefix('ERROR: ').rstrip('.')}); mend that, or download the "
+            f"pip can't download {RELEASE} ({reason.removeprefix('ERROR: ').rstrip('.')}); fix that, or download the "
             "wheel elsewhere and give it with --wheel."
         )
     return wheels[0]

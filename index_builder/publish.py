@@ -82,7 +82,7 @@ def publish_gallery(folder: Path, repo: str, *, private: bool = False) -> str:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HubError(
             f"the gallery can't be published to {repo}: {reason} (is HF_TOKEN set, with the right to write?). "
-            "Say publish again; the files that have arrived stay"
+            "Run publish again; files that have arrived are kept"
         ) from error
 
 

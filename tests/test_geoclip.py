@@ -356,7 +356,7 @@ def test_another_wheel_is_refused_with_words(wheel, tmp_path, capsys):
         assert words in said and said.count("\n") == 1
     (tmp_path / "notes.txt").write_text("mine")
     assert main(["geoclip", "--out", str(tmp_path), "--wheel", str(wheel[0])]) == 1
-    assert "no gallery" in capsys.readouterr().err
+    assert "of a gallery" in capsys.readouterr().err
     assert not out.exists()
 
 
