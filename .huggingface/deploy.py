@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -149,8 +149,13 @@ def steps(api: HfApi, wanted: Wanted, *, dry_run: bool) -> Iterator[Step]:
         api: The Hub's client.
         wanted: What is asked for.
         dry_run: Whether the steps are only shown.
+
+    Raises:
+        ConfigError: The Space has another app's files, which would be deleted.
     """
     space, info = wanted.space, _info(api, wanted.space)
+    if info is not None:
+        _check_ours(space, _remote_files(api, space))
     hardware = wanted.hardware or (wanted.defaults["hardware"] if info is None else "")
     if info is None:
         yield Step(
@@ -247,6 +252,15 @@ def _info(api: HfApi, space: str) -> SpaceInfo | None:
         return api.space_info(space)
     except RepositoryNotFoundError:
         return None
+
+
+def _check_ours(space: str, remote: Collection[str]) -> None:
+    """Make sure that a Space's files may be deleted: they are Img2Loc's, or a new Space's README alone."""
+    others = sorted(set(remote) - {"README.md"})
+    if others and "img2loc/__init__.py" not in others:
+        raise ConfigError(
+            f"The Space {space} has another app's files, such as {others[0]}. Give the name of a new Space."
+        )
 
 
 def _geoclip(repo: str, private: bool, published: list[str]) -> Iterator[Step]:

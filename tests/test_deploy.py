@@ -134,6 +134,17 @@ def test_a_second_run_changes_only_what_differs(hub, clone, tmp_path):
     assert writes(hub) == [f"PUT /api/spaces/{SPACE}/settings"] and hub.private == {f"spaces/{SPACE}"}
 
 
+def test_another_apps_space_is_left_alone(hub, clone, tmp_path):
+    hub.repos[f"spaces/{SPACE}"] = folder = tmp_path / "space"
+    folder.mkdir()
+    hub.spaces[SPACE] = Space()
+    for name in ("README.md", ".gitattributes", "app.py", "model.bin"):
+        (folder / name).write_text("another app's")
+    done = deploy(hub, clone, tmp_path)
+    assert done.returncode == 2 and "has another app's files, such as app.py" in done.stderr
+    assert writes(hub) == [] and len(list(folder.iterdir())) == 4
+
+
 def test_a_dry_run_prints_the_plan_and_does_nothing(hub, clone, tmp_path):
     plan = deploy(hub, clone, tmp_path, SPACE, "--gallery", "geoclip", "--hardware", "t4-small", "--dry-run")
     assert plan.returncode == 0, plan.stderr
