@@ -167,7 +167,7 @@ def test_from_photos_to_coverage_on_the_command_line(photo_rows, tmp_path, monke
     assert "must be called calibration.json" in capsys.readouterr().err
     for twice in (["--data", journal, journal], ["--data", str(tmp_path / "no.jsonl")]):
         assert main(["calibrate", *twice, "--out", str(tmp_path / "free.json")]) == (0 if len(twice) == 3 else 1)
-    assert "put it beside a gallery" in capsys.readouterr().out
+    assert "put it into a gallery's folder" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"data":1}', "null"])
