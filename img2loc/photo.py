@@ -103,9 +103,7 @@ def open_photo(source: bytes | Image.Image) -> Photo:
     if not source:
         raise PhotoError("The file is empty; choose a photo.")
     if len(source) > MAX_BYTES:
-        raise PhotoError(
-            f"The file is {len(source) / 1e6:.0f} MB; the limit is {MAX_BYTES / 1e6:.0f} MB. Make the photo smaller."
-        )
+        raise PhotoError(f"The file is larger than {MAX_BYTES / 1e6:.0f} MB; make the photo smaller.")
     try:
         needed, exif = cut(source)
         if _is_heic(needed):

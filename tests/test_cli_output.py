@@ -189,7 +189,7 @@ def test_an_unexpected_error_is_one_photos_failure(monkeypatch, capsys, starter)
         (str(PHOTOS), f"That is a folder; give its photos, for example {PHOTOS}/*.jpg."),
         ("*.nef", "No file matches this pattern."),
         ("no/such/photo.jpg", "The file can't be read: No such file or directory."),
-        ("/dev/zero", "The file has"),
+        ("/dev/zero", "The file is larger than 30 MB"),
     ],
 )
 def test_what_is_no_photo_gets_a_sentence(photo, words, monkeypatch, capsys, starter):
