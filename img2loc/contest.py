@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from img2loc.errors import ConfigError, Img2LocError, page_message
+from img2loc.errors import ConfigError, page_message
 from img2loc.geo import geodesic_km
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS, server_named
@@ -161,7 +161,7 @@ def ask_all(
                 within=within,
             )
             return query.locate(photo, locator, settings)
-        except Img2LocError as error:
+        except Exception as error:  # whatever it is, the others' answers stay
             return page_message(error)
 
     answers: Answers = {}

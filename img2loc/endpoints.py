@@ -156,7 +156,7 @@ class Endpoints:
             keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(request)
             counts, cancel = (nearest, farthest), Abandoned()
             locator = self._host.locator
-            results = []
+            results: list[dict[str, Any]] = []
             for number, source in enumerate(photos, start=1):
                 if cancel.is_set():
                     break
@@ -165,7 +165,10 @@ class Endpoints:
                 try:
                     query = replace(query, photo_path=local_path(source))
                     item["prediction"] = prediction_json(query.locate(query.photo(), locator, self._settings))
-                except (PhotoError, LimitError) as error:  # any other is the same for all photos
+                except Exception as error:
+                    for_all = isinstance(error, Img2LocError) and not isinstance(error, PhotoError | LimitError)
+                    if for_all and not results:  # once there are answers, nothing may lose them
+                        raise
                     item["error"] = api_message(error)
                 results.append(item)
             return _answer({"results": results, **self._sourced(locator)}, request)

@@ -66,14 +66,14 @@ class MissingKeyError(ConfigError):
         return f"{self.provider} needs a key; send yours in the header {header}."
 
 
-def page_message(error: Img2LocError) -> str:
+def page_message(error: Exception) -> str:
     """What a visitor of the page is told."""
-    return error.on_page if isinstance(error, MissingKeyError) else str(error)
+    return error.on_page if isinstance(error, MissingKeyError) else describe_failure(error)
 
 
-def api_message(error: Img2LocError) -> str:
+def api_message(error: Exception) -> str:
     """What a program is told."""
-    return error.in_api if isinstance(error, MissingKeyError) else str(error)
+    return error.in_api if isinstance(error, MissingKeyError) else describe_failure(error)
 
 
 class DataError(Img2LocError):

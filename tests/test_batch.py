@@ -5,15 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 import zipfile
 from base64 import b64decode
 from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 import pytest
 
+from img2loc import contest
+from img2loc.endpoints import Endpoints
 from img2loc.host import Host
 from img2loc.locator import Locator
+from img2loc.photo import open_photo
 from img2loc.sessions import Sessions
 from img2loc.settings import Settings
 from img2loc.ui.batch import BatchEvents
@@ -127,3 +132,42 @@ def test_a_map_that_fails_takes_no_answer_with_it(host: Host, provider: OpenAISe
         for part in shown:
             seen.append(part)
     assert len(packed(tables(seen)[-1])) == 2
+
+
+class _BreaksLater:
+    """A locator that meets an error that nobody expects at its second photo."""
+
+    def __init__(self, locator: Locator) -> None:
+        self.gallery = locator.gallery
+        self._locator, self._asked = locator, 0
+
+    def locate(self, *arguments, **options):
+        self._asked += 1
+        if self._asked == 2:
+            raise RuntimeError(KEY)
+        return self._locator.locate(*arguments, **options)
+
+
+@pytest.fixture
+def uploaded(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A photo as if it had been uploaded."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(Path(TOWER).parent))
+    return TOWER
+
+
+def test_an_unexpected_error_loses_no_answer_of_the_api_or_of_compare(starter: Locator, uploaded: str):
+    host = type("Host", (), {"locator": _BreaksLater(starter)})
+    results = Endpoints(host, Settings()).locate_batch([uploaded] * 3)["results"]
+    assert [bool(item["prediction"]) for item in results] == [True, False, True]
+    assert "RuntimeError" in results[1]["error"] and KEY not in results[1]["error"]
+    chosen = contest.read_contestants(["vote", "openai:m"], Settings())
+    how = {"locator": _BreaksLater(starter), "settings": Settings(), "cancel": threading.Event(), "visitor": ""}
+    *_, answers = contest.ask_all(chosen, open_photo(Path(TOWER).read_bytes()), {"openai": KEY}, **how)
+    assert sorted(isinstance(answer, str) for answer in answers.values()) == [False, True]
+    assert KEY not in str(list(answers.values()))
+
+
+def test_what_is_wrong_with_all_photos_is_told_once(starter: Locator, uploaded: str):
+    host = type("Host", (), {"locator": starter})
+    with pytest.raises(gr.Error, match="OpenAI needs a key; send yours in the header"):
+        Endpoints(host, Settings()).locate_batch([uploaded] * 2, "openai")

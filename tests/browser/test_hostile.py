@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from img2loc.words import untold
-from tests.browser.acts import LOCATE_MS, TOWER, choose_openai, upload, use_key
-from tests.openai_server import KEY, OpenAIServer
+from tests.browser.acts import LOCATE_MS, TOWER, choose_openai, upload, use_compare_key, use_key
+from tests.openai_server import OpenAIServer
 from tests.soak.hostile_replies import MARKUP
 
 IMAGE = '<img src="https://hostile.example/a.png" onerror="window.struck=1">'
@@ -75,9 +75,7 @@ def test_names_are_shown_as_text(page: Page, hostile: OpenAIServer, requests: li
     page.get_by_role("tab", name="Compare").click()
     page.set_input_files("#compare-photo input[type=file]", TOWER)
     page.wait_for_selector("#compare-photo img")
-    page.fill("#compare-key input", KEY)
-    page.click("#use-compare-key")
-    expect(page.locator("#keys-held")).to_contain_text("127.0.0.1")
+    use_compare_key(page)
     chosen = page.locator("#contestants input")
     for name in (f"openai:{link}", f"openai:{IMAGE}"):
         chosen.fill(name)

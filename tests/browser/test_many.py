@@ -79,7 +79,7 @@ def test_compare_can_be_cancelled(page: Page, provider: OpenAIServer):
     expect(page.locator("#compare-answers .i2l-pending")).to_have_count(1, timeout=LOCATE_MS)
     page.get_by_role("button", name="Cancel").click()
     cards = page.locator("#compare-answers li")
-    expect(cards.nth(1)).to_contain_text("given up", timeout=LOCATE_MS)
+    expect(cards.nth(1)).to_contain_text("The request was cancelled.", timeout=LOCATE_MS)
     expect(cards.nth(0)).to_contain_text("Paris, France")  # what has come stays
     expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
 
@@ -131,7 +131,7 @@ def test_nothing_to_do_gets_words(page: Page):
     expect(page.locator("#photos")).to_contain_text("Choose some photos first", timeout=LOCATE_MS)
     page.get_by_role("tab", name="Compare").click()
     page.click("#compare")
-    expect(page.locator("#compare-photo")).to_contain_text("choose one first")
+    expect(page.locator("#compare-photo")).to_contain_text("Choose one first")
     expect(page.get_by_test_id("toast-body")).to_have_count(0)
 
 

@@ -146,7 +146,7 @@ def test_a_wrong_true_position_gets_words_and_keeps_the_answer(page: Page):
 
 def test_locate_without_a_photo_says_so(page: Page):
     page.click("#locate")
-    expect(page.locator("#photo")).to_contain_text("choose one first")
+    expect(page.locator("#photo")).to_contain_text("Choose one first")
 
 
 def test_the_coordinates_are_copied(page: Page):
@@ -202,7 +202,7 @@ def test_streets_are_fetched_only_when_asked_for(page: Page):
     locate_tower(page)
     page.wait_for_timeout(500)
     assert asked == []
-    expect(page.locator(".i2l-street")).to_contain_text("learns your network address")
+    expect(page.locator(".i2l-street")).to_contain_text("see your IP address")
     with page.expect_response("https://www.openstreetmap.org/**"):
         page.get_by_role("button", name="Show the streets").click()
     expect(page.locator("iframe[title^='Street map']")).to_be_visible()
