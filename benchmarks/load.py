@@ -355,7 +355,7 @@ def _asked(photo: object) -> list[object]:
 async def _give_key(visitor: Visitor) -> None:
     """Type a visitor's key into the page's first field, which is OpenAI's."""
     others = [""] * (visitor.page.key_fields - 1)
-    await visitor.act("take_keys", [None, visitor.key, *others])
+    await visitor.act("take_keys", [None, visitor.page.key_labels, visitor.key, *others])
 
 
 async def _soon(holds: Callable[[], bool]) -> bool:

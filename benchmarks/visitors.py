@@ -27,10 +27,12 @@ class Page:
     Args:
         events: The numbers of its events.
         key_fields: How many fields for keys each tab has.
+        key_labels: Their labels, which go with what stands in them.
     """
 
     events: dict[str, int]
     key_fields: int
+    key_labels: str
 
     @classmethod
     def read(cls, config: dict[str, Any]) -> Page:
@@ -50,7 +52,10 @@ class Page:
                 for number in event["outputs"]:
                     if (name := filled.get(names[number])) and len(event["inputs"]) > 0:
                         events.setdefault(name, event["id"])
-        return cls(events, sum(str(name).startswith("key-") for name in names.values()))
+        values = {item["id"]: item["props"].get("value") for item in config["components"]}
+        taking = next(event for event in config["dependencies"] if event["id"] == events["take_keys"])
+        _, labels, *boxes = taking["inputs"]
+        return cls(events, len(boxes), str(values[labels]))
 
 
 @dataclass

@@ -195,8 +195,12 @@ class Query:
 
 
 def provider_of(backend: str, server: str) -> str:
-    """Name the provider that a request goes to: the server's name or address, or the backend for the operator's own."""
-    return server.strip() or backend
+    """Name the provider that a request goes to: the server's name or address, or the backend for the operator's own.
+
+    OpenAI itself goes by its host's name, since the operator's own server may be another one.
+    """
+    server = server.strip()
+    return "api.openai.com" if server == "openai" else server or backend
 
 
 def known_position(photo: Photo, settings: Settings) -> LatLon | None:

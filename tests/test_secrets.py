@@ -99,7 +99,11 @@ class Visitor:
         self.data_url = f"data:image/jpeg;base64,{b64encode(picture.getvalue()).decode()}"
         stored = http.post("upload", files=[("files", ("tower.jpg", picture.getvalue()))]).json()[0]
         self.photo = {"path": stored, "meta": {"_type": "gradio.FileData"}, "orig_name": "tower.jpg"}
-        self.events = {item["api_name"]: item["id"] for item in http.get("../config").json()["dependencies"]}
+        config = http.get("../config").json()
+        self.events = {item["api_name"]: item["id"] for item in config["dependencies"]}
+        values = {item["id"]: item["props"].get("value") for item in config["components"]}
+        taking = next(item for item in config["dependencies"] if item["api_name"] == "take")
+        self.key_labels = values[taking["inputs"][1]]
 
     def api(self, endpoint: str, headers: Mapping[str, str], place: str = "answers of the API", **data: Any) -> None:
         joined = self.http.post(f"call/v2/{endpoint}", json=data, headers=headers)
@@ -127,7 +131,7 @@ class Visitor:
 
     def type_key(self, session: str, provider: str, key: str) -> None:
         """Type a key into a provider's field of the page."""
-        self.page(session, "take", None, *(key if name == provider else "" for name in KEY_FIELDS))
+        self.page(session, "take", None, self.key_labels, *(key if name == provider else "" for name in KEY_FIELDS))
 
     def keep(self, place: str, answer: httpx.Response) -> None:
         self.places.setdefault(place, []).append(f"{answer.headers}\n{answer.text}")

@@ -75,19 +75,24 @@ def test_compare_says_who_pays_and_what_is_wrong(host: Host):
 
 
 def test_a_key_leaves_the_field_of_its_provider_for_the_session():
-    fields = KeyEvents(["openai", "gemini"])
+    fields = KeyEvents({"openai": "OpenAI", "gemini": "Gemini"})
+    shown = "OpenAI; Gemini"
     # Only plain values: after an update of its looks, Gradio would serve a box's next key with a deep link.
-    assert fields.take({"openai": "sk-old", "hf": "hf_old"}, "", f" {KEY}\n") == [
+    assert fields.take({"openai": "sk-old", "hf": "hf_old"}, shown, "", f" {KEY}\n") == [
         {"openai": "sk-old", "hf": "hf_old", "gemini": KEY},
         "",
         "",
     ]
-    assert fields.take({"openai": KEY}, "", None) == [gr.skip(), "", ""]  # leaving a box doesn't lose the key
-    assert fields.labels({"gemini": KEY, "hf": KEY}) == [told("use_key"), told("key_set")]
-    assert [field["is_valid"] for field in fields.check({}, KEY, "two words")] == [True, True, False]
+    assert fields.take({"openai": KEY}, shown, "", None) == [gr.skip(), "", ""]  # leaving a box doesn't lose the key
+    assert fields.buttons({"gemini": KEY, "hf": KEY}) == [told("use_key"), told("key_set")]
+    assert [field["is_valid"] for field in fields.check({}, shown, KEY, "two words")] == [True, True, True, False]
     with pytest.raises(gr.Error, match="copy it again") as caught:
-        fields.take({}, KEY, "two words")
+        fields.take({}, shown, KEY, "two words")
     assert "two words" not in caught.value.message
+    # Typed on a page that was opened while this server had another provider in that place.
+    for before in ("OpenRouter; Gemini", "Gemini; OpenAI", "", None):
+        with pytest.raises(gr.Error, match="out of date"):
+            fields.take({}, before, KEY, "")
 
 
 def test_batch_says_what_is_wrong_with_how_many_photos(host: Host):

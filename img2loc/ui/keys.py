@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import gradio as gr
 from gradio.events import Dependency
 
 from img2loc.endpoints import shown_errors
+from img2loc.errors import ConfigError
 from img2loc.events import RIGHT, Update, checked
 from img2loc.keys import check_key
 from img2loc.markup import error_html
@@ -24,29 +25,37 @@ class KeyEvents:
     """What happens to keys when a visitor acts.
 
     Args:
-        providers: Each field's, by its name in `contest.providers`.
+        labels: The fields' providers for people, by name.
     """
 
-    def __init__(self, providers: Sequence[str]) -> None:
-        self.providers = providers
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self.providers = tuple(labels)
+        self.labels = "; ".join(labels.values())
 
-    def take(self, keys: Keys, *typed: str | None) -> list[Any]:
+    def take(self, keys: Keys, labels: str, *typed: str | None) -> list[Any]:
         """Move what was typed from the boxes, whose content others could read back, to the session's keys.
+
+        Args:
+            keys: The session's, by provider.
+            labels: Of the boxes on the visitor's page, which may be older than this server.
+            typed: What stands in them.
 
         Returns:
             The keys, and the emptied boxes. These get plain values, never an update of their looks: Gradio would then
             keep what is typed into them under a name of its own.
         """
         with shown_errors(error_html):
+            if labels != self.labels:
+                raise ConfigError("This page is out of date; reload it.")
             added = {name: key for name, words in zip(self.providers, typed, strict=True) if (key := _read(words))}
         return [{**keys, **added} if added else gr.skip(), *[""] * len(typed)]
 
-    def check(self, keys: Keys, *typed: str | None) -> list[Update]:
+    def check(self, keys: Keys, labels: str, *typed: str | None) -> list[Update]:
         """Say at each field what is wrong with its key; for Gradio, before `take`."""
-        return [RIGHT, *(checked(lambda words=words: _read(words)) for words in typed)]  # type: ignore[misc]
+        return [RIGHT, RIGHT, *(checked(lambda words=words: _read(words)) for words in typed)]  # type: ignore[misc]
 
-    def labels(self, keys: Keys) -> list[str]:
-        """The buttons' labels, which tell the providers for which there is a key."""
+    def buttons(self, keys: Keys) -> list[str]:
+        """The buttons' words, which tell the providers for which there is a key."""
         return [told("key_set" if name in keys else "use_key") for name in self.providers]
 
 
@@ -65,7 +74,8 @@ class KeyFields:
 
     def __init__(self, keys: gr.State, labels: Mapping[str, str], *, prefix: str, visible: str | None = None) -> None:
         self.keys = keys
-        self._events = KeyEvents(tuple(labels))
+        self._events = KeyEvents(labels)
+        self._labels = gr.Textbox(self._events.labels, visible=False)  # comes back with the keys: see KeyEvents.take
         self.rows: list[gr.Column] = []
         self.boxes: list[gr.Textbox] = []
         self.buttons: list[gr.Button] = []
@@ -104,16 +114,17 @@ class KeyFields:
             The event of asking, to be continued once the keys are taken.
         """
         boxes = [self.keys, *self.boxes]
+        given = [self.keys, self._labels, *self.boxes]
         event: dict[str, Any] = {
             "fn": self._events.take,
-            "inputs": boxes,
+            "inputs": given,
             "outputs": boxes,
             "validator": self._events.check,
             **_PRIVATE,
         }
         fields = zip(self.boxes, self.buttons, strict=True)
         gr.on([on for box, button in fields for on in (button.click, box.submit, box.blur)], **event)
-        self.keys.change(self._events.labels, self.keys, self.buttons, **_PRIVATE)
+        self.keys.change(self._events.buttons, self.keys, self.buttons, **_PRIVATE)
         return ask(**event)
 
 

@@ -16,7 +16,7 @@ from img2loc.area import MAX_CHARS
 from img2loc.events import Chosen, Events, Shown, judge_choices
 from img2loc.inputs import PhotoInput
 from img2loc.lmm import BACKENDS, backend_named
-from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.lmm.servers import SERVERS, Server, server_named
 from img2loc.locator import DEFAULT_NEIGHBOURS
 from img2loc.prompt import MAX_TEMPLATE_CHARS, TEMPLATES, template_named
 from img2loc.query import provider_of
@@ -80,7 +80,7 @@ def add_locate_tab(
                 visible=backend_named(settings.backend).needs_key, elem_id="model-settings"
             ) as model_settings:
                 server = gr.Dropdown(
-                    [(server_named(settings.openai_base_url).label, ""), *_providers()],
+                    _servers(server_named(settings.openai_base_url)),
                     value="",
                     label=word("server"),
                     filterable=False,
@@ -244,8 +244,10 @@ def map_plot(name: str, elem_id: str, *, visible: bool = True) -> gr.Plot:
     return gr.Plot(label=word(name), elem_id=elem_id, elem_classes="i2l-map", min_width=260, visible=visible)
 
 
-def _providers() -> list[tuple[str, str]]:
-    return [(item.label, item.name) for item in SERVERS.values() if item.public and item.base_url]
+def _servers(own: Server) -> list[tuple[str, str]]:
+    """The servers to choose from, the operator's own first."""
+    others = [item for item in SERVERS.values() if item.public and item.base_url and item.name != own.name]
+    return [(own.label, ""), *((item.label, item.name) for item in others)]
 
 
 def _result() -> Shown:
