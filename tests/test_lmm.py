@@ -46,3 +46,8 @@ def test_options_never_show_their_key():
 def test_looking_at_the_backends_imports_no_client():
     code = "import sys, img2loc.lmm; sys.exit('httpx2' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_reading_a_journal_imports_no_client():
+    code = "import sys, img2loc.evaluation.journal; sys.exit('openai' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -86,10 +86,14 @@ def test_no_cookie_comes_back_in_another_request(backend, server):
 SPYING = {
     "OPENAI_API_KEY": "sk-environment",
     "OPENAI_ADMIN_KEY": "sk-admin-environment",
-    "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+    "OPENAI_BASE_URL": "http://127.0.0.1:letters/environment",
     "OPENAI_ORG_ID": "org-environment",
     "OPENAI_PROJECT_ID": "proj-environment",
-    "OPENAI_CUSTOM_HEADERS": "Authorization: Bearer environment\nX-Spy: environment\nCookie: environment=1",
+    "OPENAI_CUSTOM_HEADERS": (
+        "Authorization: Bearer environment\nauthorization: Bearer environment\nX-Spy: environment\n"
+        "Cookie: environment=1\nHost: environment\nAccept-Encoding: gzip\nX-Stainless-Raw-Response: true\n"
+        "Content-Type: multipart/form-data\nTransfer-Encoding: chunked\nbroken name: environment"
+    ),
     "OPENAI_LOG": "debug",
     "HF_TOKEN": "hf_environment",
     "HF_ENDPOINT": "http://127.0.0.1:9",
@@ -98,20 +102,31 @@ SPYING = {
 }
 
 
-@pytest.mark.parametrize("backend", REMOTE)
-def test_no_variable_changes_a_request_or_logs_it(backend, server, tmp_path):
+@pytest.mark.parametrize(("backend", "key"), [*((backend, KEY) for backend in REMOTE), ("openai", "")])
+def test_no_variable_changes_a_request_or_logs_it(backend, key, server, tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text("default login netrc password environment\n")
     netrc.chmod(0o600)
     url = server.base_url
-    code = f"from tests.test_lmm_connection import ask; print(ask({url!r}, {backend!r}))"
+    code = f"from tests.test_lmm_connection import ask; print(ask({url!r}, {backend!r}, api_key={key!r}))"
     environment = {**os.environ, **SPYING, "NETRC": str(netrc), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
     )
     (request,) = server.received
-    assert request.headers["authorization"] == f"Bearer {KEY}"
-    assert "environment" not in json.dumps(request.headers) and "cookie" not in request.headers
+    assert request.headers == {
+        "host": f"127.0.0.1:{server.port}",
+        "accept": "*/*",
+        "accept-encoding": "identity",
+        "connection": "keep-alive",
+        "user-agent": "Img2Loc",
+        "content-type": "application/json",
+        "content-length": request.headers["content-length"],
+        "x-stainless-read-timeout": request.headers["x-stainless-read-timeout"],
+        "x-stainless-retry-count": "0",
+        **({"authorization": f"Bearer {key}"} if key else {}),
+    }
+    assert json.loads(request.body)["model"] == "m"
     said = done.stdout + done.stderr
     assert base64.b64encode(JPEG).decode()[:40] not in said and KEY not in said and "DEBUG" not in said
 
@@ -220,18 +235,39 @@ def test_a_password_in_the_address_is_sent_and_not_logged(server, caplog):
     assert "127.0.0.1" in caplog.text and "passw0rd" not in caplog.text
 
 
-def test_a_reply_without_end_is_not_read_to_its_end(server, monkeypatch):
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_reply_without_end_is_not_read_to_its_end(status, server, monkeypatch):
+    server.status = status
     monkeypatch.setattr("img2loc.lmm.connection.MAX_BODY_BYTES", 50_000)
     server.body = b" " * 100_000 + server.body
-    with pytest.raises(LMMError, match="isn't a chat completion"):
+    with pytest.raises(LMMError, match=r"isn't a chat completion|rejected the request \(HTTP 400\)\.$"):
         ask(server.base_url)
 
 
-def test_a_packed_reply_is_not_unpacked(server):
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_packed_reply_is_not_unpacked(status, server):
+    server.status = status
     server.headers, server.body = {"Content-Encoding": "gzip"}, gzip.compress(server.body)
-    with pytest.raises(LMMError, match="isn't a chat completion"):
+    with pytest.raises(LMMError, match=r"isn't a chat completion|rejected the request"):
         ask(server.base_url)
     assert server.received[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("charset", ["punycode", "zlib", "undefined"])
+def test_no_charset_of_the_servers_choice_is_used(charset, status, server):
+    server.headers = {"Content-Type": f"application/json; charset={charset}"}
+    server.status, server.body = status, b"-" + b"b9a" * 1_000_000  # as punycode, minutes
+    with pytest.raises(LMMError, match=r"isn't a chat completion|rejected the request|returned an error"):
+        ask(server.base_url, timeout_s=5)
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_what_is_raised_holds_neither_request_nor_key(status, server):
+    server.status, server.body = status, json.dumps({"error": {"message": f"no {KEY}"}}).encode()
+    with pytest.raises(LMMError) as caught:
+        ask(server.base_url, timeout_s=1)
+    assert caught.value.__cause__ is None and caught.value.__context__ is None and KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize("body", [b"[" * 200_000, b'{"choices": ' + b"9" * 5000 + b"}", b"\xff\xfe", b"null", b'"x"'])

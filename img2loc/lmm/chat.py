@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import httpx2
 
@@ -26,11 +26,13 @@ from img2loc.errors import (
 )
 from img2loc.keys import check_key
 from img2loc.lmm.base import BackendOptions, Turn
-from img2loc.lmm.connection import Connection, Response
 from img2loc.lmm.request import Parameters, request_body
 from img2loc.lmm.retry import persist
 from img2loc.lmm.servers import OPENAI_URL, Server, host_of
 from img2loc.types import Reply
+
+if TYPE_CHECKING:
+    from img2loc.lmm.connection import Response
 
 # More than any model reads or writes at once; a larger number is an error of the server's.
 MAX_BELIEVABLE_TOKENS: Final = 100_000_000
@@ -61,6 +63,8 @@ class ChatLMM:
     """
 
     def __init__(self, server: Server, options: BackendOptions, *, name: str, default_model: str) -> None:
+        from img2loc.lmm.connection import Connection  # noqa: PLC0415 - imports openai, which takes half a second
+
         self.name = name
         self.model = options.model.strip() or (server.models[0] if server.models else default_model)
         self._key = check_key(options.api_key)

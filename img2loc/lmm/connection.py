@@ -1,16 +1,18 @@
-"""One HTTP request to a model's server: it reaches no other server, shares nothing with others, and can be given up."""
+"""One request to a model's server, by the openai package: to no other server, sharing nothing, and easy to give up."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx2
+import openai
 
 from img2loc.addresses import is_loopback, public_address
 from img2loc.environment import check_certificates, check_proxies
@@ -95,29 +97,28 @@ class Connection:
         if timeout_s <= 0:
             raise TimeoutError
         check_certificates()  # again: the file may have gone since
-        line = _Line()
-        client = httpx2.Client(
-            transport=self._transport(),  # None for the default one, which uses the environment's proxies
-            follow_redirects=False,
-            timeout=timeout_s,
-            # A few packed bytes could fill the memory: nothing is unpacked.
-            headers={"User-Agent": "Img2Loc", "Accept-Encoding": "identity"},
-            event_hooks={"request": [line.watch]},
-        )
+        logging.getLogger("openai").setLevel(logging.WARNING)  # whatever OPENAI_LOG says
         base = httpx2.URL(self.base_url)
-        auth = httpx2.BasicAuth(base.username, base.password) if base.userinfo else None
-        url = base.copy_with(username="", password="", path=base.path.rstrip("/") + path)  # httpx2 logs it
-        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        # The whole address, since the package would append the path to the base_url's query. httpx2 logs it.
+        url = str(base.copy_with(username="", password="", path=base.path.rstrip("/") + path))
+        line = _Line()
+        http_client = self._http_client(line)
+        # Without a base_url and a key, which may not be empty, it takes those of the environment.
+        client = _Client(
+            base_url=url, api_key=self.api_key or "none", timeout=timeout_s, max_retries=0, http_client=http_client
+        )
+        authorization = f"Bearer {self.api_key}" if self.api_key else openai.Omit()
+        options: openai.RequestOptions = {"headers": {"Authorization": authorization}}
 
         def send() -> Response:
-            method = "GET" if body is None else "POST"
-            with client.stream(method, url, json=body, headers=headers, auth=auth) as response:
-                received = bytearray()
-                for piece in response.iter_raw():
-                    received += piece
-                    if len(received) > MAX_BODY_BYTES:
-                        return Response(response.status_code, response.headers, b"")
-                return Response(response.status_code, response.headers, bytes(received))
+            try:
+                if body is None:
+                    response = client.get(url, cast_to=httpx2.Response, options=options)
+                else:
+                    response = client.post(url, cast_to=httpx2.Response, body=body, options=options)
+            except openai.APIStatusError as error:
+                response = error.response
+            return Response(response.status_code, response.headers, response.content)
 
         def close() -> None:
             line.cut()
@@ -125,14 +126,54 @@ class Connection:
 
         try:
             return in_thread(send, timeout_s=timeout_s, cancel=cancel, close=close)
-        except httpx2.TimeoutException:
-            pass
-        raise TimeoutError  # outside the handler: the package's own error holds the request, and with it the key
+        except openai.APITimeoutError:
+            failure: Exception = TimeoutError()
+        except openai.APIConnectionError as error:
+            cause = error.__cause__
+            failure = cause if isinstance(cause, httpx2.HTTPError) else httpx2.NetworkError("The connection broke.")
+        raise failure  # outside the handlers: the package's own errors hold the request, and with it the key
+
+    def _http_client(self, line: _Line) -> httpx2.Client:
+        base = httpx2.URL(self.base_url)
+        return httpx2.Client(
+            transport=self._transport(),  # None for the default one, which uses the environment's proxies
+            follow_redirects=False,
+            auth=httpx2.BasicAuth(base.username, base.password) if base.userinfo else None,
+            headers={"User-Agent": "Img2Loc", "Accept-Encoding": "identity"},
+            event_hooks={"request": [line.watch], "response": [_read_body]},
+        )
 
     def _transport(self) -> httpx2.HTTPTransport | None:
         if self.public_only:
             return _PublicTransport()
         return httpx2.HTTPTransport() if self.is_local else None
+
+
+def _read_body(response: httpx2.Response) -> None:
+    """Read a response's body for the package, as it was sent; one that is too long becomes empty.
+
+    The package would read it whole, unpack it (a few packed bytes could fill the memory), and decode an error's in any
+    charset that the server names (megabytes of punycode take hours).
+    """
+    stream = cast("httpx2.SyncByteStream", response.stream)
+    body = bytearray()
+    for piece in stream:
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            body.clear()
+            break
+    stream.close()
+    response.stream = httpx2.ByteStream(bytes(body))
+    for name in ("Content-Encoding", "Content-Type"):
+        response.headers.pop(name, None)
+
+
+class _Client(openai.OpenAI):
+    """The package's client, without the headers that it takes from the environment or from a look at the machine."""
+
+    @property
+    def default_headers(self) -> dict[str, str | openai.Omit]:
+        return {"Content-Type": "application/json"}
 
 
 class _PublicTransport(httpx2.HTTPTransport):
