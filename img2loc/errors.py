@@ -18,7 +18,9 @@
         ├── LMMTimeoutError      no reply in time
         ├── LMMCancelledError    whoever asked has left
         ├── LMMServerError       the provider reports an error of its own
+        ├── LMMRejectedError     the provider rejects the request: an unknown model, or an error in the request
         └── LMMUnreachableError  no connection
+            └── LMMInterruptedError  the connection broke off before the reply was complete
 
 A message is one sentence or two: what is wrong, where, and what to do next. It never holds a key.
 """
@@ -141,8 +143,16 @@ class LMMServerError(LMMError):
     """The provider reports an error of its own."""
 
 
+class LMMRejectedError(LMMError):
+    """The provider rejects the request, which would fail again."""
+
+
 class LMMUnreachableError(LMMError):
     """The provider can't be reached."""
+
+
+class LMMInterruptedError(LMMUnreachableError):
+    """The connection broke off before the reply was complete; the provider may bill the request."""
 
 
 def describe_failure(error: Exception) -> str:

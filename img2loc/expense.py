@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import Final
 
+from img2loc.area import Area
 from img2loc.choice import SHOWN
-from img2loc.lmm import BACKENDS
+from img2loc.errors import (
+    LMMAuthError,
+    LMMInterruptedError,
+    LMMQuotaError,
+    LMMRateLimitError,
+    LMMRejectedError,
+    LMMServerError,
+    LMMUnreachableError,
+)
+from img2loc.lmm import BACKENDS, LMM, Turn
 from img2loc.lmm.prices import Pricing, expected_tokens
+from img2loc.lmm.request import MAX_OUTPUT_TOKENS
 from img2loc.lmm.servers import pricing, server_named
+from img2loc.prompt import OUTSIDE, REPAIR, WITHIN
 from img2loc.sampling import Judge, requests_of
-from img2loc.types import OutcomeKind, Prediction, Reply
+from img2loc.types import Reply
 
 # Characters that a neighbour takes in a prompt: a pair of coordinates, or a line of a numbered list.
 PAIR_CHARS: Final = 22
 LINE_CHARS: Final = 85
 CHOICE_CHARS: Final = 700 + SHOWN * 200  # of the turn that chooses; a gallery's pictures cost as much again, each
+# The most that they take, in bytes. No token is shorter than a byte.
+MAX_PAIR_BYTES: Final = 25
+MAX_LINE_BYTES: Final = 200
+MAX_CHOICE_BYTES: Final = 1000 + SHOWN * 700
+# Of a photo of 1024 px, with the answer's schema. LLaVA-NeXT takes 2,900, the models of prices.json less; where a model
+# takes more, Limits learns it from the replies.
+MAX_PHOTO_TOKENS: Final = 3500
+# The provider answered with an error status, or was never reached.
+_NOT_BILLED: Final = (
+    LMMAuthError,
+    LMMQuotaError,
+    LMMRateLimitError,
+    LMMRejectedError,
+    LMMServerError,
+    LMMUnreachableError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +55,10 @@ class Expense:
 
     Args:
         requests: If every reply can be read.
-        tokens: About, read and written.
         cost_usd: About; None where the price is unknown.
     """
 
     requests: int
-    tokens: float
     cost_usd: float | None
 
 
@@ -48,35 +75,88 @@ def expense(
         samples: How often each prompt is sent.
         prices: The model's; None where they are unknown.
     """
-    counts = [nearest + farthest] if judge is None else [2 * count for count in judge.counts]
-    names = Template(template).get_identifiers()
-    each = LINE_CHARS if any(name.endswith("_list") for name in names) else PAIR_CHARS if names else 0
-    lengths = [len(template) + each * count for count in counts] * samples
+    each = _neighbour(template, PAIR_CHARS, LINE_CHARS)
+    lengths = [len(template) + each * count for count in _neighbours(judge, nearest, farthest)] * samples
     lengths += [CHOICE_CHARS] if judge and judge.choice else []
     expected = [expected_tokens(length) for length in lengths]
     cost = None if prices is None else sum(prices.cost_usd(*tokens) for tokens in expected)
-    return Expense(requests_of(judge, samples), sum(map(sum, expected)), cost)
+    return Expense(requests_of(judge, samples), cost)
 
 
-def tokens_used(prediction: Prediction, expected: Expense) -> float:
-    """Add up what a photo's replies say that they used.
+def max_tokens(
+    judge: Judge | None, template: str, nearest: int, farthest: int, *, samples: int, within: Area | None
+) -> int:
+    """The most tokens that one photo can take, read and written, with a second turn after every first reply.
 
     Args:
-        prediction: What became of the photo.
-        expected: What was expected. A reply that doesn't say counts as it was expected, and so does a request that got
-            no reply: it may have been paid for all the same.
+        judge: How the model is asked; None for one prompt.
+        template: The prompt's text, with its placeholders.
+        nearest: How many of the most similar photos go into the one prompt.
+        farthest: How many of the most dissimilar.
+        samples: How often each prompt is sent.
+        within: Where the photo is known to have been taken; None for anywhere.
     """
-    each = expected.tokens / expected.requests
-    outcomes = [outcome for outcome in (prediction.outcome, prediction.choice) if outcome]
-    used = [_tokens_of(reply) for outcome in outcomes for reply in outcome.replies]
-    failed = any(outcome.kind is OutcomeKind.PROVIDER_ERROR for outcome in outcomes) or len(used) < expected.requests
-    return sum(each if tokens is None else tokens for tokens in used) + each * failed
+    area_bytes = len(str(within).encode()) if within else 0
+    second_bytes = max(len(REPAIR), len(OUTSIDE) + area_bytes)
+    text_bytes = len(template.encode()) + (len(WITHIN) + area_bytes if within else 0)
+    each = _neighbour(template, MAX_PAIR_BYTES, MAX_LINE_BYTES)
+    total = 0
+    for count in _neighbours(judge, nearest, farthest):
+        first = MAX_PHOTO_TOKENS + text_bytes + each * count + MAX_OUTPUT_TOKENS
+        # The second turn reads the first again, its reply and what is wrong with it.
+        total += samples * (2 * first + MAX_OUTPUT_TOKENS + second_bytes)
+    if judge and judge.choice:
+        total += MAX_PHOTO_TOKENS * (1 + SHOWN) + MAX_CHOICE_BYTES + MAX_OUTPUT_TOKENS
+    return total
 
 
-def _tokens_of(reply: Reply) -> float | None:
-    if reply.input_tokens is None or reply.output_tokens is None:
-        return None
-    return float(reply.input_tokens + reply.output_tokens)
+class MeteredLMM:
+    """A model whose tokens are added up.
+
+    A request counts as what its reply says. Where there is no reply, or it doesn't say, it counts as the most that it
+    can take, since the provider may bill that; unless the provider answered with an error or was never reached.
+    """
+
+    def __init__(self, lmm: LMM) -> None:
+        self.name, self.model = lmm.name, lmm.model
+        self.tokens = 0
+        self._lmm = lmm
+
+    def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
+        """Continue a conversation; see LMM."""
+        before = self.tokens
+        self.tokens += _max_tokens_of(turns)
+        try:
+            reply = self._lmm.reply(turns, jpeg)
+        except LMMInterruptedError:
+            raise
+        except _NOT_BILLED:
+            self.tokens = before
+            raise
+        if reply.input_tokens is not None and reply.output_tokens is not None:
+            self.tokens = before + reply.input_tokens + reply.output_tokens
+        return reply
+
+
+def _max_tokens_of(turns: Sequence[Turn]) -> int:
+    """The most tokens that one request can take."""
+    pictures = sum(len(turn.pictures) for turn in turns)
+    total = MAX_PHOTO_TOKENS * (1 + pictures) + MAX_OUTPUT_TOKENS
+    for turn in turns:
+        size = len(turn.text.encode())
+        total += min(size, MAX_OUTPUT_TOKENS) if turn.role == "assistant" else size  # the model wrote no more
+    return total
+
+
+def _neighbours(judge: Judge | None, nearest: int, farthest: int) -> list[int]:
+    """How many neighbours each prompt holds."""
+    return [nearest + farthest] if judge is None else [2 * count for count in judge.counts]
+
+
+def _neighbour(template: str, pair: int, line: int) -> int:
+    """Choose the size of one neighbour in a template: of a pair of coordinates, of a list's line, or 0."""
+    names = Template(template).get_identifiers()
+    return line if any(name.endswith("_list") for name in names) else pair if names else 0
 
 
 def prices_of(backend: str, server: str, model: str) -> Pricing | None:

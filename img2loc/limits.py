@@ -18,7 +18,7 @@ from img2loc.errors import Img2LocError
 HOUR_S: Final = 3600.0
 # Whoever asks a model holds a thread until it has replied. The page keeps others for the rest (ui/__init__.py).
 MODEL_PLACES: Final = 40
-_INSTEAD: Final = "use a key of your own, or take the vote, which is free."
+_INSTEAD: Final = "use a key of your own at a provider such as OpenAI, or take the vote, which is free."
 
 
 class LimitError(Img2LocError):
@@ -42,7 +42,7 @@ class Reservation:
         at_s: When, by the clock of Limits.
         visitor: For whom: a hash.
         requests: How often a model is asked.
-        tokens: How many are expected to be used, or were once it is settled.
+        tokens: The most that may be used, or what was used once it is settled.
         used_per_request: Once it is settled.
     """
 
@@ -113,8 +113,8 @@ class Limits:
         Args:
             address: Whom it is for, as visitors.visitor_of has it.
             requests: How often a model will be asked.
-            tokens: How many that is expected to use. If a request used more within the window, that counts instead, so
-                that many at once don't use much more than they reserved.
+            tokens: The most that they may use. If a request lately used more, that counts instead: the model takes
+                more for a photo than was thought.
 
         Returns:
             What was taken; `settle` says what was really used.
@@ -140,7 +140,7 @@ class Limits:
         return reservation
 
     def settle(self, reservation: Reservation, tokens: float) -> None:
-        """Put what was really used in place of what was expected."""
+        """Put what was used in place of what was reserved."""
         with self._lock:
             reservation.tokens = tokens
             reservation.used_per_request = tokens / reservation.requests
@@ -169,12 +169,12 @@ class Limits:
     def _reserve_tokens(self, reservation: Reservation, now: float) -> None:
         if self._tokens is None:
             return
-        expected = reservation.tokens
+        asked = reservation.tokens
         most = max((one.used_per_request for one in self._reservations), default=0.0)
-        reservation.tokens = max(expected, most * reservation.requests)
+        reservation.tokens = max(asked, most * reservation.requests)
         amounts = [(one.at_s, one.tokens) for one in self._reservations]
         if (excess := sum(amount for _, amount in amounts) + reservation.tokens - self._tokens) > 0:
-            raise _used_up(None if expected > self._tokens else self._wait_s(amounts, excess, now))
+            raise _used_up(None if asked > self._tokens else self._wait_s(amounts, excess, now))
 
     def _wait_s(self, amounts: Iterable[tuple[float, float]], excess: float, now: float) -> float:
         """Seconds until enough is forgotten.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from img2loc.area import read_area
-from img2loc.coarse import EXACT
+from img2loc.coarse import EXACT, coarse_area
 from img2loc.coordinates import read_coordinates
 from img2loc.errors import ConfigError, PhotoError
-from img2loc.expense import expense, tokens_used
+from img2loc.expense import MeteredLMM, max_tokens
 from img2loc.geo import decimal_position
 from img2loc.keys import check_key
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
@@ -110,39 +111,50 @@ class Query:
         template = chosen_template(self.prompt or settings.prompt)
         lmm = open_lmm(self.backend, self.options(settings))
         judge = read_judge(self.judge) if self.judge.strip() else settings.judge
-        paid = lmm is not None and self._is_paid_by_operator(settings)
-        if paid:
-            self._check_paid_template(template)
-            expected = expense(judge, template, self.nearest, self.farthest, samples=settings.samples, prices=None)
-            reservation = settings.limits.reserve(self.visitor, requests_of(judge), expected.tokens)
-        prediction = locator.locate(
+        within = read_area(self.within)
+        ask = partial(
+            locator.locate,
             photo,
-            lmm=lmm,
             nearest=self.nearest,
             farthest=self.farthest,
             template=template,
             samples=settings.samples,
             judge=judge,
-            within=read_area(self.within),
+            within=within,
             precision=settings.precision,
             on_stage=on_stage,
         )
-        if paid:
-            settings.limits.settle(reservation, tokens_used(prediction, expected))
+        if lmm is not None and self._is_paid_by_operator(settings):
+            self._check_paid_template(template)
+            known = coarse_area(within, settings.precision)
+            most = max_tokens(judge, template, self.nearest, self.farthest, samples=settings.samples, within=known)
+            reservation = settings.limits.reserve(self.visitor, requests_of(judge), most)
+            metered = MeteredLMM(lmm)
+            try:
+                prediction = ask(lmm=metered)
+            finally:
+                settings.limits.settle(reservation, metered.tokens)
+        else:
+            prediction = ask(lmm=lmm)
         return coarsen(abstain(prediction, settings.abstain_km), settings.precision)
 
     def _is_paid_by_operator(self, settings: Settings) -> bool:
-        """Whether a model answers at the operator's expense, who may run one that asks for no key."""
-        backend, own = backend_named(self.backend), settings.options(self.backend)
-        keyless = backend.name == "openai" and not own.api_key and not server_named(own.base_url).needs_key
-        visitors_key_counts = backend.needs_key and not keyless
-        return not self.base_url.strip() and not (self.own_key and visitors_key_counts)
+        """Whether a model answers at the operator's expense.
+
+        A visitor's key shows that the visitor pays only where it is certain to be what pays: at a provider with a fixed
+        address. A server at the operator's own address may check no key, or take another in its place.
+        """
+        if self.base_url.strip():  # the visitor's choice, which never gets the operator's key
+            return False
+        at_provider = server_named(settings.options(self.backend).base_url).public  # hf's is empty, as OpenAI's is
+        return not (self.own_key and backend_named(self.backend).needs_key and at_provider)
 
     def _check_paid_template(self, template: str) -> None:
         """Refuse a prompt of the visitor's own where the operator pays a provider for the answer."""
         if backend_named(self.backend).needs_key and template not in map(template_named, TEMPLATES):
             raise ConfigError(
-                f"A prompt of your own needs a key of your own. Give one, or choose one of: {', '.join(TEMPLATES)}."
+                "A prompt of your own needs a key of your own at a provider such as OpenAI. "
+                f"Give one, or choose one of: {', '.join(TEMPLATES)}."
             )
 
     def options(self, settings: Settings) -> BackendOptions:
@@ -179,9 +191,13 @@ class Query:
             model = model or first_of(settings.models, backend_named(self.backend).models)
             if model not in settings.models:
                 raise ConfigError(
-                    f"{model!r} needs a key of your own. Give one, or choose one of: {', '.join(settings.models)}."
+                    f"{model!r} needs a key of your own at a provider such as OpenAI. "
+                    f"Give one, or choose one of: {', '.join(settings.models)}."
                 )
-        return replace(own, api_key=self.own_key or own.api_key, model=model, cancel=self.cancel)
+        # Sent again, it might be billed twice, and only one of them was reserved.
+        resend = settings.hourly_tokens is None or not self._is_paid_by_operator(settings)
+        key = self.own_key or own.api_key
+        return replace(own, api_key=key, model=model, cancel=self.cancel, resend_interrupted=resend)
 
     def neighbours(self, photo: Photo, locator: Locator, settings: Settings) -> Retrieval:
         """Find the photo's neighbours, placed as precisely as the operator allows."""

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
-from img2loc.errors import ConfigError
-from img2loc.expense import Expense, dollars, expense, prices_of, tokens_used
+from img2loc.area import read_area
+from img2loc.errors import (
+    ConfigError,
+    LMMAuthError,
+    LMMCancelledError,
+    LMMError,
+    LMMInterruptedError,
+    LMMQuotaError,
+    LMMRateLimitError,
+    LMMRejectedError,
+    LMMServerError,
+    LMMTimeoutError,
+    LMMUnreachableError,
+)
+from img2loc.expense import MAX_PHOTO_TOKENS, MeteredLMM, dollars, expense, max_tokens, prices_of
+from img2loc.lmm import Turn
 from img2loc.lmm.prices import Pricing
+from img2loc.lmm.request import MAX_OUTPUT_TOKENS
 from img2loc.prompt import TEMPLATES, template_named
 from img2loc.sampling import Judge
-from img2loc.types import Outcome, OutcomeKind, Prediction, Reply, Retrieval
+from img2loc.types import Reply
+
+from .scripted_lmm import ScriptedLMM
 
 PRICES = Pricing(1.0, 10.0)
 ZERO_SHOT = template_named("zero-shot")
@@ -60,22 +79,47 @@ def test_a_sum_has_two_digits_that_tell_something(usd: float, words: str):
 
 
 def said(input_tokens: int | None, output_tokens: int | None) -> Reply:
-    return Reply("{}", "m", 0.5, input_tokens, output_tokens)
+    return Reply("no idea", "m", 0.5, input_tokens, output_tokens)
 
 
-def used(expected: Expense, *replies: Reply, choice: Reply | None = None, kind: OutcomeKind = OutcomeKind.UNPARSEABLE):
-    chosen = choice and Outcome(OutcomeKind.UNPARSEABLE, replies=(choice,))
-    outcome = Outcome(kind, replies=replies)
-    prediction = Prediction(None, None, "lmm", None, None, Retrieval((), ()), "", outcome, (), choice=chosen)
-    return tokens_used(prediction, expected)
+TURNS = (Turn("user", "Where is this?"),)
 
 
-def test_what_was_used_is_what_replies_say_and_else_what_was_expected():
-    one = Expense(requests=1, tokens=1500, cost_usd=None)
-    assert used(one, said(1000, 200)) == 1200
-    assert used(one, said(1000, 200), said(1300, 100)) == 2600  # a repair is another request
-    assert used(one, said(None, None)) == used(one, said(1000, None)) == 1500
-    assert used(one, kind=OutcomeKind.PROVIDER_ERROR) == 1500  # it may have been paid for all the same
-    three = Expense(requests=3, tokens=4500, cost_usd=None)
-    assert used(three, said(1000, 200), said(1000, 200), choice=said(500, 100)) == 3000
-    assert used(three, said(1000, 200)) == 1200 + 1500  # and what was not sent afterwards is not paid for
+def metered(*replies: Reply | Exception) -> int:
+    """What so many requests count, answered or not."""
+    lmm = MeteredLMM(ScriptedLMM(replies))
+    for _ in replies:
+        with contextlib.suppress(LMMError):
+            lmm.reply(TURNS, b"")
+    return lmm.tokens
+
+
+def test_a_reply_counts_as_it_says_and_else_as_the_most_that_it_can_take():
+    assert metered(said(1000, 200)) == 1200 and metered(said(1000, 200), said(1300, 100)) == 2600
+    most = metered(said(None, None))
+    assert most == metered(said(1000, None)) > MAX_OUTPUT_TOKENS + MAX_PHOTO_TOKENS
+    assert metered(said(1000, 200), said(None, 5)) == 1200 + most
+
+
+def test_a_request_without_a_reply_counts_as_the_most_unless_it_certainly_costs_nothing():
+    most = metered(said(None, None))
+    for unknown in (LMMTimeoutError, LMMCancelledError, LMMInterruptedError, LMMError):
+        assert metered(unknown("")) == most
+    for free in (LMMAuthError, LMMQuotaError, LMMRateLimitError, LMMRejectedError, LMMServerError, LMMUnreachableError):
+        assert metered(free("")) == 0 and metered(said(1000, 200), free("")) == 1200
+
+
+@pytest.mark.parametrize("judge", [None, Judge((0, 5, 50), choice=True)])
+@pytest.mark.parametrize("template", [template_named(name) for name in TEMPLATES])
+@pytest.mark.parametrize("within", [None, read_area("FR; DE; GB; BA; VC")])
+def test_no_photo_takes_more_than_is_reserved_for_it(starter, tower, judge, template, within):
+    """With two turns for each prompt, the longest replies and no word of what was used."""
+    replies = [Reply("\N{GLOBE WITH MERIDIANS}" * 9000, "m", 0.5) for _ in range(20)]
+    scripted = ScriptedLMM(replies)
+    metered = MeteredLMM(scripted)
+    starter.locate(
+        tower, lmm=metered, nearest=50, farthest=50, template=template, judge=judge, within=within, samples=2
+    )
+    assert len(scripted.asked) == (13 if judge else 4)
+    most = max_tokens(judge, template, 50, 50, samples=2, within=within)
+    assert len(scripted.asked) * MAX_OUTPUT_TOKENS < metered.tokens <= most

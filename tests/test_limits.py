@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from random import Random
 
 import pytest
 
@@ -144,6 +146,27 @@ def test_tokens_are_reserved_before_and_counted_after():
     limits.reserve("c", 1, 1500)
     with pytest.raises(LimitError, match="more than this site's hourly budget"):
         limits.reserve("c", 1, 10_001)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_replies_use_the_bound_on_tokens_holds_at_every_moment(seed):
+    """Photos at once, each of which uses anything up to what was reserved for it, or counts as all of that."""
+    limits, random = Limits(tokens=100_000), Random(seed)
+    uses = [
+        (most := random.randint(1000, 30_000), random.choice((0, random.randint(0, most), most))) for _ in range(80)
+    ]
+    used: list[int] = []
+
+    def ask(most: int, use: int) -> None:
+        with suppress(LimitError):
+            reservation = limits.reserve("a", 1, most)
+            time.sleep(0.001)
+            used.append(use)
+            limits.settle(reservation, use)
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda pair: ask(*pair), uses))
+    assert 0 < sum(used) <= 100_000
 
 
 def test_places_for_models_are_taken_by_models_only_and_given_back():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from img2loc.errors import ConfigError, MissingKeyError, PhotoError
 from img2loc.limits import LimitError
+from img2loc.lmm.servers import SERVERS
 from img2loc.prompt import template_named
 from img2loc.query import Query, known_position, parse_position
 from img2loc.settings import Settings
@@ -93,7 +97,8 @@ def test_the_operator_pays_for_the_allowed_models_only():
     assert Query(None, "openai").options(allowed).model == "small"
     assert Query(None, "openai", "medium").options(allowed).model == "medium"
     with pytest.raises(
-        ConfigError, match=r"'huge' needs a key of your own\. Give one, or choose one of: small, medium"
+        ConfigError,
+        match=r"'huge' needs a key of your own at a provider such as OpenAI\. Give one, or choose .*: small, medium",
     ):
         Query(None, "openai", "huge").options(allowed)
     assert Query(None, "openai", "huge", {"openai": "sk-mine"}).options(allowed).model == "huge"
@@ -102,8 +107,10 @@ def test_the_operator_pays_for_the_allowed_models_only():
 
 
 @pytest.fixture
-def provider():
+def provider(monkeypatch):
+    """A server on loopback; as Gemini it is at the fixed address of a public provider, too."""
     with OpenAIServer() as server:
+        monkeypatch.setitem(SERVERS, "gemini", replace(SERVERS["gemini"], base_url=server.base_url))
         yield server
 
 
@@ -117,8 +124,11 @@ def test_the_operators_key_is_bounded_by_the_hour_in_one_place(starter, tower, p
     assert ask("a") == ask("a") == "lmm"
     with pytest.raises(LimitError, match="used your 2 model answers"):
         ask("a")
-    # The vote is free, and whoever brings a key pays.
-    assert ask("a", backend="vote") == "vote" and ask("a", keys={"openai": KEY}) == "lmm"
+    with pytest.raises(LimitError, match="used your 2 model answers"):
+        ask("a", keys={"openai": KEY})  # it's the operator's server, whoever's key it is
+    # The vote is free, and whoever brings a key to a provider pays.
+    own = {"keys": {"gemini": KEY}, "base_url": "gemini"}
+    assert ask("a", backend="vote") == "vote" and ask("a", **own) == "lmm"
     assert ask("b") == "lmm"
     with pytest.raises(LimitError, match="hourly budget for model answers is used up"):
         ask("c")
@@ -154,30 +164,98 @@ def test_at_the_operators_expense_only_named_prompts_are_sent(starter, tower, pr
             ask(prompt)
     assert len(provider.requests) == asked
     assert ask("numbered") == ask(template_named("paper")) == ask("") == "lmm"  # the page sends the text
-    assert ask(OWN_WORDS, keys={"openai": KEY}) == "lmm" and "a poem" in provider.requests[-1].prompt
+    own = {"keys": {"gemini": KEY}, "base_url": "gemini"}
+    assert ask(OWN_WORDS, **own) == "lmm" and "a poem" in provider.requests[-1].prompt
 
 
-def test_a_key_that_the_operators_server_never_asks_for_frees_from_no_bound(starter, tower, provider):
-    keyless = Settings(openai_base_url=provider.base_url, hourly_total=1, models=("small",))
-    any_key = {"openai": KEY}
-    with pytest.raises(ConfigError, match="A prompt of your own"):
-        Query(None, "openai", keys=any_key, prompt=OWN_WORDS).locate(tower, starter, keyless)
-    with pytest.raises(ConfigError, match="'huge' needs a key of your own"):
-        Query(None, "openai", "huge", any_key).options(keyless)
-    Query(None, "openai", keys=any_key).locate(tower, starter, keyless)
-    with pytest.raises(LimitError, match="hourly budget"):
-        Query(None, "openai", keys=any_key).locate(tower, starter, keyless)
+@pytest.mark.parametrize(
+    ("login", "operators_key"),
+    [("", ""), ("", KEY), ("operator:secret@", ""), ("operator:secret@", KEY)],
+    ids=["no key", "a key that nobody checks", "a password", "a password in place of the key"],
+)
+def test_at_the_operators_own_address_no_key_frees_from_a_bound(starter, tower, login, operators_key):
+    """The server may check no key, or be paid by the name and password in its address."""
+    with OpenAIServer(key=None) as server:
+        address = server.base_url.replace("://", f"://{login}")
+        pays = Settings(openai_base_url=address, openai_api_key=operators_key, hourly_total=1, models=("small",))
+        any_key = {"openai": "sk-junk"}
+        with pytest.raises(ConfigError, match="A prompt of your own"):
+            Query(None, "openai", keys=any_key, prompt=OWN_WORDS).locate(tower, starter, pays)
+        with pytest.raises(ConfigError, match="'huge' needs a key of your own"):
+            Query(None, "openai", "huge", any_key).locate(tower, starter, pays)
+        Query(None, "openai", keys=any_key).locate(tower, starter, pays)
+        for _ in range(3):
+            with pytest.raises(LimitError, match="hourly budget"):
+                Query(None, "openai", keys=any_key).locate(tower, starter, pays)
+        assert [request.body["model"] for request in server.requests] == ["small"]
+
+
+def test_a_key_pays_at_a_provider_with_a_fixed_address():
+    pays = Settings(openai_api_key="sk-operators", hf_token="hf_operators", models=("small",))
+    for backend, key in (("openai", "sk-mine"), ("hf", "hf_mine")):
+        assert Query(None, backend, "huge", {backend: key}).options(pays).model == "huge"
+        with pytest.raises(ConfigError, match="'huge' needs a key"):
+            Query(None, backend, "huge").options(pays)
 
 
 def test_the_operators_tokens_are_bounded_by_what_replies_say(starter, tower, provider):
     asked = len(provider.requests)
-    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=5000)
+    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000)
     Query(None, "openai").locate(tower, starter, bounded)
     (reservation,) = bounded.limits._reservations
     assert reservation.tokens == 1260  # as openai_server.py reports it
     with pytest.raises(LimitError, match="more than this site's hourly budget"):
         Query(None, "openai", judge="0,5,10,15").locate(tower, starter, bounded)
     assert len(provider.requests) == asked + 1
+
+
+PROMPT_TOKENS = 1200  # as openai_server.py reports it
+
+
+@pytest.mark.parametrize("behaviour", ["good", "malformed", "cut", "not_json", "hang"])
+def test_photos_sent_at_once_cannot_take_more_tokens_than_allowed(starter, tower, provider, behaviour):
+    """Each request may have cost all that its limits allow, whatever came back."""
+    provider.enqueue(*[behaviour] * 100)
+    bound = 100_000
+    bounded = Settings(
+        openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=bound, openai_model="m", timeout_s=5
+    )
+    cancel = threading.Event()
+
+    def ask(_: int) -> None:
+        with contextlib.suppress(LimitError):
+            Query(None, "openai", cancel=cancel).locate(tower, starter, bounded)
+
+    with ThreadPoolExecutor(20) as pool:
+        done = [pool.submit(ask, number) for number in range(20)]
+        if behaviour == "hang":
+            time.sleep(1)
+            cancel.set()
+        for each in done:
+            each.result()
+    ask(20)
+    assert provider.requests
+    if behaviour in ("cut", "not_json", "hang"):  # nothing says what was used
+        assert sum(request.body["max_completion_tokens"] + PROMPT_TOKENS for request in provider.requests) <= bound
+    assert sum(reservation.tokens for reservation in bounded.limits._reservations) <= bound
+
+
+def test_a_provider_that_refuses_costs_none_of_the_operators_tokens(starter, tower, provider):
+    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000)
+    for behaviour in ("bad_key", "no_model", "bad_request", "no_quota"):
+        provider.enqueue(behaviour)
+        Query(None, "openai").locate(tower, starter, bounded)
+    assert sum(reservation.tokens for reservation in bounded.limits._reservations) == 0
+
+
+def test_an_interrupted_request_is_sent_again_only_where_no_tokens_are_bounded(starter, tower, provider):
+    for tokens, tries in ((50_000, 1), (None, 2)):
+        pays = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=tokens)
+        asked = len(provider.requests)
+        provider._queue.clear()
+        provider.enqueue("cut", "good")
+        Query(None, "openai").locate(tower, starter, pays)
+        assert len(provider.requests) == asked + tries
 
 
 def test_what_asks_nobody_is_not_counted(starter, tower):

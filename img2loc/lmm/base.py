@@ -77,6 +77,7 @@ class BackendOptions:
         pace: Called before each request to a server, retries too; waits for its turn and returns how many seconds that
             took. They don't count towards timeout_s.
         cancel: Set by the caller when nobody waits for the reply any more; the request is then given up.
+        resend_interrupted: Whether a request is sent again after its connection broke off. The provider may bill both.
 
     Raises:
         ConfigError: The temperature can't be one.
@@ -90,6 +91,7 @@ class BackendOptions:
     temperature: float | None = None
     pace: Callable[[], float] = field(default=no_wait, repr=False, compare=False)
     cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    resend_interrupted: bool = True
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 2:

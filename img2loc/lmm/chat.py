@@ -17,8 +17,10 @@ from img2loc.errors import (
     ConfigError,
     LMMAuthError,
     LMMError,
+    LMMInterruptedError,
     LMMQuotaError,
     LMMRateLimitError,
+    LMMRejectedError,
     LMMServerError,
     LMMTimeoutError,
     LMMUnreachableError,
@@ -76,6 +78,7 @@ class ChatLMM:
         self._host = server.label if server.public else host_of(url)
         self._timeout_s = options.timeout_s
         self._cancel, self._pace = options.cancel, options.pace
+        self._resend_interrupted = options.resend_interrupted
         # Replaced, never changed: what one request learns spares the next one the error.
         self._parameters = Parameters(temperature=options.temperature, limit_name=server.limit_name)
 
@@ -100,6 +103,7 @@ class ChatLMM:
             timeout_s=self._timeout_s,
             cancel=self._cancel,
             pace=self._pace,
+            resend_interrupted=self._resend_interrupted,
         )
 
     def models(self) -> tuple[str, ...]:
@@ -157,7 +161,8 @@ class ChatLMM:
         except (AddressError, ConfigError) as error:
             failure = LMMError(str(error))
         except httpx2.HTTPError as error:
-            failure = LMMUnreachableError(self._why_unreachable(error))
+            never_sent = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
+            failure = (LMMUnreachableError if never_sent else LMMInterruptedError)(self._why_unreachable(error))
         raise failure  # outside the handlers: the package's own error holds the request, and with it the key
 
     def _why_unreachable(self, error: httpx2.HTTPError) -> str:
@@ -207,7 +212,7 @@ class ChatLMM:
                 f"The account behind this key has no credit left at {host}. Top it up, or use another key."
             )
         if 300 <= status < 400:
-            return LMMError(
+            return LMMRejectedError(
                 f"{host} redirects to another address (HTTP {status}); redirects aren't followed. "
                 "Give the final address instead."
             )
@@ -220,7 +225,7 @@ class ChatLMM:
                 f"{host} doesn't allow this key to use the model {model!r}. Choose another model or key."
             )
         if status == 404:
-            return LMMError(f"{host} has no model {model!r}. Check the model's name and the server's address.")
+            return LMMRejectedError(f"{host} has no model {model!r}. Check the model's name and the server's address.")
         if status == 429:
             return LMMRateLimitError(
                 f"Rate limit reached at {host}; try again {_in_words(wait_s)}.", retry_after_s=wait_s
@@ -229,7 +234,7 @@ class ChatLMM:
             return LMMServerError(f"{host} returned an error (HTTP {status}). Try again later.", retry_after_s=wait_s)
         reason = self._masked(message)
         stop = "" if reason.endswith((".", "!", "?")) else "."
-        return LMMError(f"{host} rejected the request (HTTP {status}){f': {reason}' if reason else ''}{stop}")
+        return LMMRejectedError(f"{host} rejected the request (HTTP {status}){f': {reason}' if reason else ''}{stop}")
 
     def _masked(self, text: str) -> str:
         """A provider's or visitor's text on one line, bounded, with what looks like a key masked."""

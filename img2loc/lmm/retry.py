@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from img2loc.errors import (
     LMMCancelledError,
     LMMError,
+    LMMInterruptedError,
     LMMRateLimitError,
     LMMServerError,
     LMMUnreachableError,
@@ -38,6 +39,7 @@ def persist(
     timeout_s: float,
     cancel: threading.Event,
     pace: Callable[[], float] = no_wait,
+    resend_interrupted: bool = True,
 ) -> T:
     """Try, and try again while the failure may pass and there is time.
 
@@ -46,6 +48,7 @@ def persist(
         timeout_s: Seconds for everything together, the waits between tries included.
         cancel: Set when nobody waits for the result any more.
         pace: Waits for each try's turn; see BackendOptions.
+        resend_interrupted: See BackendOptions.
 
     Returns:
         What the first successful try returned.
@@ -63,7 +66,10 @@ def persist(
         except LMMError as error:
             failure = error
         wait_s = pause_s(tried, failure.retry_after_s)
-        if tried == MAX_RETRIES or not isinstance(failure, _TRANSIENT) or wait_s >= deadline - time.monotonic():
+        may_pass = isinstance(failure, _TRANSIENT)
+        if isinstance(failure, LMMInterruptedError):
+            may_pass = resend_interrupted
+        if tried == MAX_RETRIES or not may_pass or wait_s >= deadline - time.monotonic():
             raise failure  # outside the handler: a provider's own error, which may quote the key, doesn't travel along
         cancel.wait(wait_s)
     raise LMMCancelledError("The request was cancelled.")
