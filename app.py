@@ -25,7 +25,8 @@ from img2loc.settings import Settings
 HEAPS = 2
 TRIM_EVERY_S = 20.0
 M_ARENA_MAX = -8  # Source: glibc's malloc.h
-END_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; and how a Space, Docker or systemd ends a server
+# Ctrl-C; how a Space, Docker or systemd ends a server; and a terminal that is closed, which Windows hasn't.
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
 def main() -> int:
@@ -34,6 +35,9 @@ def main() -> int:
     Returns:
         The exit status: 1 for a failure, 2 for a setting that is wrong, 128 and a signal's number for a signal.
     """
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by who started this process; Gradio and uvicorn write to both
+            setattr(sys, stream, open(os.devnull, "w"))
     try:
         for number in END_SIGNALS:
             signal.signal(number, _end)

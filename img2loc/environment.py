@@ -53,7 +53,7 @@ def check_proxies(env: Mapping[str, str] = os.environ) -> None:
             proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
         except (ValueError, httpx.InvalidURL):
             proxy = None
-        if proxy is None or not proxy.url.host:
+        if proxy is None or not proxy.url.host or not 0 < (proxy.url.port or 80) < 65536:
             raise ConfigError(f"{variable} isn't the address of a proxy, such as http://proxy.example:8080.")
         if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
             raise ConfigError(

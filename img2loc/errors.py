@@ -68,6 +68,12 @@ class MissingKeyError(ConfigError):
         return f"{self.provider} needs a key; send yours in the header {header}."
 
 
+def quoted(value: object) -> str:
+    """Quote a wrong value in a message, shortened."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
 def page_message(error: Exception) -> str:
     """What a visitor of the page is told."""
     return error.on_page if isinstance(error, MissingKeyError) else describe_failure(error)

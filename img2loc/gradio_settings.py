@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from img2loc.environment import skip_proxies
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, quoted
 
 DEFAULT_PORT: Final = 7860
 NAME, PORT, ROOT_PATH = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH"
@@ -53,9 +53,9 @@ def read_address(env: MutableMapping[str, str] = os.environ) -> Address:
     port = env.get(PORT, "").strip() or str(DEFAULT_PORT)
     root_path = env.get(ROOT_PATH, "")
     if not re.fullmatch(r"\d{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
-        raise ConfigError(f"{PORT} is {port!r}; it must be a whole number from 1 to 65535.")
+        raise ConfigError(f"{PORT} is {quoted(port)}; it must be a whole number from 1 to 65535.")
     if root_path and not re.match("/|https?://", root_path):
-        raise ConfigError(f"{ROOT_PATH} is {root_path!r}; it must begin with a slash, such as /img2loc, or be a URL.")
+        raise ConfigError(f"{ROOT_PATH} is {quoted(root_path)}; it must be a URL, or begin with a slash.")
     address = Address(name.removeprefix("[").removesuffix("]"), int(port))
     _check_free(address)
     return address
@@ -107,4 +107,4 @@ def _check_free(address: Address) -> None:
             f"address of this machine, and {PORT} to a port that may be used."
         ) from None
     except UnicodeError:
-        raise ConfigError(f"{NAME} is {address.name!r}; it must be a name or IP address of this machine.") from None
+        raise ConfigError(f"{NAME} is {quoted(address.name)}; it must be this machine's name or IP address.") from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from img2loc.coarse import EXACT, LEVELS, Precision
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, quoted
 from img2loc.keys import check_key
 from img2loc.limits import Limits
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named
@@ -122,7 +122,7 @@ class Settings:
                 f"{PREFIX}BANNER has {len(self.banner)} characters; it must have at most {MAX_BANNER_CHARS}."
             )
         if not DEVICES.fullmatch(self.device):
-            raise ConfigError(f"{PREFIX}DEVICE is {self.device!r}; it must be one of: auto, cpu, cuda, cuda:1, mps.")
+            raise ConfigError(f"{PREFIX}DEVICE is {quoted(self.device)}; it must be auto, cpu, cuda, cuda:1 or mps.")
         object.__setattr__(self, "limits", Limits(self.hourly_per_visitor, self.hourly_total, self.hourly_tokens))
         checks: dict[str, Callable[[], object]] = {
             "SAMPLES": lambda: check_samples(self.samples),
@@ -166,7 +166,7 @@ class Settings:
                 try:
                     values[name] = read(str(values[name]))
                 except (ValueError, KeyError):
-                    raise ConfigError(f"{PREFIX}{name.upper()} is {values[name]!r}; it must be {kind}.") from None
+                    raise ConfigError(f"{PREFIX}{name.upper()} is {quoted(values[name])}; it must be {kind}.") from None
         if values.get("backends"):
             values.setdefault("backend", values["backends"][0])
         if env.get("SPACES_ZERO_GPU") and values.get("device", "auto") == "auto":
@@ -228,7 +228,7 @@ def _key(env: Mapping[str, str], variable: str) -> str:
 
 def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
-        raise ConfigError(f"{PREFIX}{name.upper()} is {value!r}; it must be one of: {', '.join(choices)}.")
+        raise ConfigError(f"{PREFIX}{name.upper()} is {quoted(value)}; it must be one of: {', '.join(choices)}.")
 
 
 def _names(text: str) -> tuple[str, ...]:

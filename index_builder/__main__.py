@@ -10,7 +10,7 @@ from pathlib import Path
 
 from img2loc.encoder import DEFAULT_ENCODER
 from img2loc.environment import prepare_environment
-from img2loc.errors import Img2LocError
+from img2loc.errors import ConfigError, Img2LocError
 from img2loc.terminal import INTERRUPTED, parse_arguments, positive, run, say
 from index_builder import stages
 from index_builder.embed import SHARD_ROWS
@@ -26,11 +26,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; the process's own by default.
 
     Returns:
-        The exit code: 0, 1 where the work failed, or 130 where Ctrl-C or SIGTERM ended it. Wrong usage exits with 2.
+        The exit code: 0, 1 where the work failed, 2 for a wrong setting, or 130 where Ctrl-C or SIGTERM ended it. Wrong
+        usage exits with 2.
     """
     arguments = parse_arguments(_parser(), argv, any_path=False)  # neither Arrow nor FAISS takes other paths
     try:
         prepare_environment()
+    except ConfigError as error:
+        say(f"index_builder: {error}")
+        return 2
+    try:
         arguments.run(arguments)
     except Img2LocError as error:
         say(f"index_builder: {error}")

@@ -118,6 +118,13 @@ class Excluded:
 NOTHING_EXCLUDED = Excluded()
 
 
+def _is_listing(path: Path) -> bool:
+    try:
+        return bool(pq.read_schema(path).equals(SCHEMA))
+    except (OSError, pa.ArrowException):
+        return False
+
+
 def write_listing(
     candidates: Iterable[Candidate], counts: Counts, path: Path, *, excluded: Excluded = NOTHING_EXCLUDED
 ) -> None:
@@ -132,11 +139,13 @@ def write_listing(
         excluded: Photos and photographers to leave out.
 
     Raises:
-        ConfigError: No photo can be used, or the path is a folder's.
+        ConfigError: No photo can be used, or the path is a folder's or a file's that isn't a listing.
         OSError: The listing can't be written.
     """
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; --out names the listing's file.")
+    if path.exists() and not _is_listing(path):
+        raise ConfigError(f"{path} exists and isn't a listing. Give another --out, or move that file away.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         write_whole(path) as file,

@@ -56,6 +56,7 @@ def test_who_uses_no_proxy_at_all_keeps_it_so():
         ("HTTPS_PROXY", "ftp://user:secret@127.0.0.1", "HTTPS_PROXY isn't the address of a proxy"),
         ("http_proxy", "http://", "http_proxy isn't the address of a proxy"),
         ("HTTP_PROXY", "http://user:secret@127.0.0.1:port", "HTTP_PROXY isn't the address of a proxy"),
+        ("HTTP_PROXY", "http://127.0.0.1:99999", "HTTP_PROXY isn't the address of a proxy"),
         ("SSL_CERT_FILE", "/gone", "SSL_CERT_FILE names a file that doesn't exist: /gone"),
         ("SSL_CERT_FILE", "/", "SSL_CERT_FILE names a file that can't be used .*: /"),
         ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE names a file that can't be used .*: /"),

@@ -33,7 +33,7 @@ def test_a_wrong_port_is_named(value):
 
 @pytest.mark.parametrize("value", ["img2loc", "img2loc/", "example.com/img2loc", "ftp://example.com", " "])
 def test_a_wrong_root_path_is_named(value):
-    with pytest.raises(ConfigError, match=f"GRADIO_ROOT_PATH is '{value}'; it must begin with a slash"):
+    with pytest.raises(ConfigError, match=f"GRADIO_ROOT_PATH is '{value}'; it must be a URL, or begin with a slash"):
         read_address({"GRADIO_SERVER_PORT": str(free_port()), "GRADIO_ROOT_PATH": value})
 
 

@@ -261,3 +261,13 @@ def test_memory_does_not_grow_with_the_listing(tmp_path):
 
     peak(100)
     assert peak(40_000) < 1.2 * peak(5_000)
+
+
+def test_a_file_that_is_no_listing_is_never_overwritten(folder, tmp_path, capsys):
+    """Such as the table of positions itself, named as the output by mistake."""
+    positions = tmp_path / "positions.csv"
+    positions.write_text("file,lat,lon\na.jpg,1,2\n")
+    how = ["listing", "--photos", str(folder), "--positions", str(positions)]
+    assert main([*how, "--out", str(positions)]) == 1
+    assert "exists and isn't a listing" in capsys.readouterr().err
+    assert positions.read_text().startswith("file,lat,lon")

@@ -80,8 +80,8 @@ def test_variables_are_read_and_empty_ones_count_as_unset():
         ("IMG2LOC_TIMEOUT_S", "-1", "above 0 and at most 3600"),
         ("IMG2LOC_TIMEOUT_S", "nan", "above 0 and at most 3600"),
         ("IMG2LOC_DTYPE", "int4", "must be one of: auto"),
-        ("IMG2LOC_DEVICE", "gpu", "must be one of: auto, cpu, cuda"),
-        ("IMG2LOC_DEVICE", "cuda:", "must be one of: auto, cpu, cuda"),
+        ("IMG2LOC_DEVICE", "gpu", "must be auto, cpu, cuda"),
+        ("IMG2LOC_DEVICE", "cuda:", "must be auto, cpu, cuda"),
     ],
 )
 def test_a_wrong_variable_is_named(variable, value, words):
@@ -197,3 +197,9 @@ def test_each_backend_has_its_model_and_all_share_the_rest():
 def test_a_backend_that_asks_no_server_refuses_one():
     with pytest.raises(ConfigError, match="uses no model server"):
         Settings().options("vote", server="vllm")
+
+
+def test_a_wrong_value_is_quoted_in_short():
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env({"IMG2LOC_KEEP_MINUTES": "x" * 5000})
+    assert len(str(caught.value)) < 200

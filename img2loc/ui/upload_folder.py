@@ -16,7 +16,7 @@ from typing import Final
 
 from gradio import mcp
 
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, quoted
 
 SWEEP_EVERY_S = 600.0
 _PREFIX: Final = "img2loc-uploads-"
@@ -40,7 +40,7 @@ def use_private_upload_folder() -> Iterator[Path]:
     try:
         folder = make_upload_folder(Path(parent or tempfile.gettempdir()).resolve())
     except OSError as error:
-        where = f"GRADIO_TEMP_DIR is {parent!r}" if parent else "There is no folder for temporary files"
+        where = f"GRADIO_TEMP_DIR is {quoted(parent)}" if parent else "There is no folder for temporary files"
         raise ConfigError(
             f"{where}: {error.strerror or error}. Set GRADIO_TEMP_DIR to a folder that can be written."
         ) from None
