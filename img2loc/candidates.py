@@ -116,12 +116,10 @@ def spread_km(found: Sequence[Candidate]) -> float:
         found: One or more, the best first.
 
     Returns:
-        The great-circle distance from the best that holds half of the score; at least MERGE_KM. A coarse position
-        counts as no nearer than its reach.
+        The great-circle distance from the best that holds half of the score; at least MERGE_KM.
     """
     positions = [candidate.position for candidate in found]
     away_km = arc_km(unit_vectors(positions[:1]), unit_vectors(positions))[0]
-    away_km = np.maximum(away_km, [position.reach_km for position in positions])
     order = away_km.argsort(kind="stable")
     held = np.array([one.score for one in found])[order].cumsum()
     half = int(np.searchsorted(held, held[-1] / 2))

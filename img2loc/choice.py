@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from img2loc.answer import MAX_REASONING_CHARS, Answer, parse, plain, reasons_in, refuses, spoken
 from img2loc.candidates import MERGE_KM
+from img2loc.coarse import EXACT, Precision, coarse_positions
 from img2loc.errors import LMMError
 from img2loc.geo import haversine_km, nearest_place
 from img2loc.lenient_json import objects
@@ -111,7 +112,7 @@ def worded(shown: Sequence[Option], *, guesses: int, neighbours: int) -> str:
     return "\n\n".join((_BEFORE, "\n".join(lines), _AFTER))
 
 
-def choose(lmm: LMM, shown: Sequence[Option], text: str, jpeg: bytes) -> Outcome:
+def choose(lmm: LMM, shown: Sequence[Option], text: str, jpeg: bytes, *, precision: Precision = EXACT) -> Outcome:
     """Ask a model to choose, once.
 
     Args:
@@ -119,6 +120,7 @@ def choose(lmm: LMM, shown: Sequence[Option], text: str, jpeg: bytes) -> Outcome
         shown: What there is to choose from.
         text: The question, as `worded` has it.
         jpeg: The photo, without metadata.
+        precision: How precise the candidates' positions are.
 
     Returns:
         How it ended; a chosen candidate's position, or why there is none. Never an exception.
@@ -129,7 +131,7 @@ def choose(lmm: LMM, shown: Sequence[Option], text: str, jpeg: bytes) -> Outcome
         reply = lmm.reply((turn,), jpeg)
     except LMMError as error:
         return Outcome(OutcomeKind.PROVIDER_ERROR, message=str(error))
-    chosen, reasoning = (None, "") if reply.refused else read_choice(reply.text, shown)
+    chosen, reasoning = (None, "") if reply.refused else read_choice(reply.text, shown, precision)
     if chosen is not None:
         return Outcome(OutcomeKind.ANSWERED, chosen, reasoning=reasoning, replies=(reply,))
     if reply.refused or refuses(spoken(reply.text)):
@@ -139,12 +141,13 @@ def choose(lmm: LMM, shown: Sequence[Option], text: str, jpeg: bytes) -> Outcome
     return Outcome(OutcomeKind.UNPARSEABLE, message=message, replies=(reply,))
 
 
-def read_choice(text: str, shown: Sequence[Option]) -> tuple[LatLon | None, str]:
+def read_choice(text: str, shown: Sequence[Option], precision: Precision = EXACT) -> tuple[LatLon | None, str]:
     """Read what a model chose: a letter in JSON, else in prose, else coordinates near one candidate.
 
     Args:
         text: The raw reply.
         shown: What there was to choose from.
+        precision: How precise their positions are. Coordinates are made as coarse before they are compared.
 
     Returns:
         The position of the chosen candidate, None where it can't be told; and the model's reasons.
@@ -163,8 +166,9 @@ def read_choice(text: str, shown: Sequence[Option]) -> tuple[LatLon | None, str]
         return places[letter], "" if bare else plain(words, MAX_REASONING_CHARS)
     answer = parse(text)
     if isinstance(answer, Answer):
-        nearest = min(places.values(), key=lambda place: haversine_km(place, answer.position))
-        if haversine_km(nearest, answer.position) <= MERGE_KM:
+        (said,) = coarse_positions([answer.position], precision)
+        nearest = min(places.values(), key=lambda place: haversine_km(place, said))
+        if haversine_km(nearest, said) <= MERGE_KM:
             return nearest, answer.reasoning
     return None, ""
 

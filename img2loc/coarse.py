@@ -1,7 +1,8 @@
 """Coarse positions: the city that a position lies in, or the city in the middle of its region or country.
 
 Cities are those of over 15,000 people, from GeoNames (CC BY 4.0), each taken as a disc that grows with its population.
-A coarse position tells no more of the exact one than its area and a round distance that holds it.
+A coarse position tells nothing of the exact one but its area. An area's radius is that of its cities: a photo far from
+any town may lie outside.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from img2loc.area import Area, Inside
-from img2loc.geo import CITY_DENSITY_PER_KM2, EARTH_RADIUS_KM, FloatArray, arc_km, unit_vectors, unit_vectors_of
+from img2loc.geo import CITY_DENSITY_PER_KM2, EARTH_RADIUS_KM, FloatArray, arc_km, unit_vectors_of
 from img2loc.types import LatLon, Place
 
 Precision = Literal["exact", "city", "region", "country"]
 LEVELS: tuple[Precision, ...] = get_args(Precision)
 EXACT, CITY, REGION, COUNTRY = LEVELS
 
-# A coarse radius is one of these, so that it tells no distance either.
+# A coarse radius is one of these: a finer one would say more than it knows.
 RADII_KM = (25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1200.0, 1600.0, 2400.0, 3200.0, 5000.0, 7000.0, 10000.0, 20100.0)
 
 CELLS_DEG = (16.0, 4.0, 1.0, 0.25)  # positions are grouped by cells of these sizes, one after another
@@ -42,18 +43,17 @@ class CoarsePlace:
     Args:
         position: The city that stands for it.
         place: Its name.
-        reach_km: How far from there its cities lie.
+        radius_km: The round radius around there that holds its cities.
     """
 
     position: LatLon
     place: Place
-    reach_km: float
+    radius_km: float
 
-    def radius_km(self, position: LatLon, radius_km: float) -> float:
-        """The smallest round radius around the place's position that holds the place and a circle."""
-        away_km = float(arc_km(unit_vectors([self.position]), unit_vectors([position]))[0, 0])
-        wanted_km = max(self.reach_km, away_km + radius_km)
-        return next((radius for radius in RADII_KM if radius >= wanted_km), RADII_KM[-1])
+
+def round_radius_km(radius_km: float) -> float:
+    """Find the smallest of RADII_KM that is no smaller than a radius."""
+    return next((radius for radius in RADII_KM if radius >= radius_km), RADII_KM[-1])
 
 
 def coarse_places(positions: Sequence[LatLon], level: Precision) -> list[CoarsePlace]:
@@ -68,7 +68,7 @@ def coarse_places(positions: Sequence[LatLon], level: Precision) -> list[CoarseP
 
 
 def coarse_positions(positions: Sequence[LatLon], level: Precision) -> list[LatLon]:
-    """Replace each position by the one that stands for its area, with a round reach that holds both.
+    """Replace each position by the one that stands for its area.
 
     Args:
         positions: Anywhere on Earth.
@@ -76,10 +76,7 @@ def coarse_positions(positions: Sequence[LatLon], level: Precision) -> list[LatL
     """
     if level == EXACT:
         return list(positions)
-    return [
-        LatLon(place.position.lat, place.position.lon, place.radius_km(position, position.reach_km))
-        for position, place in zip(positions, coarse_places(positions, level), strict=True)
-    ]
+    return [place.position for place in coarse_places(positions, level)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,5 +275,7 @@ def _place(level: Precision, number: int) -> CoarsePlace:
             code,
             0.0,
         ),
-        float(arc_km(gazetteer.vectors[middle][None], vectors).max()),
+        round_radius_km(
+            float((arc_km(gazetteer.vectors[middle][None], vectors)[0] + gazetteer.radii_km[members]).max())
+        ),
     )

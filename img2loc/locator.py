@@ -178,7 +178,7 @@ class Locator:
                     shown = options(judged, voters)
                     question = worded(shown, guesses=len(answers), neighbours=len(voters))
                     text += f"{PROMPTS_APART}{question}"
-                    choice = choose(lmm, shown, question, photo.to_jpeg())
+                    choice = choose(lmm, shown, question, photo.to_jpeg(), precision=precision)
                     judged = with_choice(judged, choice.position)
             if outcomes:
                 outcome = nearest_outcome(outcomes, judged[0].position if judged else None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
-from img2loc.coarse import COUNTRY, EXACT, REGION, Precision, coarse_places, coarse_positions
-from img2loc.geo import nearest_place
+from img2loc.candidates import spread_km
+from img2loc.coarse import CITY, COUNTRY, EXACT, REGION, Precision, coarse_places, coarse_positions, round_radius_km
+from img2loc.geo import haversine_km, nearest_place
 from img2loc.types import LatLon, Neighbour, Outcome, OutcomeKind, Place, Prediction, Retrieval
 
 WITHHELD_ROW = -1  # of a neighbour whose row would lead to its exact position
@@ -25,30 +27,36 @@ def coarsen(prediction: Prediction, level: Precision) -> Prediction:
     """Give away no more than a level allows.
 
     Each position, the neighbours' and the candidates' too, becomes that of the city it lies in or is nearest to, or of
-    the city in the midst of its region or country; each radius becomes a round one that holds the whole of the circle
-    before and of the area. What could tell more is withheld: prompt, replies, reasons, the model's own name for the
-    place, and which photos of the gallery the neighbours are.
+    the city in the midst of its region or country. Each radius becomes a round one that holds the area's cities and the
+    spread of the vote or of the candidates; it tells nothing of where in the area the exact position lies, which may be
+    outside the circle, so it has no probability. What could tell more is withheld: prompt, replies, reasons, the
+    model's own name for the place, and which photos of the gallery the neighbours are.
 
     Args:
-        prediction: What was found, from exact positions or from coarse ones.
-        level: One of LEVELS.
+        prediction: What was found. The vote's radius is kept as its spread: it must have been taken from coarse
+            positions where it is to tell nothing of exact ones.
+        level: One of LEVELS. What is withheld already stays so.
     """
     if level == EXACT:
         return prediction
-    position, place, radius_km = prediction.position, prediction.place, prediction.radius_km
-    if position is not None:
-        around_km = radius_km or 0.0
-        if prediction.probability is None:  # a spread, which has the positions' reach in it
-            around_km = max(around_km, position.reach_km)
-        else:
-            around_km += position.reach_km
-        position, place, radius_km = _coarse_circle(position, around_km, level)
+    if prediction.withheld == COUNTRY or (prediction.withheld == REGION and level == CITY):
+        level = prediction.withheld
+    places = coarse_positions([candidate.position for candidate in prediction.candidates], level)
+    candidates = tuple(
+        replace(candidate, position=at) for candidate, at in zip(prediction.candidates, places, strict=True)
+    )
     vote = prediction.vote
     if vote is not None:
-        at, _, around_km = _coarse_circle(vote.position, max(vote.radius_km, vote.position.reach_km), level)
-        vote = replace(vote, position=at, radius_km=around_km)
-    candidates = prediction.candidates
-    places = coarse_positions([candidate.position for candidate in candidates], level)
+        (area,) = coarse_places([vote.position], level)
+        vote = replace(vote, position=area.position, radius_km=max(area.radius_km, round_radius_km(vote.radius_km)))
+    position, place, radius_km = None, None, None
+    if prediction.position is not None:
+        (area,) = coarse_places([prediction.position], level)
+        position, place, radius_km = area.position, area.place, area.radius_km
+        if candidates:
+            radius_km = max(radius_km, round_radius_km(spread_km(candidates)))
+        elif vote is not None and prediction.method == "vote":
+            radius_km = max(radius_km, vote.radius_km)
     return replace(
         prediction,
         position=position,
@@ -59,16 +67,9 @@ def coarsen(prediction: Prediction, level: Precision) -> Prediction:
         prompt="",
         outcome=prediction.outcome and coarsen_outcome(prediction.outcome, level),
         choice=prediction.choice and coarsen_outcome(prediction.choice, level),
-        candidates=tuple(
-            replace(candidate, position=position) for candidate, position in zip(candidates, places, strict=True)
-        ),
+        candidates=candidates,
+        probability=None,
     )
-
-
-def _coarse_circle(position: LatLon, radius_km: float, level: Precision) -> tuple[LatLon, Place, float]:
-    """The position, the name and the radius of a coarse circle that holds an exact one."""
-    (place,) = coarse_places([position], level)
-    return place.position, place.place, place.radius_km(position, radius_km)
 
 
 def abstain(prediction: Prediction, bound_km: float | None) -> Prediction:
@@ -83,12 +84,30 @@ def abstain(prediction: Prediction, bound_km: float | None) -> Prediction:
     if bound_km is None or prediction.probability is None or radius_km is None or radius_km <= bound_km:
         return prediction
     if radius_km <= REGION_KM:
-        return replace(coarsen(prediction, REGION), withheld="region")
+        return _withheld(prediction, radius_km, "region")
     if radius_km <= COUNTRY_KM:
-        return replace(coarsen(prediction, COUNTRY), withheld="country")
-    bare = replace(coarsen(prediction, COUNTRY), position=None, place=None, radius_km=None, probability=None, vote=None)
+        return _withheld(prediction, radius_km, "country")
+    bare = replace(coarsen(prediction, COUNTRY), position=None, place=None, radius_km=None, vote=None)
     return replace(
         bare, method="none", candidates=(), retrieval=Retrieval((), ()), withheld="nothing", outcome=None, choice=None
+    )
+
+
+def _withheld(prediction: Prediction, radius_km: float, level: Literal["region", "country"]) -> Prediction:
+    """Coarsen an answer, but to circles that hold its own ones, so that the probability still holds."""
+
+    def round_km(position: LatLon, radius_km: float) -> float:
+        (area,) = coarse_places([position], level)
+        return max(area.radius_km, round_radius_km(haversine_km(area.position, position) + radius_km))
+
+    coarse = coarsen(prediction, level)
+    vote = prediction.vote
+    return replace(
+        coarse,
+        radius_km=round_km(prediction.position, radius_km) if prediction.position else None,
+        probability=prediction.probability,
+        vote=vote and coarse.vote and replace(coarse.vote, radius_km=round_km(vote.position, vote.radius_km)),
+        withheld=level,
     )
 
 

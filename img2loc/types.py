@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +15,6 @@ class LatLon:
     Args:
         lat: Latitude in degrees, [-90, 90], WGS-84.
         lon: Longitude in degrees, [-180, 180). 180 itself is the same meridian as -180 and becomes it.
-        reach_km: How far from there the exact position may lie, where this is a coarse one; 0 for an exact one.
 
     Raises:
         ValueError: A value is not finite or out of range. Nothing is clamped.
@@ -25,8 +22,6 @@ class LatLon:
 
     lat: float
     lon: float
-    # Left out of the API's JSON: there every position is an answer, whose radius has the reach in it.
-    reach_km: Annotated[float, Field(exclude=True)] = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lat) and -90 <= self.lat <= 90):

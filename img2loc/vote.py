@@ -54,8 +54,7 @@ def vote(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within:
         return None
     points, weights = _voters(neighbours)
     mode, _ = found[0]
-    reaches_km = np.array([neighbour.position.reach_km for neighbour in neighbours])
-    radius_km = _half_mass_km(unit_vectors([mode])[0], points, weights, reaches_km, sigma_km)
+    radius_km = _half_mass_km(unit_vectors([mode])[0], points, weights, sigma_km)
     return Vote(mode, radius_km, len(neighbours))
 
 
@@ -65,7 +64,7 @@ def modes(
     """Find all places where the neighbours' density peaks.
 
     A Gaussian of great-circle distance stands on each neighbour; the modes are found by mean shift on the sphere from
-    every neighbour at once. Coarse positions stand for areas, between which there is nothing: each is a mode.
+    every neighbour at once.
 
     Args:
         neighbours: The nearest neighbours of a query.
@@ -79,10 +78,7 @@ def modes(
     if not neighbours:
         return []
     points, weights = _voters(neighbours)
-    if any(neighbour.position.reach_km for neighbour in neighbours):
-        found = list(dict.fromkeys(neighbour.position for neighbour in neighbours))
-    else:
-        found = _peaks(neighbours, points, weights, sigma_km, within)
+    found = _peaks(neighbours, points, weights, sigma_km, within)
     density = _kernel(unit_vectors(found), points, sigma_km) @ weights
     order = np.argsort(-density, kind="stable")
     return [(found[at], float(density[at])) for at in order]
@@ -120,13 +116,11 @@ def _kernel(a: FloatArray, b: FloatArray, sigma_km: float) -> FloatArray:
     return np.asarray(np.exp(-0.5 * np.square(arc_km(a, b) / sigma_km)))
 
 
-def _half_mass_km(
-    mode: FloatArray, points: FloatArray, weights: FloatArray, reaches_km: FloatArray, sigma_km: float
-) -> float:
+def _half_mass_km(mode: FloatArray, points: FloatArray, weights: FloatArray, sigma_km: float) -> float:
     """Radius around the mode that holds half of the density.
 
     Each neighbour's Gaussian is stood for by 8 x 12 points of equal mass: at the mid-quantiles of its distance, which
-    is Rayleigh distributed, and at even bearings. A coarse position counts as no nearer than its reach.
+    is Rayleigh distributed, and at even bearings.
     """
     quantiles = (np.arange(8) + 0.5) / 8
     angles = sigma_km * np.sqrt(-2 * np.log(1 - quantiles)) / EARTH_RADIUS_KM
@@ -143,7 +137,6 @@ def _half_mass_km(
     ).reshape(-1, 3)
     distances_km = arc_km(mode[None, :], cloud)[0]
     each = len(angles) * len(bearings)
-    distances_km = np.maximum(distances_km, np.repeat(reaches_km, each))
     mass = np.repeat(weights, each) / each
     order = distances_km.argsort()
     return float(distances_km[order][np.searchsorted(mass[order].cumsum(), 0.5)])

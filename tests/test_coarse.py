@@ -11,26 +11,29 @@ import pytest
 from img2loc import coarse, exports, maps
 from img2loc.api import prediction_json, retrieval_json
 from img2loc.area import Circle, read_area
-from img2loc.coarse import EXACT, LEVELS, CoarseArea, coarse_places, coarse_positions, nearest_cities
+from img2loc.coarse import LEVELS, RADII_KM, CoarseArea, coarse_places, coarse_positions, nearest_cities
 from img2loc.events import namer
 from img2loc.gallery import Gallery
 from img2loc.geo import arc_km, destination, haversine_km, to_latlon, unit_vectors_of
 from img2loc.locator import Locator
-from img2loc.precision import coarsen_retrieval
+from img2loc.precision import coarsen
 from img2loc.query import Query
 from img2loc.sampling import Judge
 from img2loc.settings import Settings
-from img2loc.types import LatLon, Neighbour, Prediction, Retrieval
-from img2loc.vote import vote
+from img2loc.types import LatLon, Outcome, OutcomeKind, Prediction, Retrieval
 
 from .scripted_lmm import ScriptedLMM
 
 COARSE = LEVELS[1:]
-REMOTE = (LatLon(0.0, -140.0), LatLon(-75.0, 20.0), LatLon(64.0, -18.0), LatLon(23.0, 12.0))
+# Joshua Tree, Voyageurs, Easter Island, the Pacific, Antarctica, Iceland and the Sahara.
+FAR_FROM_TOWNS = tuple(
+    LatLon(*degrees)
+    for degrees in ((33.9, -115.8), (48.5, -92.9), (-27.1, -109.3), (0, -140), (-75, 20), (64, -18), (23, 12))
+)
 
 
 def others(positions: list[LatLon], level: str, seed: int) -> list[LatLon]:
-    """Other exact positions with the same coarse ones, up to 20 km away."""
+    """Other exact positions up to 20 km away with the same coarse ones."""
     rng = np.random.default_rng(seed)
     found = list(positions)
     public = coarse_positions(positions, level)
@@ -38,9 +41,17 @@ def others(positions: list[LatLon], level: str, seed: int) -> list[LatLon]:
         tries = [destination(at, float(rng.uniform(0, 360)), float(rng.uniform(2, 20))) for at in positions]
         tries = [LatLon(round(at.lat, 5), round(at.lon, 5)) for at in tries]
         for row, its in enumerate(coarse_positions(tries, level)):
-            if (its, its.reach_km) == (public[row], public[row].reach_km):
+            if its == public[row]:
                 found[row] = tries[row]
     return found
+
+
+def remote(count: int) -> tuple[list[LatLon], list[LatLon]]:
+    """Some towns, and for each a position of the same area that is anywhere on Earth: in a desert, at sea, on ice."""
+    rng = np.random.default_rng(5)
+    anywhere = [to_latlon(vector) for vector in rng.normal(size=(count, 3))]
+    anywhere = [*FAR_FROM_TOWNS, *(LatLon(round(at.lat, 5), round(at.lon, 5)) for at in anywhere)][:count]
+    return coarse_positions(anywhere, "city"), anywhere
 
 
 def with_positions(gallery: Gallery, positions: list[LatLon]) -> Gallery:
@@ -53,13 +64,23 @@ def positions_of(gallery: Gallery) -> list[LatLon]:
 
 @pytest.fixture(scope="module", params=COARSE)
 def twins(request, starter):
-    """Two sites of a level whose galleries differ in the exact positions of most photos, and in no coarse one."""
+    """Two sites of a level whose galleries differ in the exact positions of most photos, and in no coarse one.
+
+    Three of four photos are at a town in the one gallery, and in the other mostly far outside its area's circle.
+    """
     level = request.param
     ours = positions_of(starter.gallery)
     moved = others(ours, level, seed=1)
+    rows = [row for row in range(len(ours)) if row % 4]
+    for row, town, far in zip(rows, *remote(len(rows)), strict=True):
+        ours[row], moved[row] = town, far
+    assert coarse_positions(ours, level) == coarse_positions(moved, level)
     assert sum(haversine_km(a, b) > 1 for a, b in zip(ours, moved, strict=True)) > 200
-    galleries = [with_positions(starter.gallery, places) for places in (ours, moved)]
-    return level, [Locator(starter.encoder, gallery) for gallery in galleries], (ours, moved)
+    areas = coarse_places(moved, level)
+    outside = [haversine_km(area.position, at) > area.radius_km for at, area in zip(moved, areas, strict=True)]
+    assert sum(outside) > 50
+    sites = [Locator(starter.encoder, with_positions(starter.gallery, places)) for places in (ours, moved)]
+    return level, sites, (ours, moved)
 
 
 def asked_areas(ours: list[LatLon], moved: list[LatLon]) -> list[str]:
@@ -91,9 +112,26 @@ def everything_shown(prediction: Prediction, settings: Settings) -> str:
     )
 
 
-def test_no_answer_depends_on_the_gallerys_exact_positions(twins, tower, embedded_once):
+class Measured:
+    """A calibration by which every answer has the same radius."""
+
+    probability = 0.8
+
+    def __init__(self, measured_km: float) -> None:
+        self.measured_km = measured_km
+
+    def radius_km(self, *_: object) -> float:
+        return self.measured_km
+
+
+@pytest.mark.parametrize("measured_km", [None, 30.0, 150.0, 600.0, 5000.0])
+def test_no_answer_depends_on_the_gallerys_exact_positions(twins, tower, embedded_once, monkeypatch, measured_km):
+    """Neither where answers are calibrated, and some are withheld."""
     level, sites, positions = twins
-    settings = Settings(precision=level)
+    settings = Settings(precision=level, abstain_km=100.0)
+    if measured_km:
+        for site in sites:
+            monkeypatch.setattr(site, "_calibration", Measured(measured_km))
     answered = 0
     for within in asked_areas(*positions):
         query = Query(None, nearest=10, farthest=10, within=within)
@@ -150,27 +188,57 @@ def test_bisecting_circles_find_the_coarse_position_and_no_other(starter, tower,
 
 
 @pytest.mark.parametrize("level", COARSE)
-def test_a_round_circle_still_holds_the_photos_that_speak_for_it(level):
-    """Also where a photo lies far from the city that stands for it."""
-    for position in (*REMOTE, LatLon(48.85837, 2.294481)):
-        near = [Neighbour(row, destination(position, 90 * row, 1), 0.5) for row in range(3)]
-        voted = vote(coarsen_retrieval(Retrieval(tuple(near), ()), level).nearest)
-        (place,) = coarse_places([position], level)
-        assert voted.position == place.position
-        assert all(haversine_km(voted.position, n.position) <= voted.radius_km + 1e-6 for n in near)
+def test_wherever_an_area_s_photos_lie_the_model_s_answer_has_the_area_s_radius(level):
+    for town, far in zip(*remote(50), strict=True):
+        (area,) = coarse_places([far], level)
+        for said in (town, far):
+            outcome = Outcome(OutcomeKind.ANSWERED, said)
+            answer = Prediction(said, None, "lmm", None, None, Retrieval((), ()), "", outcome, ())
+            assert coarsen(answer, level).radius_km == area.radius_km
 
 
-def test_a_calibrated_radius_grows_by_what_is_unknown_of_the_position(starter, tower, embedded_once, monkeypatch):
-    class Sure:
-        probability = 0.8
+@pytest.mark.parametrize("level", COARSE)
+def test_the_circle_of_an_area_holds_its_cities(level):
+    gazetteer = coarse._gazetteer()
+    cities = np.random.default_rng(6).choice(len(gazetteer.cities), 300, replace=False)
+    positions = [to_latlon(gazetteer.vectors[city]) for city in cities]
+    for city, at, area in zip(cities, positions, coarse_places(positions, level), strict=True):
+        assert area.radius_km in RADII_KM
+        if gazetteer.settled[city] == city:
+            disc_km = min(gazetteer.radii_km[city], RADII_KM[-1])
+            assert haversine_km(area.position, at) + disc_km <= area.radius_km + 1e-6
 
-        def radius_km(self, *_):
-            return 30.0
 
+@pytest.mark.parametrize("level", COARSE)
+@pytest.mark.parametrize("judge", ["", "off", "5"])
+def test_a_coarse_answer_has_a_spread_and_no_probability(starter, tower, embedded_once, level, judge):
+    """What was measured on exact answers holds for no circle that leaves out where in its area a photo lies."""
+    sites = [Locator(starter.encoder, starter.gallery) for _ in range(2)]
+    sites[1]._calibration = Measured(30.0)
+    exact = Query(None, judge=judge).locate(tower, sites[1], Settings())
+    assert (exact.radius_km, exact.probability) == (30.0, 0.8)
+    ours, theirs = (Query(None, judge=judge).locate(tower, site, Settings(precision=level)) for site in sites)
+    assert (theirs.radius_km, theirs.probability) == (ours.radius_km, None)
+    (area,) = coarse_places([theirs.position], level)
+    assert theirs.radius_km >= area.radius_km and theirs.radius_km in RADII_KM
+
+
+@pytest.mark.parametrize("level", COARSE)
+def test_a_site_with_a_bound_withholds_answers_at_every_precision(starter, tower, embedded_once, level):
     site = Locator(starter.encoder, starter.gallery)
-    site._calibration = Sure()
-    exact, city = (Query(None).locate(tower, site, Settings(precision=level)) for level in (EXACT, "city"))
-    assert (exact.radius_km, city.radius_km) == (30, 100) and city.probability == 0.8  # 30 km and up to 25
+    for measured_km, withheld, least in (
+        (150.0, "region", "region"),
+        (600.0, "country", "country"),
+        (5e3, "nothing", ""),
+    ):
+        site._calibration = Measured(measured_km)
+        found = Query(None).locate(tower, site, Settings(precision=level, abstain_km=100.0))
+        assert (found.withheld, found.probability) == (withheld, None)
+        if least:
+            coarser = max(level, least, key=LEVELS.index)
+            (area,) = coarse_places([found.position], coarser)
+            assert (found.position, found.place) == (area.position, area.place)
+            assert found.radius_km >= area.radius_km
 
 
 def test_nearest_cities_are_those_of_a_search_through_all():

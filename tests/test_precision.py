@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from img2loc.api import prediction_json, retrieval_json
-from img2loc.coarse import EXACT, LEVELS, RADII_KM
+from img2loc.coarse import EXACT, LEVELS, RADII_KM, coarse_places
 from img2loc.geo import haversine_km
 from img2loc.maps import farthest_map, nearest_map, prediction_map
-from img2loc.precision import coarsen, coarsen_retrieval, place_of
+from img2loc.precision import abstain, coarsen, coarsen_retrieval, place_of
 from img2loc.types import (
     Candidate,
     LatLon,
@@ -100,13 +100,25 @@ def test_a_provider_s_failure_keeps_its_words():
 
 @pytest.mark.parametrize("level", COARSE)
 @pytest.mark.parametrize("exact", PLACES.values(), ids=PLACES)
-def test_the_circle_holds_the_exact_one_and_is_one_of_few(level, exact):
-    for radius_km in (0.01, 3.0, 700.0):
-        coarse = coarsen(replace(found(), position=exact, vote=Vote(exact, radius_km, 16)), level)
-        assert coarse.radius_km in RADII_KM and coarse.vote.radius_km in RADII_KM
-        assert haversine_km(coarse.position, exact) <= coarse.radius_km
-        assert haversine_km(coarse.vote.position, exact) + radius_km <= coarse.vote.radius_km
-        assert coarse.vote.position == coarse.position
+def test_the_radius_is_that_of_the_area_or_of_the_spread_and_one_of_few(level, exact):
+    (area,) = coarse_places([exact], level)
+    for spread_km in (0.01, 3.0, 700.0):
+        coarse = coarsen(replace(found(), position=exact, vote=Vote(exact, spread_km, 16), candidates=()), level)
+        assert coarse.radius_km == area.radius_km and coarse.vote.radius_km in RADII_KM
+        assert coarse.vote.radius_km == area.radius_km or coarse.vote.radius_km / 2 < max(spread_km, area.radius_km)
+        assert coarse.vote.radius_km >= max(spread_km, area.radius_km)
+        assert coarse.position == coarse.vote.position == area.position
+
+
+@pytest.mark.parametrize("exact", PLACES.values(), ids=PLACES)
+def test_an_answer_beyond_the_bound_keeps_its_probability_in_a_circle_that_holds_its_own(exact):
+    for radius_km in (100.0, 700.0):
+        left = abstain(
+            replace(found(), position=exact, radius_km=radius_km, probability=0.9, vote=Vote(exact, 3.0, 16)), 50.0
+        )
+        assert left.probability == 0.9 and {left.radius_km, left.vote.radius_km} <= set(RADII_KM)
+        assert haversine_km(left.position, exact) + radius_km <= left.radius_km
+        assert haversine_km(left.vote.position, exact) + 3.0 <= left.vote.radius_km
 
 
 @pytest.mark.parametrize("level", COARSE)
