@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from img2loc.environment import prepare_environment
-from img2loc.errors import ConfigError, Img2LocError, PhotoError, describe_failure
+from img2loc.errors import ConfigError, Img2LocError, OutputError, PhotoError, describe_failure
 from img2loc.evaluation.arguments import add_calibrate, add_judge, add_samples, add_within
 from img2loc.evaluation.arguments import add_verb as add_evaluate
 from img2loc.evaluation.calibrate import calibrate
@@ -27,6 +29,7 @@ from img2loc.names import printable_name
 from img2loc.photo import Photo, open_photo, read_photo
 from img2loc.printer import FORMATS, Format, Printer
 from img2loc.prompt import TEMPLATES, check_template, template_named
+from img2loc.recorder import Recorder
 from img2loc.settings import Settings
 from img2loc.terminal import INTERRUPTED, parse_arguments, run, say, whole_number
 from img2loc.types import OutcomeKind, Prediction
@@ -39,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; the process's own by default.
 
     Returns:
-        The exit code: 0, 1 where something failed, or 130 where Ctrl-C or SIGTERM ended it. Wrong usage and wrong
-        settings exit with 2.
+        The exit code: 0, 1 where something failed, or 130 where Ctrl-C, SIGTERM or SIGHUP ended it. Wrong usage and
+        wrong settings exit with 2.
     """
     try:
         prepare_environment()
@@ -65,14 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def locate(arguments: argparse.Namespace, settings: Settings) -> int:
     """Say where photos were taken."""
-    lmm = _open_lmm(arguments, settings)
+    lmm = _open_lmm(arguments, settings, threading.Event())
     template = _template(arguments.prompt)
     if lmm is not None:
         _say_cost(arguments, settings, template, lmm.model)
     locator = Locator.from_settings(settings)
     locate_photo = partial(
         locator.locate,
-        lmm=lmm,
         nearest=arguments.nearest,
         farthest=arguments.farthest,
         template=template,
@@ -80,27 +82,59 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
         judge=arguments.judge,
         within=arguments.within,
     )
-    form = FORMATS[arguments.format]
     failed = False
-    with Printer(form) as printer:
+    with Printer(FORMATS[arguments.format]) as printer:
         for path in tqdm(arguments.photos, unit="photo", disable=len(arguments.photos) == 1, file=sys.stderr):
             name = printable_name(path)
-            item, failure = _answer(path, name, locate_photo, form)
-            printer.add(item)
+            failure = _locate_one(path, name, locate_photo, lmm, printer)
             if failure:
                 failed = True
                 say(f"img2loc: {name}: {failure}")
     return 1 if failed else 0
 
 
-def _answer(path: Path, name: str, locate_photo: Callable[[Photo], Prediction], form: Format) -> tuple[str, str]:
-    """An answer as it is printed, and what went wrong with the photo, which stops no other; empty where nothing did."""
+def _locate_one(
+    path: Path, name: str, locate_photo: Callable[..., Prediction], lmm: LMM | None, printer: Printer
+) -> str:
+    """Print where a photo was taken.
+
+    The model's replies go to standard error where they can't be read from what is printed: they were paid for.
+
+    Returns:
+        What went wrong with the photo, which stops no other; empty where nothing did.
+    """
+    recorder = None if lmm is None else Recorder(lmm)
+    is_printed = False
+    try:
+        item, failure, holds_replies = _answer(path, name, partial(locate_photo, lmm=recorder), printer.form)
+        try:
+            printer.add(item)
+        except OutputError:
+            is_printed = holds_replies  # on standard error
+            raise
+        is_printed = holds_replies
+        return failure
+    finally:
+        if recorder is not None and not is_printed:
+            for reply in recorder.replies:
+                say(f"img2loc: {name}: The model replied: {_on_one_line(reply.text)}")
+
+
+def _answer(path: Path, name: str, locate_photo: Callable[[Photo], Prediction], form: Format) -> tuple[str, str, bool]:
+    """An answer as it is printed, what went wrong, and whether nothing of the model's replies is missing from it."""
     try:
         prediction = locate_photo(open_photo(_read(path)))
-        return form.item(name, prediction), _failure(prediction)
+        failure = _failure(prediction)
+        return form.item(name, prediction), failure, form.holds_replies or not failure
     except Exception as error:
         failure = describe_failure(error)
-        return form.item(name, failure), failure
+        return form.item(name, failure), failure, False
+
+
+def _on_one_line(text: str) -> str:
+    """Write a text as a JSON string without a character that a terminal may act on."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in quoted)
 
 
 def _say_cost(arguments: argparse.Namespace, settings: Settings, template: str, model: str) -> None:
@@ -116,7 +150,7 @@ def _say_cost(arguments: argparse.Namespace, settings: Settings, template: str, 
         say(f"img2loc: {photos * one.requests} requests to {model}, {cost}")
 
 
-def _open_lmm(arguments: argparse.Namespace, settings: Settings) -> LMM | None:
+def _open_lmm(arguments: argparse.Namespace, settings: Settings, cancel: threading.Event) -> LMM | None:
     options = settings.options(arguments.backend, server=arguments.base_url)
     temperature = arguments.temperature
     return open_lmm(
@@ -125,7 +159,8 @@ def _open_lmm(arguments: argparse.Namespace, settings: Settings) -> LMM | None:
             options,
             model=arguments.model or options.model,
             temperature=options.temperature if temperature is None else temperature,
-            pace=Pace(vars(arguments).get("rate", 0.0)).take,  # a flag of evaluate only
+            pace=Pace(vars(arguments).get("rate", 0.0), wait=cancel.wait).take,  # a flag of evaluate only
+            cancel=cancel,
         ),
     )
 

@@ -54,6 +54,7 @@ class Format:
         between: Between two.
         end: After the last.
         is_json: Whether the whole is JSON.
+        holds_replies: Whether an answer holds all that the model replied.
     """
 
     item: Callable[[str, Prediction | str], str]
@@ -61,11 +62,12 @@ class Format:
     between: str = ""
     end: str = ""
     is_json: bool = False
+    holds_replies: bool = False
 
 
 FORMATS: Final = {
     "text": Format(as_text),
-    "json": Format(as_json, "[", ",", "\n]\n", is_json=True),
+    "json": Format(as_json, "[", ",", "\n]\n", is_json=True, holds_replies=True),
     "geojson": Format(as_geojson, '{"type": "FeatureCollection", "features": [', ",", "\n]}\n", is_json=True),
     "csv": Format(as_csv, to_csv([])),
 }
@@ -79,11 +81,11 @@ class Printer:
     """
 
     def __init__(self, form: Format) -> None:
-        self._form = form
+        self.form = form
         self._is_first = self._is_writable = True
 
     def __enter__(self) -> Self:
-        self._write(self._form.start)
+        self._write(self.form.start)
         return self
 
     def __exit__(
@@ -92,7 +94,7 @@ class Printer:
         if not self._is_writable:
             return
         with suppress(OutputError) if kind else nullcontext():  # what already ends the command is more important
-            self._write(self._form.end)
+            self._write(self.form.end)
 
     def add(self, item: str) -> None:
         """Print an answer as the format's `item` wrote it.
@@ -100,7 +102,7 @@ class Printer:
         Raises:
             OutputError: It can't be printed, and stands on standard error instead.
         """
-        lead = "" if self._is_first else self._form.between
+        lead = "" if self._is_first else self.form.between
         self._is_first = False
         try:
             self._write(f"{lead}{item}")
@@ -112,7 +114,7 @@ class Printer:
 
     def _write(self, text: str) -> None:
         try:
-            write_out(text, as_json=self._form.is_json)
+            write_out(text, as_json=self.form.is_json)
         except OutputError:
             self._is_writable = False
             raise

@@ -12,22 +12,28 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TextIO, cast
 
 from tqdm import tqdm
 
 from img2loc.errors import OutputError
 from img2loc.names import is_text, printable_name
 
-INTERRUPTED: Final = 130  # the exit status of a command that Ctrl-C or SIGTERM stopped
+INTERRUPTED: Final = 130  # the exit status of a command that Ctrl-C, SIGTERM or SIGHUP stopped
 MAX_DIGITS: Final = 9
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Run a command line as this process: SIGTERM stops it as Ctrl-C does, and output that fails is no traceback."""
+    """Run a command line as this process.
+
+    SIGTERM and SIGHUP stop it as Ctrl-C does, output that fails is no traceback, and messages that fail stop nothing.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     if sys.stderr is None:  # closed; print would take standard output instead
         sys.stderr = open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = cast(TextIO, _Messages(sys.stderr))
     try:
         status = main()
     except SystemExit as stop:  # argparse's, for --help and wrong usage
@@ -107,6 +113,26 @@ def parse_arguments(
             if isinstance(part, checked) and not is_text(part):
                 parser.error(f"argument {name.replace('_', '-')}: {printable_name(part)} must be text in UTF-8.")
     return arguments
+
+
+class _Messages:
+    """Standard error for everybody, tqdm's bars included: if it fails, nobody can be told, and the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> object:
+        found: object = getattr(self._stream, name)
+        return found
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _write_raw(raw: io.RawIOBase, content: bytes) -> None:

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from img2loc.__main__ import main
+from img2loc.lmm import Turn
 from img2loc.locator import Locator
 
 from .conftest import PHOTOS
 from .openai_server import OpenAIServer
+from .scripted_lmm import ScriptedLMM
 
 ROOT = Path(__file__).resolve().parents[1]
 EIFFEL, TAJ, STONEHENGE = (str(next(PHOTOS.glob(f"*{name}*"))) for name in ("Eiffel", "Taj-Mahal", "Stonehenge"))
@@ -52,7 +54,10 @@ def positions(shape, printed):
     return [float(line.split("\t")[1].split(",")[0]) for line in printed.splitlines()]
 
 
-@pytest.mark.parametrize(("shape", "stop"), [*((shape, signal.SIGINT) for shape in SHAPES), ("--json", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("shape", "stop"),
+    [*((shape, signal.SIGINT) for shape in SHAPES), ("--json", signal.SIGTERM), ("--geojson", signal.SIGHUP)],
+)
 def test_stopped_amid_the_third_photo_the_first_two_are_there(shape, stop):
     with OpenAIServer() as server:
         server.enqueue("good", "good", "hang")
@@ -66,6 +71,64 @@ def test_stopped_amid_the_third_photo_the_first_two_are_there(shape, stop):
     assert positions(shape, printed.decode()) == pytest.approx([48.8584, 48.8584], abs=0.01)
     assert process.returncode == 130
     assert b"img2loc: Stopped." in said and b"Traceback" not in said
+
+
+def test_replies_about_a_photo_that_is_broken_off_go_to_stderr():
+    with OpenAIServer() as server:
+        server.enqueue("good", "malformed", "hang")
+        arguments, environment = asks(server)
+        process = start("locate", EIFFEL, "--samples", "3", "--json", *arguments, **environment)
+        deadline = time.monotonic() + 60
+        while len(server.requests) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        printed, said = process.communicate(timeout=30)
+    assert json.loads(printed) == [] and process.returncode == 130
+    first, second = (line for line in said.decode().splitlines() if "The model replied" in line)
+    assert first.startswith(f"img2loc: {EIFFEL}: ") and "48.858" in first and "look at the sky" in second
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_replies_that_no_output_holds_go_to_stderr(shape, monkeypatch, capsys, starter):
+    replies = ["No \x1b[31m idea \u2028 \x9b1m.\nNone.", "Still none."] * 2
+    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+    monkeypatch.setattr("img2loc.__main__.open_lmm", lambda name, options: ScriptedLMM(replies))
+    assert main(["locate", EIFFEL, shape or EIFFEL]) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if "The model replied" in line]
+    assert len(said) == {"": 4, "--json": 0}.get(shape, 2)
+    if said:
+        assert said[0] == rf'img2loc: {EIFFEL}: The model replied: "No \u001b[31m idea \u2028 \u009b1m.\nNone."'
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_replies_before_an_unexpected_end_go_to_stderr(error, monkeypatch, capsys, starter):
+    def locate(photo, *, lmm, **asked):
+        lmm.reply((Turn("user", "Where?"),), b"")
+        raise error
+
+    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+    monkeypatch.setattr(starter, "locate", locate)
+    monkeypatch.setattr("img2loc.__main__.open_lmm", lambda name, options: ScriptedLMM(["48.858, 2.294"]))
+    assert main(["locate", EIFFEL, "--json"]) == (130 if error is KeyboardInterrupt else 1)
+    said = capsys.readouterr()
+    assert f'img2loc: {EIFFEL}: The model replied: "48.858, 2.294"' in said.err and json.loads(said.out) is not None
+
+
+@pytest.mark.parametrize("errors", ["2>/dev/full", "2>&-", "2> >(head -c 1 >/dev/null)"])
+def test_messages_that_fail_stop_nothing(errors, tmp_path):
+    missing = str(tmp_path / "none.jpg")
+    command = " ".join(f"'{part}'" for part in [sys.executable, "-m", "img2loc", "locate", EIFFEL, missing, TAJ])
+    environment = {**os.environ, "TQDM_MININTERVAL": "0"}
+    found = subprocess.run(
+        ["bash", "-c", f"{command} --json {errors}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert [bool(one.get("position")) for one in json.loads(found.stdout)] == [True, False, True]
+    assert found.returncode == 1
 
 
 @pytest.mark.parametrize("shape", ["", "--json"])

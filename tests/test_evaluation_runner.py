@@ -16,7 +16,7 @@ from PIL import Image
 
 from img2loc import answer, prompt
 from img2loc.__main__ import main
-from img2loc.errors import DataError, LMMUnreachableError
+from img2loc.errors import DataError, LMMCancelledError, LMMUnreachableError
 from img2loc.evaluation import answers, runner
 from img2loc.evaluation.cost import Budget, Meter, Pace, check_budget
 from img2loc.evaluation.datasets import Item
@@ -120,6 +120,7 @@ def start(tmp_path, photos):
         max_cost_usd=None,
         limit_usd=None,
         on_photo=lambda entry: None,
+        on_meter=lambda meter: None,
         **options,
     ):
         folder = find_photos(photos, ITEMS)
@@ -129,7 +130,9 @@ def start(tmp_path, photos):
             preview = run.preview()
             if max_cost_usd is not None:
                 check_budget([preview], max_cost_usd)
-            return run.run(on_photo, max_cost_usd=limit_usd or max_cost_usd), journal.record
+            reason = run.run(on_photo, max_cost_usd=limit_usd or max_cost_usd)
+            on_meter(meter)
+            return reason, journal.record
 
     return start
 
@@ -274,6 +277,64 @@ def test_an_interrupt_keeps_what_is_under_way(start):
     again = CountingLMM()
     start(again)
     assert sorted([*lmm.asked, *again.asked]) == list(range(12))
+
+
+def test_an_interrupt_gives_up_requests_that_hang_and_they_are_asked_again(start, monkeypatch):
+    def answer(turns, jpeg):
+        number = number_of(jpeg)
+        if number in (1, 2):
+            assert cancel.wait(20)
+            raise LMMCancelledError("The request was cancelled.")
+        return reply(turns, jpeg)
+
+    def interrupt(entry):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "FINISH_S", 0.2)
+    cancel, lmm = threading.Event(), CountingLMM()
+    reply, lmm.reply = lmm.reply, answer
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        start(lmm, on_photo=lambda entry: entry.id == "00.png" or interrupt(entry), cancel=cancel)
+    assert time.monotonic() - begun < 10
+    _, record = start(again := CountingLMM())
+    assert {1, 2} <= set(again.asked) and 0 not in again.asked
+    assert {entry.kind for entry in record.entries.values()} == {"answered"}
+
+
+def test_a_last_line_that_lacks_only_its_line_break_is_kept(start, journal):
+    start(CountingLMM())
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-1])
+    assert len(read_journal(journal).entries) == 12
+    start(lmm := CountingLMM())
+    assert not lmm.asked and journal.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "content", [b"x", b"my notes, in one line", b'{"a": 1}', b'{"header":{"title":"mine', b"[" * 9**5]
+)
+def test_a_file_of_somebody_elses_is_left_alone(journal, content):
+    journal.write_bytes(content)
+    with pytest.raises(DataError):
+        Journal(journal, Header(SETUP, ITEMS, (), "2026-11-23"))
+    assert journal.read_bytes() == content
+
+
+def test_half_a_count_counts_and_a_resumed_run_estimates_the_same(start):
+    meter = Meter(Pricing(10.0, 40.0))
+    meter.estimate("x" * 4000)
+    meter.add(Reply("", "test-1", 0.1, input_tokens=90_000_000))
+    assert meter.spent.cost_usd > 900 and meter.spent.uncounted == 1
+    meter = Meter(Pricing(10.0, 40.0))
+    meter.add(Reply("", "test-1", 0.1, output_tokens=1_000_000))
+    assert meter.spent.cost_usd >= 40
+
+    lmm, costs = CountingLMM(), []
+    lmm.reply = lambda turns, jpeg: Reply("1.1, 2.1", "test-1", 0.1)
+    for _ in range(2):
+        start(lmm, pricing=Pricing(10.0, 40.0), on_meter=lambda meter: costs.append(meter.spent.cost_usd))
+    assert costs[0] == pytest.approx(costs[1]) and costs[0] > 0
 
 
 def test_an_unexpected_error_is_one_photos_failure_and_its_replies_are_kept(start, monkeypatch):

@@ -39,7 +39,7 @@ LAYERS = (
     {"img2loc.lmm.servers", "img2loc.lmm.connection"},
     {"img2loc.lmm.hf", "img2loc.lmm.chat"},
     {"img2loc.lmm"},
-    {"img2loc.angles", "img2loc.lenient_json"},
+    {"img2loc.angles", "img2loc.lenient_json", "img2loc.recorder"},
     {"img2loc.coordinates"},
     {"img2loc.answer"},
     {"img2loc.choice", "img2loc.sampling"},

@@ -112,7 +112,8 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
         "--max-cost",
         type=_amount,
         metavar="USD",
-        help="ask about no further photo that could bring the cost of all beyond this, by the dearest so far",
+        help="ask about no further photo that could bring the cost of all beyond this, if it costs no more than the "
+        "dearest so far; photos that cost more can exceed it by the difference, as many as run at a time",
     )
     for name in ("input", "output"):
         run.add_argument(

@@ -6,6 +6,7 @@ import argparse
 import csv
 import json
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from img2loc.names import printable_name
 from img2loc.settings import Settings
 from img2loc.terminal import say, write_out
 
-OpenLMM = Callable[[argparse.Namespace, Settings], LMM | None]
+OpenLMM = Callable[[argparse.Namespace, Settings, threading.Event], LMM | None]
 ReadTemplate = Callable[[Path | None], str]
 
 
@@ -61,8 +62,9 @@ def evaluate(
 
 
 def _run(arguments: argparse.Namespace, settings: Settings, *, open_lmm: OpenLMM, read_template: ReadTemplate) -> int:
-    lmm, template = open_lmm(arguments, settings), read_template(arguments.prompt)
-    records, reason = run_settings(arguments, settings, _truth(arguments), lmm=lmm, template=template)
+    cancel = threading.Event()
+    lmm, template = open_lmm(arguments, settings, cancel), read_template(arguments.prompt)
+    records, reason = run_settings(arguments, settings, _truth(arguments), lmm=lmm, template=template, cancel=cancel)
     if records:
         runs = [open_run(name, record, seed=arguments.seed) for name, record in records]
         _print([score for run in runs for score in run.scores], (), as_json=arguments.json)

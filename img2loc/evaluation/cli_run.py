@@ -6,6 +6,7 @@ import argparse
 import random
 import re
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -35,7 +36,13 @@ PlannedRun = tuple[str, Journal, Meter, Runner]
 
 
 def run_settings(
-    arguments: argparse.Namespace, settings: Settings, truth: Truth, *, lmm: LMM | None, template: str
+    arguments: argparse.Namespace,
+    settings: Settings,
+    truth: Truth,
+    *,
+    lmm: LMM | None,
+    template: str,
+    cancel: threading.Event,
 ) -> tuple[list[tuple[str, Record]], str]:
     """Run every setting that the arguments ask for, or go on with it.
 
@@ -45,6 +52,7 @@ def run_settings(
         truth: The listing.
         lmm: The model; None for the vote.
         template: The prompt's text.
+        cancel: Gives up the model's requests.
 
     Returns:
         The journals with their names, none after a dry run; and why it stopped before the end, empty if it did not.
@@ -73,6 +81,7 @@ def run_settings(
                 meter=meter,
                 concurrency=arguments.concurrency,
                 retry_failed=arguments.retry_failed,
+                cancel=cancel,
             )
             runs.append((_name(setup), journal, meter, runner))
         _preview(runs, arguments.max_cost)

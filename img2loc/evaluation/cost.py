@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from img2loc.errors import DataError
+from img2loc.errors import DataError, LMMCancelledError
 from img2loc.lmm.chat import token_count
 from img2loc.lmm.prices import Pricing, expected_tokens
 from img2loc.types import Reply
@@ -21,7 +21,7 @@ class Spent:
         requests: Replies that came.
         input_tokens: As counted by the provider.
         output_tokens: Likewise.
-        uncounted: Replies for which the provider gave no usable count; they cost the estimate.
+        uncounted: Replies for which the provider gave no usable count of one or both; that is estimated.
         cost_usd: None where the prices are unknown.
     """
 
@@ -51,7 +51,7 @@ class Meter:
         self.pricing = pricing
         self._lock = threading.Lock()
         self._requests = self._input = self._output = self._uncounted = 0
-        self._cost_usd = 0.0
+        self._inputs_counted = self._outputs_counted = 0
         self._prompt_chars = 0
         for reply in paid:
             self.add(reply)
@@ -60,18 +60,19 @@ class Meter:
         """Count a reply.
 
         Returns:
-            Its cost in US dollars: the estimate where the provider gave no usable count, 0 where prices are unknown.
+            By how much that raises the cost in US dollars, 0 where prices are unknown. It is the reply's own cost,
+            and what it changes in the estimate for earlier replies without usable counts.
         """
         with self._lock:
-            cost_usd = self._cost_of(reply)
-            counted = _counted(reply)
+            before = self._total_usd()
+            tokens_in, tokens_out = _counted(reply)
             self._requests += 1
-            self._uncounted += counted is None
-            if counted is not None:
-                self._input += counted[0]
-                self._output += counted[1]
-            self._cost_usd += cost_usd
-            return cost_usd
+            self._uncounted += None in (tokens_in, tokens_out)
+            self._input += tokens_in or 0
+            self._inputs_counted += tokens_in is not None
+            self._output += tokens_out or 0
+            self._outputs_counted += tokens_out is not None
+            return self._total_usd() - before
 
     def cost_usd(self, replies: Iterable[Reply]) -> float:
         """What replies cost, without counting them."""
@@ -82,7 +83,7 @@ class Meter:
     def spent(self) -> Spent:
         """The count so far."""
         with self._lock:
-            cost = self._cost_usd if self.pricing else None
+            cost = self._total_usd() if self.pricing else None
             return Spent(self._requests, self._input, self._output, self._uncounted, cost)
 
     def estimate(self, prompt: str) -> tuple[float, float]:
@@ -95,19 +96,36 @@ class Meter:
             return self._expected()
 
     def _expected(self) -> tuple[float, float]:
-        counted = self._requests - self._uncounted
-        if counted:
-            return self._input / counted, self._output / counted
-        return expected_tokens(self._prompt_chars)
+        tokens_in, tokens_out = expected_tokens(self._prompt_chars)
+        if self._inputs_counted:
+            tokens_in = self._input / self._inputs_counted
+        if self._outputs_counted:
+            tokens_out = self._output / self._outputs_counted
+        return tokens_in, tokens_out
 
     def _cost_of(self, reply: Reply) -> float:
-        return self.pricing.cost_usd(*(_counted(reply) or self._expected())) if self.pricing else 0.0
+        if not self.pricing:
+            return 0.0
+        tokens_in, tokens_out = (
+            expected if counted is None else counted
+            for counted, expected in zip(_counted(reply), self._expected(), strict=True)
+        )
+        return self.pricing.cost_usd(tokens_in, tokens_out)
+
+    def _total_usd(self) -> float:
+        """The cost of all replies. Missing counts are estimated anew each time, so that their order doesn't matter."""
+        if not self.pricing:
+            return 0.0
+        tokens_in, tokens_out = self._expected()
+        return self.pricing.cost_usd(
+            self._input + (self._requests - self._inputs_counted) * tokens_in,
+            self._output + (self._requests - self._outputs_counted) * tokens_out,
+        )
 
 
-def _counted(reply: Reply) -> tuple[int, int] | None:
-    """A reply's tokens; None where the provider's count can't be used. No request is without a photo, so 0 is none."""
-    read, written = token_count(reply.input_tokens), token_count(reply.output_tokens)
-    return (read, written) if read and written is not None else None
+def _counted(reply: Reply) -> tuple[int | None, int | None]:
+    """A reply's tokens in and out, None where a count can't be used. No request is without a photo, so 0 in is none."""
+    return token_count(reply.input_tokens) or None, token_count(reply.output_tokens)
 
 
 class Budget:
@@ -228,7 +246,7 @@ class Pace:
 
     Args:
         per_minute: At most so many; 0 for no limit.
-        wait: Sleeps.
+        wait: Sleeps; True if it was woken because nobody waits for the reply any more.
         now: Tells the time in seconds.
     """
 
@@ -249,11 +267,14 @@ class Pace:
 
         Returns:
             How many seconds that took.
+
+        Raises:
+            LMMCancelledError: `wait` was woken.
         """
         with self._lock:
             turn = max(self._now(), self._next)
             self._next = turn + self._gap_s
         left = max(0.0, turn - self._now())
-        if left:
-            self._wait(left)
+        if left and self._wait(left) is True:
+            raise LMMCancelledError("The request was cancelled.")
         return left

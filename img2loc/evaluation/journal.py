@@ -21,6 +21,7 @@ from img2loc.evaluation.tables import named
 from img2loc.lmm.chat import token_count
 from img2loc.terminal import say
 
+_START: Final = b'{"header":{"setup":{"dataset":"'
 _SHAPES: Final[dict[str, type]] = {"header": Header, "asking": str, "entry": Entry}
 
 
@@ -66,6 +67,8 @@ class Journal:
         try:
             _lock_file(self._file, path)
             found, whole = _read(self._file, path)
+            if found is None:
+                _check_ours(self._file, path)
             if found is None or not (found.entries or found.asked):
                 # Nothing was done yet, but perhaps planned: a dry run, or one that would have cost too much.
                 self._file.truncate(0)
@@ -74,6 +77,7 @@ class Journal:
             else:
                 _check_same(path, found.header, header)
                 self._file.truncate(whole)
+                self._end_line()
                 self.record = found
         except BaseException:
             self._file.close()
@@ -110,6 +114,12 @@ class Journal:
                     say(_line("entry", entry).decode().rstrip("\n"))
                 raise
             self.record.add(entry)
+
+    def _end_line(self) -> None:
+        """Give the last line, if it is whole but for its line break, the line break."""
+        self._file.seek(-1, os.SEEK_END)
+        if self._file.read(1) != b"\n":
+            self._file.write(b"\n")
 
     def _append(self, kind: str, value: object) -> None:
         """Write a line whole, or nothing of it, so that another may follow."""
@@ -172,8 +182,26 @@ def _with_sane_counts(entry: dict[str, Any]) -> dict[str, Any]:
 def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     for line in file:
-        if line.endswith(b"\n"):  # only a last one can lack it: the process was killed while it wrote
+        # Only a last line can lack its break: the process was killed while it wrote. No part of an object is JSON, so
+        # what is JSON lacks nothing else.
+        if line.endswith(b"\n") or _is_json(line):
             yield line
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _check_ours(file: BinaryIO, path: Path) -> None:
+    """Refuse a file without a whole line that isn't the beginning of a journal: it is somebody else's."""
+    file.seek(0)
+    start = file.read(len(_START))
+    if not _START.startswith(start):
+        raise DataError(f"{path} is no journal of a run. Move it away, or give this run another folder.")
 
 
 def _check_same(path: Path, found: Header, ours: Header) -> None:

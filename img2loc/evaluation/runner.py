@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from typing import Final
 
@@ -29,10 +29,12 @@ from img2loc.lmm import LMM, Turn
 from img2loc.locator import PROMPTS_APART, Exclude, Locator
 from img2loc.photo import Photo, open_photo, read_photo
 from img2loc.prompt import DEFAULT_TEMPLATE
+from img2loc.recorder import Recorder
 from img2loc.sampling import requests_of
 from img2loc.types import Neighbour, Outcome, OutcomeKind, Prediction, Reply
 
 FAILURES_IN_A_ROW: Final = 10  # so many without a success between them end a run: all would fail
+FINISH_S = 5.0  # after an interruption, for requests under way
 CUT_TWICE: Final = "The run was killed twice while the model was asked about this photo; it isn't asked a third time."
 
 OnPhoto = Callable[[Entry], None]
@@ -55,22 +57,6 @@ def exclusion(item: Item, setup: Setup) -> Exclude:
         )
 
     return excluded
-
-
-class _Metered:
-    """A model that is asked about one photo: its replies are kept, and counted as they come."""
-
-    def __init__(self, lmm: LMM, count: Callable[[Reply], object]) -> None:
-        self.name, self.model = lmm.name, lmm.model
-        self.replies: list[Reply] = []
-        self._lmm, self._count = lmm, count
-
-    def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
-        """Continue a conversation about a photo."""
-        reply = self._lmm.reply(turns, jpeg)
-        self.replies.append(reply)
-        self._count(reply)
-        return reply
 
 
 class _Mute:
@@ -97,6 +83,7 @@ class Runner:
         meter: Prices, and what earlier parts of the run used.
         concurrency: Photos at a time.
         retry_failed: Ask again about photos for which the provider failed.
+        cancel: Set after an interruption, to give up the requests that are still under way then.
 
     Attributes:
         todo: The photos that are left and can be used.
@@ -114,10 +101,12 @@ class Runner:
         meter: Meter,
         concurrency: int,
         retry_failed: bool = False,
+        cancel: threading.Event | None = None,
     ) -> None:
         self._locator, self._journal, self._folder = locator, journal, folder
         self._meter, self._concurrency = meter, concurrency
         self._lmm = lmm
+        self._cancel = cancel or threading.Event()
         self._setup = journal.record.header.setup
         record = journal.record
         unusable = {
@@ -188,8 +177,10 @@ class Runner:
                             on_photo(done)
             except BaseException:
                 self._stop.set()  # what is under way is still written down; nothing new begins
-                for future in futures:
-                    future.cancel()
+                try:
+                    wait([future for future in futures if not future.cancel()], timeout=FINISH_S)
+                finally:
+                    self._cancel.set()
                 raise
         return self._reason
 
@@ -220,8 +211,10 @@ class Runner:
             if self._stop.is_set():  # while it waited for its turn
                 return None
             self._journal.asking(item.id)
-            metered = _Metered(lmm, lambda reply: budget.add(item.id, self._meter.add(reply)))
+            metered = Recorder(lmm, lambda reply: budget.add(item.id, self._meter.add(reply)))
             entry = self._entry(item, photo, metered)
+            if self._cancel.is_set() and entry.failed and not entry.replies:
+                return None  # as after a kill: it is asked again when the run goes on
             self._journal.add(entry)
         finally:
             budget.end(item.id)
@@ -234,7 +227,7 @@ class Runner:
             return _entry(item, self._locate(item, photo, lmm))
         except Exception as error:
             message = describe_failure(error)
-            replies = tuple(lmm.replies) if isinstance(lmm, _Metered) else ()
+            replies = tuple(lmm.replies) if isinstance(lmm, Recorder) else ()
             outcome = Outcome(OutcomeKind.PROVIDER_ERROR, message=message, replies=replies) if replies else None
             return Entry(item.id, UNEXPECTED, message=message, outcome=outcome)
 
@@ -253,7 +246,8 @@ class Runner:
         )
 
     def _sample_prompt(self) -> str:
-        for item in self.todo:
+        # Of the listing's first photo, also when the run goes on: by its length, replies without counts are estimated.
+        for item in self._journal.record.header.items:
             with suppress(Exception):  # the run itself will say what is wrong with this photo
                 photo = open_photo(read_photo(self._folder.paths[item.id]))
                 return self._locate(item, photo, _Mute("Not asked.")).prompt
