@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from typing import Final
+from urllib.parse import unquote
 
 from img2loc.errors import AddressError
 
@@ -52,7 +53,7 @@ def is_loopback(host: str) -> bool:
 
     Source: RFC 6761, section 6.3, for names that end in localhost.
     """
-    host = host.strip("[]").rstrip(".").lower()
+    host = unquote(host).strip("[]").rstrip(".").lower()
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

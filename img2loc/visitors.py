@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import gradio as gr
@@ -42,7 +42,7 @@ def visitor_of(request: gr.Request | None) -> str:
     """The address that a request comes from, for Query.visitor; empty where nothing is known."""
     if request is None:
         return ""
-    if (agent := _agent_of(request)) is not None:
+    if (agent := agent_in(request.headers)) is not None:
         return agent
     peer = request.client.host if request.client else ""
     return _address_of(peer, [value for name, value in request.headers.items() if name.lower() == "x-forwarded-for"])
@@ -50,11 +50,16 @@ def visitor_of(request: gr.Request | None) -> str:
 
 def is_agent(request: gr.Request | None) -> bool:
     """Whether a request comes by Gradio's MCP server."""
-    return request is not None and _agent_of(request) is not None
+    return request is not None and agent_in(request.headers) is not None
 
 
-def _agent_of(request: gr.Request) -> str | None:
-    secret, _, address = (request.headers.get(AGENT_HEADER) or "").partition(":")
+def agent_in(headers: Mapping[str, str]) -> str | None:
+    """The address of the agent for whom Gradio's MCP server sends a request; None for any other request.
+
+    Args:
+        headers: The request's; names in lower case, or case-insensitive.
+    """
+    secret, _, address = (headers.get(AGENT_HEADER) or "").partition(":")
     return address if secrets.compare_digest(secret.encode(), _SECRET.encode()) else None
 
 

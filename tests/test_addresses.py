@@ -48,7 +48,7 @@ def test_which_addresses_are_the_internets(address, public):
     [
         *(
             (host, True)
-            for host in ("localhost", "LocalHost.", "a.localhost", "127.0.0.1", "127.255.0.9", "127.1", "0")
+            for host in ("localhost", "LocalHost.", "a.localhost", "127.0.0.1", "127.255.0.9", "127.1", "%6cocalhost")
         ),
         *(
             (host, True)

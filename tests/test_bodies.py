@@ -52,6 +52,15 @@ def pieces(size: int) -> Iterator[bytes]:
     yield b'"]}'
 
 
+@pytest.mark.parametrize("route", ["call/locate", "call/v2/locate", "queue/join", "run/predict"])
+@pytest.mark.parametrize(
+    "body", ['[NaN,"SECRET"]', '{"data":[],"trigger_id":"SECRET","event_data":"x","fn_index":NaN}']
+)
+def test_a_request_of_no_shape_is_repeated_to_nobody(http: httpx.Client, route: str, body: str):
+    answer = http.post(route, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code < 500 and "SECRET" not in answer.text
+
+
 @pytest.mark.parametrize("route", ["call/locate", "call/v2/locate", "queue/join", "run/predict", "cancel", "../config"])
 @pytest.mark.parametrize("told", [True, False], ids=["with its length", "in pieces"])
 def test_a_large_request_is_refused_unread(app: AppProcess, http: httpx.Client, route: str, told: bool):

@@ -16,7 +16,7 @@ import pytest
 
 from img2loc import addresses
 from img2loc.errors import ConfigError, LMMError, LMMUnreachableError
-from img2loc.lmm import BackendOptions, open_lmm
+from img2loc.lmm import BackendOptions, open_lmm, retry
 from tests.openai_server import TEXTS
 from tests.recorder import Recorder
 from tests.test_lmm_conformance import JPEG, REMOTE, TURNS
@@ -173,8 +173,9 @@ def test_other_servers_are_asked_through_the_operators_proxy(other, monkeypatch)
     assert [request.target for request in other.received] == ["http://model.example/v1/chat/completions"]
     other.status = 403
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{other.port}")
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
     with pytest.raises(LMMUnreachableError, match=r"proxy doesn't connect to model\.example"):
-        ask("https://model.example/v1", timeout_s=0.4)
+        ask("https://model.example/v1", timeout_s=20)
     assert other.received[1].target == "model.example:443" and KEY not in str(other.received[1:])
 
 

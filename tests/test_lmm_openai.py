@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from img2loc.answer import parse
 from img2loc.errors import (
     ConfigError,
     LMMAuthError,
@@ -16,9 +17,10 @@ from img2loc.errors import (
     LMMUnreachableError,
     MissingKeyError,
 )
-from img2loc.lmm import BackendOptions, list_models, open_lmm
+from img2loc.lmm import BackendOptions, list_models, open_lmm, retry
 from img2loc.lmm.request import MAX_OUTPUT_TOKENS, Parameters
 from img2loc.lmm.servers import OPENAI_URL, SERVERS, server_named
+from img2loc.types import LatLon
 
 from .openai_server import KEY, TEXTS, OpenAIServer
 from .test_lmm_conformance import JPEG, TURNS
@@ -111,6 +113,20 @@ def test_a_wrong_key_is_refused_without_being_echoed(server):
     assert "sk-wrong" not in str(caught.value) and "6789" not in str(caught.value)
 
 
+def test_a_reply_that_spells_the_key_in_jsons_escapes_gives_it_to_nobody(server):
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+    server.enqueue("good", text=f'{{"latitude": 1, "longitude": 2, "place": "{escaped}", "reasoning": "{escaped}"}}')
+    answer = parse(_lmm(server).reply(TURNS, JPEG).text)
+    assert answer.position == LatLon(1, 2) and KEY not in answer.place + answer.reasoning
+
+
+@pytest.mark.parametrize("host", ["gpu..lan", "x" * 70 + ".lan"])
+def test_a_host_that_can_be_none_gets_a_sentence(host):
+    lmm = open_lmm("openai", BackendOptions(base_url=f"http://{host}/v1", timeout_s=5))
+    with pytest.raises(LMMError, match="isn't the name of a server"):
+        lmm.reply(TURNS, JPEG)
+
+
 def test_a_local_server_needs_no_key_and_never_gets_the_environments(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
@@ -160,8 +176,9 @@ def test_an_address_that_is_no_http_address_is_refused(url):
         open_lmm("openai", BackendOptions(api_key=KEY, base_url=url))
 
 
-def test_a_password_in_the_address_is_not_shown():
-    options = BackendOptions(base_url="http://user:passw0rd@127.0.0.1:9/v1", timeout_s=0.4)
+def test_a_password_in_the_address_is_not_shown(monkeypatch):
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
+    options = BackendOptions(base_url="http://user:passw0rd@127.0.0.1:9/v1", timeout_s=20)
     lmm = open_lmm("openai", options)
     with pytest.raises(LMMUnreachableError) as caught:
         lmm.reply(TURNS, JPEG)
@@ -178,10 +195,11 @@ def test_a_server_on_this_machine_that_is_not_running_is_said_by_its_name(monkey
     with OpenAIServer() as gone:
         pass
     monkeypatch.setitem(SERVERS, "ollama", replace(SERVERS["ollama"], base_url=gone.base_url))
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
     where = gone.base_url.removeprefix("http://").removesuffix("/v1")
     for server, words in (("ollama", f"Ollama's address ({where})"), (gone.base_url, where)):
         with pytest.raises(LMMUnreachableError) as caught:
-            open_lmm("openai", BackendOptions(base_url=server, timeout_s=0.4)).reply(TURNS, JPEG)
+            open_lmm("openai", BackendOptions(base_url=server, timeout_s=20)).reply(TURNS, JPEG)
         assert str(caught.value) == f"Nothing answers at {words}. Is it running?"
 
 

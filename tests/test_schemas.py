@@ -172,6 +172,13 @@ def test_an_agent_hands_over_what_the_upload_tool_gave(address: str, tmp_path: P
     assert "is not on the public internet" in others[2]["error"]  # the server isn't made to ask its own network
 
 
+def test_photos_in_text_may_be_as_large_as_an_agents_request(address: str):
+    photo = f"data:image/jpeg;base64,{base64.b64encode(TOWER.read_bytes() + bytes(60_000)).decode()}"
+    result = in_own_loop(call(address, "locate_batch", photos=[photo] * 8, nearest=0, farthest=0))
+    found = json.loads(result.content[0].text)["results"]
+    assert sum(map(len, [photo] * 8)) > 800_000 and [bool(item["prediction"]) for item in found] == [True] * 8
+
+
 @pytest.mark.parametrize(
     "torn", ["data:image/jpeg;base64,%%%", "data:", "http://", "https://[", "data:image/png;base64,AAAA"]
 )

@@ -46,6 +46,7 @@ _MAX_COMPLAINT_CHARS = 10_000
 _MAX_EXCERPT_CHARS = 200
 _MAX_NAME_CHARS = 200
 _TELLING_CHARS = 8  # of a key; fewer give nothing away
+_ESCAPED = re.compile(r"\\u00([2-7][0-9a-fA-F])")  # a sign that may stand in a key
 _LIKE_A_KEY = re.compile(r"\S*\*{3}\S*|\b(?:sk|pk|hf|gsk|xai|key|bearer)[-_]\S+|[\w\-]{24,}", re.I)
 
 
@@ -160,6 +161,8 @@ class ChatLMM:
             )
         except (AddressError, ConfigError) as error:
             failure = LMMError(str(error))
+        except UnicodeError:  # a label that is empty or too long, found when it is looked up
+            failure = LMMError(f"{self._host} isn't the name of a server. Check the server's address.")
         except httpx2.HTTPError as error:
             never_sent = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
             failure = (LMMUnreachableError if never_sent else LMMInterruptedError)(self._why_unreachable(error))
@@ -244,7 +247,12 @@ class ChatLMM:
     def _without_key(self, text: str) -> str:
         """A server's words without the key, which it may quote, escape or cut: they may be kept for others."""
         parts = [self._key[at : at + _TELLING_CHARS] for at in range(len(self._key) - _TELLING_CHARS + 1)]
-        for part in (self._key, *parts) if parts else ():
+        if not parts:
+            return text
+        unescaped = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)  # JSON is decoded after this
+        if any(part in unescaped for part in parts):
+            text = unescaped
+        for part in (self._key, *parts):
             text = text.replace(part, "***")
         return text
 

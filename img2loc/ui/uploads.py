@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
+from fastapi.exceptions import RequestValidationError
 from gradio.route_utils import GradioMultiPartParser
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
@@ -19,11 +20,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from img2loc.offer import MAX_BATCH
 from img2loc.photo import MAX_BYTES
+from img2loc.visitors import agent_in
 
 DRAIN_S: Final = 2.0
 MAX_FIELD_BYTES: Final = 1_000  # of what comes with files
 MAX_UPLOAD_BYTES: Final = MAX_BATCH * (MAX_BYTES + 1_000)
-MAX_AGENTS_BYTES: Final = 5_000_000  # Gradio's MCP server takes 4 MiB
+MAX_AGENTS_BYTES: Final = 4 * 1024 * 1024  # what Gradio's MCP server takes; more, and it hangs up without a word
+MAX_FOR_AGENTS_BYTES: Final = 2 * MAX_AGENTS_BYTES  # of what it then sends to the API, written in another way
 MAX_REQUEST_BYTES: Final = 300_000  # the page takes templates of 20,000 characters, of twelve bytes each at most
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -72,7 +75,7 @@ class BoundedBodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        left = _most_bytes(scope["path"])
+        left = _most_bytes(scope["path"], Headers(scope=scope))
         told = f"The request is larger than {left:,} bytes, the most that this site accepts."
         if int(Headers(scope=scope).get("content-length") or 0) > left:
             await _drain(receive)
@@ -90,9 +93,11 @@ class BoundedBodies:
         await self._app(scope, bounded, send)
 
 
-def _most_bytes(path: str) -> int:
+def _most_bytes(path: str, headers: Headers) -> int:
     if path.endswith("/gradio_api/upload"):
         return MAX_UPLOAD_BYTES
+    if agent_in(headers) is not None:
+        return MAX_FOR_AGENTS_BYTES
     return MAX_AGENTS_BYTES if "/gradio_api/mcp/" in f"{path}/" else MAX_REQUEST_BYTES
 
 
@@ -133,9 +138,16 @@ async def _misnamed(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": f"{reason}; docs/api.md lists all arguments."}, status_code=422)
 
 
+async def _unreadable(request: Request, error: Exception) -> Response:
+    """A request is not of the shape that Gradio reads; FastAPI's own answer, or a crash on NaN, would repeat it."""
+    told = "The request can't be read; docs/api.md says what it must look like."
+    return JSONResponse({"detail": told}, status_code=422)
+
+
 REFUSALS: Final[dict[Any, Callable[..., Any]]] = {
     503: _busy,
     ClientDisconnect: _gone,
+    RequestValidationError: _unreadable,
     OSError: _no_room,
     KeyError: _misnamed,
     TypeError: _misnamed,
