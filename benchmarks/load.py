@@ -251,13 +251,23 @@ class Load:
         await visitor.act("locate_all", data)
         return []
 
-    async def limits(self) -> None:
-        """Ask at the operator's expense, more than is allowed and all at once."""
+    def look_at(self, app: AppProcess) -> None:
+        """End an app, and see whether it was well until then."""
+        running, printed = app.runs(), app.stop()
+        if not running or "Traceback" in printed:
+            self._violated(f"the app {'printed' if running else 'ended and printed'}: {printed[-2000:]}")
+
+    async def limits(self, http: httpx.AsyncClient) -> None:
+        """Ask at the operator's expense, more than is allowed and all at once.
+
+        Args:
+            http: The connection to an app that has bounds.
+        """
         self._provider.delay_s = (0.0, 0.2)
         outcomes: Counter[str] = Counter()
 
         async def ask(number: int, time: int) -> None:
-            visitor = Visitor(self._http, number, self._visitors[0].page, f"poor{number}.{time}")
+            visitor = Visitor(http, number, self._visitors[0].page, f"poor{number}.{time}")
             try:
                 for fault in await self._model(visitor, photo=self._photos[number][0]):
                     self._violated(f"limits: {fault}")
@@ -318,14 +328,12 @@ async def run(folder: Path, size: Size) -> Report:
             "IMG2LOC_OPENAI_BASE_URL": provider.base_url,
             "IMG2LOC_OPENAI_MODEL": "m",
             "OPENAI_API_KEY": OPERATOR,
-            "IMG2LOC_HOURLY_PER_VISITOR": str(PER_VISITOR),
-            "IMG2LOC_HOURLY_TOTAL": str(TOTAL),
             "FORWARDED_ALLOW_IPS": "127.0.0.1",
             "GRADIO_TEMP_DIR": str(folder / "uploads"),
         }
+        bounds = {"IMG2LOC_HOURLY_PER_VISITOR": str(PER_VISITOR), "IMG2LOC_HOURLY_TOTAL": str(TOTAL)}
         with AppProcess(**settings) as app:
-            limits = httpx.Limits(max_connections=None)
-            async with httpx.AsyncClient(base_url=app.address, timeout=180, limits=limits) as http:
+            async with _client(app) as http:
                 page = Page.read((await http.get("config")).json())
                 load = Load(app, provider, http, page, photos, size)
                 for number in range(size.sessions):
@@ -333,13 +341,19 @@ async def run(folder: Path, size: Size) -> Report:
                 await load.settle()
                 await load.full_house()
                 await load.everybody()
-                await load.limits()
-            running, printed = app.runs(), app.stop()
-        if not running or "Traceback" in printed:
-            load.report.violations.append(f"the app {'printed' if running else 'ended and printed'}: {printed[-2000:]}")
+            load.look_at(app)
+        # At the operator's own address all requests count, those with a visitor's key too: so with an app of its own.
+        with AppProcess(**settings, **bounds) as app:
+            async with _client(app) as http:
+                await load.limits(http)
+            load.look_at(app)
         load.report.violations += provider.faults
         provider.faults.clear()
         return load.report
+
+
+def _client(app: AppProcess) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=app.address, timeout=180, limits=httpx.Limits(max_connections=None))
 
 
 def _usage(pid: int) -> tuple[float, int, int]:

@@ -71,7 +71,7 @@ class MissingKeyError(ConfigError):
 def quoted(value: object) -> str:
     """Quote a wrong value in a message, shortened."""
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def page_message(error: Exception) -> str:

@@ -44,7 +44,7 @@ def test_a_number_of_tokens_is_believable_or_unknown(sent, counted, backend, ser
     assert (reply.input_tokens, reply.output_tokens) == (counted, 60)
     assert type(reply.input_tokens) in (int, type(None))
     meter = Meter(Pricing(1.0, 1.0), [reply])
-    assert meter.spent.uncounted == (counted is None) and 0 <= meter.spent.cost_usd <= 101
+    assert meter.spent.uncounted == (not counted) and 0 <= meter.spent.cost_usd <= 101
     json.dumps(reply.input_tokens, allow_nan=False)
 
 
