@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from img2loc.host import Host
 from img2loc.hub import disable_telemetry
 from img2loc.lmm import BACKENDS
 from img2loc.settings import Settings
+from img2loc.signals import Ended, end_on_signals
 
 # glibc makes up to eight heaps per processor, keeps what threads free in them, and pictures leave them full of holes.
 # With two heaps, trimmed regularly, memory stays flat (benchmarks/load.py). Taking large blocks from the system instead
@@ -25,8 +25,6 @@ from img2loc.settings import Settings
 HEAPS = 2
 TRIM_EVERY_S = 20.0
 M_ARENA_MAX = -8  # Source: glibc's malloc.h
-# Ctrl-C; how a Space, Docker or systemd ends a server; and a terminal that is closed, which Windows hasn't.
-END_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
 def main() -> int:
@@ -39,8 +37,7 @@ def main() -> int:
         if getattr(sys, stream) is None:  # closed by who started this process; Gradio and uvicorn write to both
             setattr(sys, stream, open(os.devnull, "w"))
     try:
-        for number in END_SIGNALS:
-            signal.signal(number, _end)
+        end_on_signals()
         prepare_environment()
         serve(Settings.from_env(), read_address())
     except (Img2LocError, OSError) as error:  # OSError: the port is taken
@@ -49,18 +46,6 @@ def main() -> int:
     except Ended as ended:
         return 128 + ended.signal
     return 0
-
-
-class Ended(BaseException):
-    """A signal ends the process.
-
-    Args:
-        number: The signal's.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.signal = number
 
 
 def serve(settings: Settings, address: Address) -> None:
@@ -89,13 +74,6 @@ def serve(settings: Settings, address: Address) -> None:
         page = build(host, settings)
         delete_old_uploads_periodically(settings.keep_minutes * 60)
         launch(page, host, address)
-
-
-def _end(number: int, _: object) -> None:
-    """Clean up and end; by itself Python would end at once on SIGTERM and leave the uploads."""
-    for again in END_SIGNALS:  # a second one would break off the cleaning up
-        signal.signal(again, signal.SIG_IGN)
-    raise Ended(number)
 
 
 def forbid_core_dumps() -> None:

@@ -52,8 +52,10 @@ class AppProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-        self._printed.close()
+        try:
+            self.stop()
+        finally:
+            self._printed.close()
 
     @property
     def pid(self) -> int:
@@ -63,13 +65,17 @@ class AppProcess:
         return self._process.poll() is None
 
     def stop(self) -> str:
-        """End the app.
+        """End the app, as a server is ended.
 
         Returns:
             All it printed.
         """
         self._process.terminate()
-        self._process.wait(timeout=60)
+        try:
+            self._process.wait(timeout=60)
+        finally:
+            self._process.kill()  # one that doesn't end would disturb the tests after this one
+            self._process.wait()
         self._printed.seek(0)
         return self._printed.read()
 

@@ -20,6 +20,7 @@ from img2loc.limits import MODEL_PLACES
 from img2loc.photo import MAX_BYTES
 from img2loc.sessions import Mailboxes, Sessions, end_all_work
 from img2loc.settings import Settings
+from img2loc.signals import wait_until_ended
 from img2loc.ui.batch import add_batch_tab
 from img2loc.ui.compare import add_compare_tab
 from img2loc.ui.gates import MAX_FETCHES, ClosedRoutes, PhotoTransport, UncachedAnswers
@@ -155,8 +156,7 @@ def launch(demo: gr.Blocks, host: Host, address: Address) -> None:
     try:
         time.sleep(FIRST_PAGE_S)
         host.open()
-        while True:  # until a signal raises an error
-            time.sleep(3600)
+        wait_until_ended()
     finally:
         end_all_work()
         _wait_for_answers(demo)
