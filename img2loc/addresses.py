@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -48,8 +49,22 @@ def public_address(host: str) -> str:
     raise AddressError(f"{host[:100]} is not on the public internet. Give another address.")
 
 
+@lru_cache(maxsize=100)
+def leads_to_loopback(host: str) -> bool:
+    """Whether a host is this machine, also by a name that the resolver (such as a hosts file) leads to it."""
+    if is_loopback(host):
+        return True
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # no such name, or none that could be one
+        return False
+    return any(is_loopback(str(sockaddr[0])) for *_, sockaddr in found)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine by its very name or number; no resolver is asked.
+
+    An IPv6 address that only wraps an IPv4 address is taken for that.
 
     Source: RFC 6761, section 6.3, for names that end in localhost.
     """
@@ -63,5 +78,13 @@ def is_loopback(host: str) -> bool:
             address = ipaddress.IPv4Address(socket.inet_aton(host))  # 127.1, 0x7f000001
         except OSError:
             return False
-    address = getattr(address, "ipv4_mapped", None) or address
+    if isinstance(address, ipaddress.IPv6Address):
+        address = _wrapped(address) or address
     return address.is_loopback or address.is_unspecified  # a connection to 0.0.0.0 stays here, too
+
+
+def _wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address in ::ffff:127.0.0.1, 2002:7f00:1::, 64:ff9b::7f00:1 or ::127.0.0.1."""
+    if address in _NAT64 or 1 < int(address) < 1 << 32:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour

@@ -36,9 +36,10 @@ from img2loc.query import Keys, Query, provider_of
 from img2loc.sampling import MAX_NEIGHBOURS
 from img2loc.sessions import Abandoned
 from img2loc.settings import Settings
-from img2loc.visitors import is_agent, visitor_of
+from img2loc.visitors import is_agent, single_visitor_of, visitor_of
 
 ERROR_SHOWN_S = 20
+MAX_NAME_CHARS = 255  # of a file; an address may end in far more
 
 Result = Mapping[str, Any] | str  # JSON, as an object or as text
 
@@ -109,7 +110,7 @@ class Endpoints:
             position (degrees), radius_km, place, method (lmm, vote, judge or none), vote, outcome, nearest, farthest,
             prompt, candidates (score, and its parts), choice (how asking to choose among them ended).
         """
-        with shown_errors(), self._settings.limits.place(backend):
+        with shown_errors(), self._settings.limits.place(backend, visitor=single_visitor_of(request)):
             keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(request)
             counts, cancel = (nearest, farthest), Abandoned()
             query = Query(photo, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within)
@@ -148,7 +149,7 @@ class Endpoints:
         Returns:
             results, in the photos' order: photo (its name), prediction (as of locate, or null) and error (a sentence).
         """
-        with shown_errors(), self._settings.limits.place(backend):
+        with shown_errors(), self._settings.limits.place(backend, visitor=single_visitor_of(request)):
             if not photos:
                 raise PhotoError("No photos were sent.")
             if len(photos) > MAX_BATCH:
@@ -234,7 +235,7 @@ def _name(source: str, number: int) -> str:
         return f"photo {number}"
     if source.startswith(("http://", "https://")):
         source = unquote(source.partition("?")[0])
-    return Path(source).name
+    return Path(source).name[:MAX_NAME_CHARS]
 
 
 def add_endpoints(host: Host, settings: Settings) -> None:

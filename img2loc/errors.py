@@ -28,6 +28,8 @@ A message is one sentence or two: what is wrong, where, and what to do next. It 
 import traceback
 from pathlib import Path
 
+MAX_QUOTED_CHARS = 100
+
 
 class Img2LocError(Exception):
     """Root of all errors that are meant to be read by a person."""
@@ -71,7 +73,7 @@ class MissingKeyError(ConfigError):
 def quoted(value: object) -> str:
     """Quote a wrong value in a message, shortened."""
     text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    return text if len(text) <= MAX_QUOTED_CHARS else f"{text[:MAX_QUOTED_CHARS]}..."
 
 
 def page_message(error: Exception) -> str:

@@ -31,7 +31,7 @@ from img2loc.query import Keys, Query, known_position, parse_position, provider_
 from img2loc.sampling import OFF, Judge, read_judge, requests_of
 from img2loc.sessions import Sessions, is_ending
 from img2loc.settings import Settings
-from img2loc.visitors import visitor_of
+from img2loc.visitors import single_visitor_of, visitor_of
 from img2loc.words import Say, say_in, told, untold
 
 Update = dict[str, Any]
@@ -278,7 +278,7 @@ class Events:
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
     ) -> Shown:
         """Locate the photo and lay out the result."""
-        place = self._settings.limits.place(backend)
+        place = self._settings.limits.place(backend, visitor=single_visitor_of(request))
         with shown_errors(error_html), place, self._sessions.asked_by(request, TAB) as cancel:
             given = parse_position(truth or "")
             keys = with_login(keys, token)

@@ -11,6 +11,7 @@ from gradio.component_meta import ComponentMeta
 from gradio.data_classes import FileData, GradioRootModel, ImageData
 from gradio.utils import get_upload_folder, is_in_or_equal
 
+from img2loc.arguments import is_data_uri
 from img2loc.errors import PhotoError
 
 
@@ -85,11 +86,17 @@ def local_path(source: str) -> str:
         if source.startswith(("http://", "https://")):
             return processing_utils.save_url_to_cache(source, folder)
         if source.startswith("data:"):
+            if not is_data_uri(source):
+                raise PhotoError(
+                    "The photo's data: URI must hold the whole file in base64, as data:image/jpeg;base64,..."
+                )
             return processing_utils.save_base64_to_cache(source, folder)
+    except PhotoError:
+        raise
     except gr.Error as error:
         raise PhotoError(str(error.message)) from None
     except Exception as error:  # Gradio raises whatever its libraries do
-        raise PhotoError(f"The photo can't be read from its address ({type(error).__name__}).") from error
+        raise PhotoError("The photo's address can't be read. Check it for typing errors.") from error
     if not is_in_or_equal(source, folder):
         raise PhotoError("A photo must be an uploaded file, an http(s) address or a data: URI.")
     return source

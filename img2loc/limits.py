@@ -7,7 +7,7 @@ import math
 import secrets
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from img2loc.errors import Img2LocError
 HOUR_S: Final = 3600.0
 # Whoever asks a model holds a thread until it has replied. The page keeps others for the rest (ui/__init__.py).
 MODEL_PLACES: Final = 40
+VISITORS_PLACES: Final = MODEL_PLACES // 8
 _INSTEAD: Final = "use a key of your own at a provider such as OpenAI, or take the vote, which is free."
 
 
@@ -82,30 +83,45 @@ class Limits:
         self._reservations: deque[Reservation] = deque()  # the oldest first
         self._lock = threading.Lock()
         self._sweeping = False
-        self._places = threading.BoundedSemaphore(MODEL_PLACES)
+        self._places: Counter[str] = Counter()  # that are held, by visitor
 
     @contextmanager
-    def place(self, *backends: str) -> Iterator[None]:
+    def place(self, *backends: str, visitor: str = "") -> Iterator[None]:
         """Hold one of the places for asking models; the vote needs none.
 
         Args:
             backends: Who is asked meanwhile.
+            visitor: As visitors.single_visitor_of has it; empty where it may be many, who share all places.
 
         Raises:
-            LimitError: All places are taken. Nobody waits for one: those who wait would hold the votes' threads.
+            LimitError: All places are taken, or the visitor's. Nobody waits for one: those who wait would hold the
+                votes' threads.
         """
         if all(backend == "vote" for backend in backends):
             yield
             return
-        if not self._places.acquire(blocking=False):
-            raise LimitError(
-                "Too many models are being asked at the moment. Try again in a minute, or take the vote.",
-                retry_after_s=60.0,
-            )
+        self._take_place(visitor)
         try:
             yield
         finally:
-            self._places.release()
+            with self._lock:
+                self._places[visitor] -= 1
+                self._places += Counter()  # keeps those who hold some, so that no address stays in memory
+
+    def _take_place(self, visitor: str) -> None:
+        with self._lock:
+            if visitor and self._places[visitor] >= VISITORS_PLACES:
+                raise LimitError(
+                    f"{VISITORS_PLACES} of your requests are asking models already, which is the most at a time. "
+                    "Wait for one of them, or take the vote.",
+                    retry_after_s=60.0,
+                )
+            if self._places.total() >= MODEL_PLACES:
+                raise LimitError(
+                    "Too many models are being asked at the moment. Try again in a minute, or take the vote.",
+                    retry_after_s=60.0,
+                )
+            self._places[visitor] += 1
 
     def reserve(self, address: str, requests: int = 1, tokens: float = 0.0) -> Reservation:
         """Take what a photo needs, unless that is too much.

@@ -10,7 +10,7 @@ from string import Template
 from typing import Final
 
 from img2loc.area import Area
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, quoted
 from img2loc.geo import haversine_km, nearest_place
 from img2loc.types import Neighbour, Retrieval
 
@@ -83,7 +83,7 @@ def template_named(name: str) -> str:
         ConfigError: There is none of that name; the message lists those that are.
     """
     if name not in TEMPLATES:
-        raise ConfigError(f"There is no prompt {name!r}; choose one of: {', '.join(TEMPLATES)}.")
+        raise ConfigError(f"There is no prompt {quoted(name)}; choose one of: {', '.join(TEMPLATES)}.")
     return (resources.files("img2loc") / "prompts" / f"{name}.txt").read_text("utf-8").strip()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from img2loc.area import read_area
 from img2loc.coarse import EXACT, coarse_area
 from img2loc.coordinates import read_coordinates
-from img2loc.errors import ConfigError, PhotoError
+from img2loc.errors import ConfigError, PhotoError, quoted
 from img2loc.expense import MeteredLMM, max_tokens
 from img2loc.geo import decimal_position
 from img2loc.keys import check_key
@@ -191,7 +191,7 @@ class Query:
             model = model or first_of(settings.models, backend_named(self.backend).models)
             if model not in settings.models:
                 raise ConfigError(
-                    f"{model!r} needs a key of your own at a provider such as OpenAI. "
+                    f"{quoted(model)} needs a key of your own at a provider such as OpenAI. "
                     f"Give one, or choose one of: {', '.join(settings.models)}."
                 )
         # Sent again, it might be billed twice, and only one of them was reserved.

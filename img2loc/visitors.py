@@ -48,6 +48,18 @@ def visitor_of(request: gr.Request | None) -> str:
     return _address_of(peer, [value for name, value in request.headers.items() if name.lower() == "x-forwarded-for"])
 
 
+def single_visitor_of(request: gr.Request | None) -> str:
+    """The address that a request comes from, if it is on the public internet; else empty.
+
+    One inside this machine or its network may be a proxy's that the operator didn't name, and stand for all visitors.
+    """
+    visitor = visitor_of(request)
+    try:
+        return visitor if ipaddress.ip_network(visitor).network_address.is_global else ""
+    except ValueError:  # nothing is known, or it has no address
+        return ""
+
+
 def is_agent(request: gr.Request | None) -> bool:
     """Whether a request comes by Gradio's MCP server."""
     return request is not None and agent_in(request.headers) is not None

@@ -50,12 +50,14 @@ def test_which_addresses_are_the_internets(address, public):
             (host, True)
             for host in ("localhost", "LocalHost.", "a.localhost", "127.0.0.1", "127.255.0.9", "127.1", "%6cocalhost")
         ),
+        *((host, True) for host in ("0", "0x7f000001", "2130706433", "017700000001", "0.0.0.0", "::1", "[::1]", "::")),
         *(
             (host, True)
-            for host in ("0", "0x7f000001", "2130706433", "0.0.0.0", "::1", "[::1]", "::", "::ffff:127.0.0.1")
+            for host in ("::ffff:127.0.0.1", "::ffff:7f00:1", "::127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1")
         ),
         *((host, False) for host in ("", "localhost.example", "notlocalhost", "128.0.0.1", "10.0.0.1", "8.8.8.8")),
         *((host, False) for host in ("127.0.0.1.example", "::2", "fe80::1%lo", "api.openai.com")),
+        *((host, False) for host in ("::8.8.8.8", "2002:808:808::", "64:ff9b::808:808")),
     ],
 )
 def test_which_hosts_are_this_machine(host, loopback):

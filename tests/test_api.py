@@ -177,7 +177,7 @@ def test_the_operators_bounds_hold_for_programs(bounded: str, provider: OpenAISe
     ask("8.8.4.4", backend="openai")
     with pytest.raises(AppError, match="You've used your 2 model answers for this hour"):
         ask("1.1.1.1", backend="openai")
-    with pytest.raises(AppError, match="doesn't offer the backend 'hf'"):
+    with pytest.raises(AppError, match="backend must be one of: vote, openai; the text 'hf' was sent"):
         ask("8.8.8.8", backend="hf")
     # Nothing finer than the city: not the position, the neighbours, the prompt, or the reply.
     assert found["position"] == ask("8.8.8.8")["position"] != {"lat": 48.8584, "lon": 2.2945}

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from img2loc.errors import Img2LocError
-from img2loc.limits import HOUR_S, MODEL_PLACES, LimitError, Limits
+from img2loc.limits import HOUR_S, MODEL_PLACES, VISITORS_PLACES, LimitError, Limits
 
 
 class Clock:
@@ -100,7 +100,7 @@ def test_what_is_kept_tells_no_address_and_is_forgotten_unasked():
     kept = repr(limits._reservations)
     other = Limits(total=5)
     other.reserve("192.0.2.1")
-    assert "192" not in kept and limits._reservations[0].visitor != other._reservations[0].visitor
+    assert "192.0.2" not in kept and limits._reservations[0].visitor != other._reservations[0].visitor
     deadline = time.monotonic() + 5
     while limits._reservations and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -183,3 +183,32 @@ def test_places_for_models_are_taken_by_models_only_and_given_back():
             pass
     with limits.place("openai"):
         pass
+
+
+def test_one_visitor_holds_only_a_share_of_the_places():
+    limits = Limits()
+    with ExitStack() as stack:
+        for _ in range(VISITORS_PLACES):
+            stack.enter_context(limits.place("openai", visitor="192.0.2.1"))
+        with pytest.raises(LimitError, match="5 of your requests are asking models"):
+            stack.enter_context(limits.place("openai", visitor="192.0.2.1"))
+        with limits.place("vote", visitor="192.0.2.1"), limits.place("openai", "hf", visitor="192.0.2.2"):
+            pass
+        for _ in range(MODEL_PLACES - VISITORS_PLACES):  # those of whom nothing is known share the rest
+            stack.enter_context(limits.place("openai"))
+        with pytest.raises(LimitError, match="Too many models"), limits.place("openai", visitor="192.0.2.2"):
+            pass
+    assert not limits._places  # no address is kept
+
+
+def test_places_are_given_back_however_a_request_ends():
+    limits = Limits()
+
+    def ask(number: int) -> None:
+        with suppress(LimitError, ZeroDivisionError), limits.place("openai", visitor=str(number % 3)):
+            time.sleep(0.0005)
+            number // (number % 2)
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(ask, range(600)))
+    assert not limits._places

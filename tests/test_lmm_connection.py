@@ -17,6 +17,7 @@ import pytest
 from img2loc import addresses
 from img2loc.errors import ConfigError, LMMError, LMMUnreachableError
 from img2loc.lmm import BackendOptions, open_lmm, retry
+from img2loc.lmm.connection import Connection
 from tests.openai_server import TEXTS
 from tests.recorder import Recorder
 from tests.test_lmm_conformance import JPEG, REMOTE, TURNS
@@ -41,6 +42,7 @@ def other() -> Iterator[Recorder]:
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses.leads_to_loopback.cache_clear()
     for name in (*PROXY_VARIABLES, "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -152,6 +154,32 @@ def test_nor_by_any_other_name(host, other, monkeypatch, resolver):
     with Recorder("0.0.0.0") as server:
         ask(f"http://{host}:{server.port}/v1")
     assert len(server.received) == 1 and other.received == []
+
+
+def test_nor_by_a_name_that_a_hosts_file_leads_here(other, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{other.port}")
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+    lookup = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *more, **how: found if host == "model" else lookup(host, *more, **how)
+    )
+    assert Connection("http://model:1/v1").is_local
+    assert not Connection("https://model:1/v1").is_local  # TLS hides the photo from the proxy
+    assert not Connection("http://model:1/v1", public_only=True).is_local
+    monkeypatch.delenv("HTTP_PROXY")
+    assert not Connection("http://model:1/v1").is_local  # nobody asks the resolver where no proxy is set
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "2130706433", "017700000001"],
+)
+def test_no_proxy_is_asked_for_an_address_that_wraps_this_machines(host, other, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{other.port}")
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
+    with pytest.raises(LMMError):  # nothing listens there
+        ask(f"http://{host}:1/v1", timeout_s=2)
+    assert other.received == []
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")

@@ -264,6 +264,7 @@ def test_who_waits_for_a_model_takes_no_thread_from_the_page(monkeypatch: pytest
     monkeypatch.setattr(img2loc.ui, "FIRST_PAGE_S", 0)
     monkeypatch.setattr(img2loc.sessions, "_ending", threading.Event())
     demo = SimpleNamespace(
+        backends=("vote",),
         launch=lambda **options: chosen.update(options),
         close=lambda **_: None,
         server=SimpleNamespace(config=SimpleNamespace()),

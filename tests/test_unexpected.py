@@ -58,16 +58,17 @@ def test_a_page_from_before_a_restart_is_told_what_is_missing():
     dropdown = gr.Dropdown(["vote"])
     with pytest.raises(gr.Error) as caught:
         dropdown.preprocess("oracle")
-    assert unexpected.error_payload(caught.value, False)["error"] == unexpected.OUT_OF_DATE
+    assert unexpected.known_message(caught.value) == unexpected.OUT_OF_DATE
     gone = InvalidPathError("Cannot move /tmp/photo.jpg to the gradio cache dir")
-    assert unexpected.error_payload(gone, True)["error"] == unexpected.GONE
+    assert unexpected.known_message(gone) == unexpected.GONE
+    assert unexpected.known_message(ValueError(KEY)) == ""
 
 
 @pytest.mark.parametrize(
     ("path", "detail", "told"),
     [
-        ("/gradio_api/queue/join", "Cannot move /tmp/photo.jpg to the gradio cache dir", unexpected.GONE),
-        ("/gradio_api/queue/join", "Value: oracle is not in the list of choices: ['vote']", unexpected.OUT_OF_DATE),
+        ("/gradio_api/queue/join", str(gr.Error(unexpected.GONE)), unexpected.GONE),
+        ("/gradio_api/queue/join", str(gr.Error(unexpected.OUT_OF_DATE)), unexpected.OUT_OF_DATE),
         ("/gradio_api/queue/join", "[Errno 28] No space left on device: '/tmp/x'", unexpected.GENERIC_MESSAGE),
         ("/login", "Incorrect credentials.", "Incorrect credentials."),
     ],

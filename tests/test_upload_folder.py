@@ -11,7 +11,7 @@ import pytest
 
 from img2loc.errors import ConfigError
 from img2loc.ui.upload_folder import delete_upload_folder, make_upload_folder, use_private_upload_folder
-from tests.app_process import ROOT
+from tests.app_process import ROOT, AppProcess
 
 _KILLED = """
 import os, sys
@@ -135,3 +135,12 @@ def test_a_temporary_folder_that_can_not_be_used_is_named(tmp_path: Path, monkey
     with pytest.raises(ConfigError, match=f"GRADIO_TEMP_DIR is '{wrong}': .* Set GRADIO_TEMP_DIR to a folder"):
         with use_private_upload_folder():
             pass
+
+
+def test_everything_that_gradio_writes_lies_in_the_folder(tmp_path: Path):
+    """Its editor's folder, too, which it makes for every page."""
+    with AppProcess(GRADIO_TEMP_DIR=str(tmp_path)) as app:
+        (folder,) = tmp_path.iterdir()
+        assert folder.name.startswith("img2loc-uploads-")
+        app.stop()
+    assert not list(tmp_path.iterdir())

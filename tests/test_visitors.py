@@ -12,7 +12,7 @@ import gradio
 import httpx
 import pytest
 
-from img2loc.visitors import AGENT_HEADER, AgentAddress, client_address, is_agent, visitor_of
+from img2loc.visitors import AGENT_HEADER, AgentAddress, client_address, is_agent, single_visitor_of, visitor_of
 from tests.app_process import AppProcess
 from tests.conftest import in_own_loop
 from tests.openai_server import KEY, OpenAIServer
@@ -28,6 +28,18 @@ def request_from(peer: str | None, *headers: tuple[str, str], path: str = "/") -
 
 def visitor(scope: dict[str, object]) -> str:
     return visitor_of(gradio.Request(fastapi.Request(scope)))
+
+
+@pytest.mark.parametrize(
+    ("peer", "known"),
+    [
+        ("8.8.8.8", "8.8.8.8"),
+        ("2606:2800::1", "2606:2800::/64"),
+        *((peer, "") for peer in ("127.0.0.1", "10.0.0.1", "172.17.0.1", "::1", "fe80::1", "unix:", None)),
+    ],
+)
+def test_an_address_of_ones_own_network_may_be_many_visitors(peer: str | None, known: str):
+    assert single_visitor_of(gradio.Request(fastapi.Request(request_from(peer)))) == known
 
 
 def marked(scope: dict[str, object]) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, quoted
 from img2loc.lmm.base import LMM, BackendOptions, Picture, Turn
 from img2loc.lmm.hf import hugging_face_server
 from img2loc.lmm.servers import server_named
@@ -102,7 +102,7 @@ def backend_named(name: str) -> Backend:
     try:
         return BACKENDS[name]
     except KeyError:
-        raise ConfigError(f"There is no backend {name!r}; choose one of: {', '.join(BACKENDS)}.") from None
+        raise ConfigError(f"There is no backend {quoted(name)}; choose one of: {', '.join(BACKENDS)}.") from None
 
 
 def open_lmm(name: str, options: BackendOptions) -> LMM | None:

@@ -25,6 +25,7 @@ from img2loc.errors import (
     LMMTimeoutError,
     LMMUnreachableError,
     MissingKeyError,
+    quoted,
 )
 from img2loc.keys import check_key
 from img2loc.lmm.base import BackendOptions, Turn
@@ -225,10 +226,12 @@ class ChatLMM:
             return LMMAuthError(f"{host} rejected the key. Check that it is complete and still valid.")
         if status == 403:
             return LMMAuthError(
-                f"{host} doesn't allow this key to use the model {model!r}. Choose another model or key."
+                f"{host} doesn't allow this key to use the model {quoted(model)}. Choose another model or key."
             )
         if status == 404:
-            return LMMRejectedError(f"{host} has no model {model!r}. Check the model's name and the server's address.")
+            return LMMRejectedError(
+                f"{host} has no model {quoted(model)}. Check the model's name and the server's address."
+            )
         if status == 429:
             return LMMRateLimitError(
                 f"Rate limit reached at {host}; try again {_in_words(wait_s)}.", retry_after_s=wait_s

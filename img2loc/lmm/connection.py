@@ -10,11 +10,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
+from urllib.request import getproxies
 
 import httpx2
 import openai
 
-from img2loc.addresses import is_loopback, public_address
+from img2loc.addresses import is_loopback, leads_to_loopback, public_address
 from img2loc.environment import check_certificates, check_proxies
 from img2loc.errors import ConfigError
 from img2loc.lmm.retry import in_thread
@@ -70,8 +71,14 @@ class Connection:
 
     @property
     def is_local(self) -> bool:
-        """Whether the server is on this machine, which is never asked through a proxy, NO_PROXY or not."""
-        return is_loopback(httpx2.URL(self.base_url).host)
+        """Whether the server is on this machine, which is never asked through a proxy, NO_PROXY or not.
+
+        A name is looked up only where a proxy could read the photo: without TLS.
+        """
+        url = httpx2.URL(self.base_url)
+        if url.scheme == "http" and getproxies() and not self.public_only:
+            return leads_to_loopback(url.host)
+        return is_loopback(url.host)
 
     def request(
         self, path: str, body: Mapping[str, Any] | None = None, *, timeout_s: float, cancel: threading.Event

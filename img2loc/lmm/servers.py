@@ -7,7 +7,7 @@ from datetime import date
 from typing import Final
 from urllib.parse import urlsplit
 
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, quoted
 from img2loc.lmm.prices import Pricing
 from img2loc.lmm.request import LimitName
 
@@ -115,7 +115,7 @@ def server_named(server: str) -> Server:
         return SERVERS[server or "openai"]
     if "://" not in server and "/" not in server:
         raise ConfigError(
-            f"There is no server {server!r}; choose one of {', '.join(SERVERS)}, "
+            f"There is no server {quoted(server)}; choose one of {', '.join(SERVERS)}, "
             "or give an address that begins with http:// or https://."
         )
     host_of(server)

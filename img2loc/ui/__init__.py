@@ -25,6 +25,7 @@ from img2loc.ui.batch import add_batch_tab
 from img2loc.ui.compare import add_compare_tab
 from img2loc.ui.gates import MAX_FETCHES, ClosedRoutes, PhotoTransport, UncachedAnswers
 from img2loc.ui.locate import add_locate_tab
+from img2loc.ui.requests import CheckedBlocks, ReadableRequests
 from img2loc.ui.theme import theme
 from img2loc.ui.unexpected import install_error_handlers, join_refused
 from img2loc.ui.uploads import REFUSALS, BoundedBodies, TidyParser
@@ -50,7 +51,7 @@ if (new URLSearchParams(location.search).get("embed") === "true") document.docum
 </script>"""
 
 
-def build(host: Host, settings: Settings) -> gr.Blocks:
+def build(host: Host, settings: Settings) -> CheckedBlocks:
     """Build the page and the client API.
 
     Args:
@@ -62,7 +63,7 @@ def build(host: Host, settings: Settings) -> gr.Blocks:
     """
     sessions = Sessions()
     events = Events(host, settings, sessions)
-    demo = gr.Blocks(title="Img2Loc", analytics_enabled=False)
+    demo = CheckedBlocks(settings.offered, title="Img2Loc", analytics_enabled=False)
     with demo:
         add_endpoints(host, settings)  # first, for their names: an event of the page would take /locate
         with gr.Row(elem_id="top", equal_height=True):
@@ -111,7 +112,7 @@ def login_works() -> bool:
     return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID"))
 
 
-def launch(demo: gr.Blocks, host: Host, address: Address) -> None:
+def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
     """Serve the page, with everything set that keeps visitors' photos and keys to themselves, until the process ends.
 
     Args:
@@ -135,7 +136,11 @@ def launch(demo: gr.Blocks, host: Host, address: Address) -> None:
         server_port=address.port,
         share=False,  # else Gradio opens a third party's tunnel to this page where it takes the machine for a notebook
         app_kwargs={
-            "middleware": [Middleware(gate) for gate in (UncachedAnswers, ClosedRoutes, BoundedBodies, AgentAddress)],
+            "middleware": [
+                *(Middleware(gate) for gate in (UncachedAnswers, ClosedRoutes, BoundedBodies)),
+                Middleware(ReadableRequests, demo.backends),
+                Middleware(AgentAddress),
+            ],
             "exception_handlers": {**REFUSALS, 400: join_refused},
         },
         run_history=False,  # on by default: it writes inputs, keys included, to the browser's storage

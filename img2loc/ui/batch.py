@@ -27,7 +27,7 @@ from img2loc.settings import Settings
 from img2loc.types import Prediction
 from img2loc.ui.locate import QUIET, map_plot
 from img2loc.ui.unexpected import GENERIC_MESSAGE, print_exc
-from img2loc.visitors import visitor_of
+from img2loc.visitors import single_visitor_of, visitor_of
 from img2loc.words import Say, word
 
 SHOW_EVERY_S = 1.0
@@ -71,7 +71,7 @@ class BatchEvents:
         Yields:
             The table and the map.
         """
-        place = self._settings.limits.place(backend)
+        place = self._settings.limits.place(backend, visitor=single_visitor_of(request))
         with shown_errors(error_html), place, self._sessions.asked_by(request, "batch") as cancel:
             files = _a_batch(files)
             keys = with_login(keys, token)

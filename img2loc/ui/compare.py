@@ -23,7 +23,7 @@ from img2loc.settings import Settings
 from img2loc.types import Prediction
 from img2loc.ui.keys import KeyFields
 from img2loc.ui.locate import QUIET, map_plot, photo_input
-from img2loc.visitors import visitor_of
+from img2loc.visitors import single_visitor_of, visitor_of
 from img2loc.words import told, word
 
 
@@ -62,7 +62,8 @@ class CompareEvents:
         with ExitStack() as stack:
             stack.enter_context(shown_errors(error_html))
             contestants = contest.read_contestants(names, self._settings)
-            stack.enter_context(self._settings.limits.place(*(one.provider.backend for one in contestants)))
+            backends = (one.provider.backend for one in contestants)
+            stack.enter_context(self._settings.limits.place(*backends, visitor=single_visitor_of(request)))
             cancel = stack.enter_context(self._sessions.asked_by(request, "compare"))
             opened = Query(photo, within=within or "").photo()
             truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(request)

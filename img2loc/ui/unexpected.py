@@ -42,11 +42,9 @@ def print_exc() -> None:
 
 
 def error_payload(error: BaseException | None, show_error: bool) -> dict[str, Any]:
-    """What a client is told where a request fails, in our words where Gradio has none for visitors."""
+    """What a client is told where a request fails; Gradio has no words for visitors where it isn't a gr.Error."""
     payload: dict[str, Any] = dict(_gradios_payload(error, show_error))
-    known = _known(str(error))
-    if known or not payload.get("error"):
-        payload["error"] = known or GENERIC_MESSAGE
+    payload["error"] = payload.get("error") or GENERIC_MESSAGE
     return {"visible": True, **payload}  # or the page shows no words
 
 
@@ -54,11 +52,17 @@ async def join_refused(request: Request, error: HTTPException) -> Response:
     """Answer for a request of the page that can't be queued; Gradio would repeat any exception's text."""
     if not request.url.path.endswith("/queue/join"):
         return await http_exception_handler(request, error)
-    return JSONResponse({"detail": _known(str(error.detail)) or GENERIC_MESSAGE}, status_code=400)
+    words = next((known for known in (GONE, OUT_OF_DATE) if known in str(error.detail)), GENERIC_MESSAGE)
+    return JSONResponse({"detail": words}, status_code=400)
 
 
-def _known(text: str) -> str:
-    """What an error of Gradio's means to the visitor of a page that was open while the server started again."""
+def known_message(error: Exception) -> str:
+    """What an error of Gradio's means to the visitor of a page that was open while the server started again.
+
+    Returns:
+        A sentence; empty where the error means something else.
+    """
+    text = str(error)
     if text.startswith("Cannot move "):  # what isn't an upload of this server's
         return GONE
     return OUT_OF_DATE if "is not in the list of choices" in text else ""

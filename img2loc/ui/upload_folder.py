@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from gradio import mcp
+from gradio import mcp, routes
 
 from img2loc.errors import ConfigError, quoted
 
@@ -44,7 +44,8 @@ def use_private_upload_folder() -> Iterator[Path]:
         raise ConfigError(
             f"{where}: {error.strerror or error}. Set GRADIO_TEMP_DIR to a folder that can be written."
         ) from None
-    os.environ["GRADIO_TEMP_DIR"] = mcp.DEFAULT_TEMP_DIR = str(folder)
+    # The modules remember the folder of when they were imported; routes makes a folder for its editor there.
+    os.environ["GRADIO_TEMP_DIR"] = mcp.DEFAULT_TEMP_DIR = routes.DEFAULT_TEMP_DIR = str(folder)  # type: ignore[attr-defined]
     try:
         yield folder
     finally:

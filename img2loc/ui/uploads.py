@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import errno
 import os
+import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError
-from gradio.route_utils import GradioMultiPartParser
+from gradio.route_utils import FnIndexInferError, GradioMultiPartParser
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
@@ -128,14 +129,11 @@ async def _no_room(request: Request, error: Exception) -> Response:
     return PlainTextResponse("The server's disk is full. Try again later.", status_code=507)
 
 
-async def _misnamed(request: Request, error: Exception) -> Response:
-    """A client named an endpoint, or an argument, that there isn't, or left one out."""
-    if "/call/v2/" not in request.url.path:
+async def _no_event(request: Request, error: Exception) -> Response:
+    """A client named an endpoint, or an event of the page by its number, that there isn't."""
+    if isinstance(error, KeyError) and traceback.extract_tb(error.__traceback__)[-1].name != "get_fn":
         raise error
-    if isinstance(error, KeyError):
-        return JSONResponse({"error": f"There is no endpoint {error}; docs/api.md lists them."}, status_code=404)
-    reason = str(error).partition(". Please")[0]
-    return JSONResponse({"error": f"{reason}; docs/api.md lists all arguments."}, status_code=422)
+    return JSONResponse({"error": "There is no endpoint of this name; docs/api.md lists them."}, status_code=404)
 
 
 async def _unreadable(request: Request, error: Exception) -> Response:
@@ -149,6 +147,6 @@ REFUSALS: Final[dict[Any, Callable[..., Any]]] = {
     ClientDisconnect: _gone,
     RequestValidationError: _unreadable,
     OSError: _no_room,
-    KeyError: _misnamed,
-    TypeError: _misnamed,
+    FnIndexInferError: _no_event,
+    KeyError: _no_event,
 }
