@@ -11,7 +11,9 @@ from typing import Any
 import gradio
 import httpx
 import pytest
+from gradio.mcp import GradioMCPServer
 
+from img2loc.ui.requests import ReadableRequests
 from tests.app_process import AppProcess
 
 SECRET = "sk-SECRET"
@@ -237,3 +239,10 @@ def test_a_message_that_mcp_doesnt_have_gets_a_sentence(http: httpx.Client, meth
     assert answer.status_code < 500 and answer.text.count(SECRET) < 2
     if answer.text:
         check_words(told(answer)["error"]["message"])
+
+
+def test_tools_are_known_by_the_names_that_they_have_on_a_space(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "owner/img-2.loc")
+    named = {GradioMCPServer.valid_and_unique_tool_name(f"img-2.loc_{name}", set()) for name in (*ENDPOINTS, "info")}
+    assert named | {"img_2_loc_backends"} == set(ReadableRequests(None, ["vote"])._tools)
