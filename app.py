@@ -121,8 +121,9 @@ def load_model(settings: Settings) -> tuple[Settings, str]:
             if settings.llava_model:
                 LocalLMM(settings.options(backend.name), default_model="").load()
         except LMMError as error:
-            problem = f"{error} The neighbours' vote answers instead."
-            print(f"app.py: {problem}", file=sys.stderr)
+            # Without the error, which may name folders of this machine.
+            problem = "The model of this site can't be loaded; the neighbours' vote answers instead."
+            print(f"app.py: {error} The neighbours' vote answers instead.", file=sys.stderr)
     return settings, problem
 
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from img2loc.errors import first_fault
 from img2loc.types import Method
 
 PROBABILITY: Final = 0.9
@@ -66,6 +67,10 @@ class Calibration:
             raise ValueError("its probability or a radius can't be one")
         if not all(groups for groups in self.methods.values()):
             raise ValueError("it has a method without groups")
+        for groups in self.methods.values():
+            similarities = [group.from_similarity for group in groups]
+            if not np.isfinite(similarities).all() or similarities != sorted(similarities):
+                raise ValueError("the similarities of a method's groups don't rise")
 
     def radius_km(self, method: Method, model: str, similarity: float) -> float | None:
         """The radius of an answer; None where answers of this kind were not measured.
@@ -129,4 +134,7 @@ def read_calibration(content: bytes) -> Calibration:
     Raises:
         ValueError: It is none.
     """
-    return TypeAdapter(Calibration).validate_json(content)
+    try:
+        return TypeAdapter(Calibration).validate_json(content)
+    except ValidationError as error:
+        raise ValueError(first_fault(error)) from None

@@ -161,13 +161,15 @@ class TransformersEncoder:
         import torch  # noqa: PLC0415
         from transformers import AutoImageProcessor  # noqa: PLC0415
 
+        from img2loc.head import read_head  # noqa: PLC0415
+
         self._device = choose_device(device)  # before gigabytes are fetched
         try:
             folder, name, revision = _locate(source)
             # Pillow's own resizing: torchvision's differs in the last digits, and need not be installed.
             processor = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
             network = _load_vision_tower(folder, getattr(torch, dtype))
-            layers = None if head is None else _load_head(head)
+            layers = None if head is None else read_head(head)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for a bad folder
             raise EncoderError(
                 f"The encoder {source!r} can't be loaded: {_first_line(error)}. Give a folder in transformers' format, "
@@ -352,22 +354,6 @@ def _load_vision_tower(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401
     if info["missing_keys"]:
         raise ValueError(f"its file lacks weights: {', '.join(sorted(info['missing_keys'])[:3])}")
     return network
-
-
-def _load_head(content: bytes) -> torch.nn.Sequential:
-    """Build a stack of linear layers with ReLU between from "<i>.weight" and "<i>.bias" in a safetensors file."""
-    import torch  # noqa: PLC0415
-    from safetensors.torch import load  # noqa: PLC0415
-
-    tensors = load(content)
-    numbers = sorted({int(name.split(".")[0]) for name in tensors})
-    layers: list[torch.nn.Module] = []
-    for number in numbers:
-        weight = tensors[f"{number}.weight"]
-        linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
-        linear.load_state_dict({"weight": weight, "bias": tensors[f"{number}.bias"]})
-        layers += [linear, torch.nn.ReLU()]
-    return torch.nn.Sequential(*layers[:-1]).eval()
 
 
 def _unit(features: npt.NDArray[np.float32]) -> Embeddings:

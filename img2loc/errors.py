@@ -25,8 +25,14 @@
 A message is one sentence or two: what is wrong, where, and what to do next. It never holds a key.
 """
 
+from __future__ import annotations
+
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 MAX_QUOTED_CHARS = 100
 
@@ -74,6 +80,12 @@ def quoted(value: object) -> str:
     """Quote a wrong value in a message, shortened."""
     text = repr(value)
     return text if len(text) <= MAX_QUOTED_CHARS else f"{text[:MAX_QUOTED_CHARS]}..."
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say in one line which part of some JSON is wrong, without pydantic's links."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def page_message(error: Exception) -> str:

@@ -37,6 +37,8 @@ from img2loc.words import Say, say_in, told, untold
 Update = dict[str, Any]
 
 LIST_MODELS_S = 10.0
+# How often an open page asks which gallery answers: while one is on its way, and while a later try may open it.
+PENDING_EVERY_S, RETRIED_EVERY_S = 2, 60
 RIGHT: Update = gr.validate(True, "")
 # Wheel and finger scroll the page, not the map: it has buttons to zoom.
 _PLOT_CONFIG = {"scrollZoom": False, "displayModeBar": True, "displaylogo": False}
@@ -88,9 +90,9 @@ class Events:
         return report.banner(host.manifest, host.notice, operator=settings.banner, precision=settings.precision)
 
     def follow_gallery(self) -> tuple[str, gr.Timer]:
-        """Bring the banner up to date, until the gallery has arrived or failed to."""
-        pending = self._host.pending  # before the banner, which then can only be newer
-        return self.banner(), gr.Timer(active=pending)
+        """Bring the banner up to date: often while the gallery is on its way, seldom while a later try may open it."""
+        pending, can_change = self._host.pending, self._host.can_change  # before the banner, which can only be newer
+        return self.banner(), gr.Timer(PENDING_EVERY_S if pending else RETRIED_EVERY_S, active=can_change)
 
     def choose_backend(
         self, backend: str, server: str = "", model: str | None = None, request: gr.Request | None = None

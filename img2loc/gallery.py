@@ -5,8 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from io import BufferedReader
@@ -56,23 +56,25 @@ CHECKED_ROWS = 1 << 16  # positions checked at a time
 class Gallery:
     """An opened gallery: memory-mapped, read only, shared by all requests.
 
-    What is open stays open: nothing is read by its path again, so that another gallery may take this one's place.
+    What is open stays open: nothing is read by its path again, so that another gallery may take this one's place. All
+    that it brings is read or checked at opening, so that a bad file refuses the gallery and not each request.
 
     Args:
         folder: Where it was opened.
         manifest: What it says of itself.
         head: The projection to put after the encoder, where the gallery brings one: a safetensors file's content.
         calibration: What is known of how far off answers are; None where nothing is.
+        location: What tells how well a photo fits any place; None where the gallery brings no such encoder.
     """
 
     folder: Path
     manifest: Manifest
     head: bytes | None = field(repr=False)
     calibration: Calibration | None = field(repr=False)
+    location: LocationEncoder | None = field(repr=False)
     _searcher: Searcher = field(repr=False)
     _positions: npt.NDArray[np.float32] = field(repr=False)
     _records: Records | None = field(repr=False)
-    _location: mmap.mmap | None = field(repr=False)
     _finding_cities: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def search(
@@ -109,8 +111,8 @@ class Gallery:
         k = min(max(nearest, farthest, MEASURED_K), self.manifest.count)  # fewer would also compare fewer candidates
         among = None if within is None else self._rows_within(within)
         similarities, rows = self._searcher.search(np.stack(queries), k, among)
-        near = self._neighbours(rows[0][:nearest], similarities[0], within) if nearest else ()
-        far = self._neighbours(rows[-1][:farthest], -similarities[-1], within) if farthest else ()
+        near = self._neighbours(rows[0][:nearest], similarities[0][:nearest], within) if nearest else ()
+        far = self._neighbours(rows[-1][:farthest], -similarities[-1][:farthest], within) if farthest else ()
         return Retrieval(near, far)
 
     def use_gpu(self, device: str) -> None:
@@ -143,14 +145,16 @@ class Gallery:
     def _neighbours(
         self, rows: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32], within: Area | None
     ) -> tuple[Neighbour, ...]:
-        found = [int(row) for row in rows if row >= 0]  # an approximate index fills up with -1
+        # An approximate index fills up with -1; the rest can only be a damaged one's.
+        usable = (rows >= 0) & (rows < self.manifest.count) & np.isfinite(similarities)
+        found, similarities = rows[usable].tolist(), similarities[usable]
         photos = self.records(found)
         degrees = _rounded(self._positions[found])
         # One that lies on the very edge may fall off it by being rounded.
         inside = np.ones(len(found), bool) if within is None else within.holds(degrees)
         return tuple(
             Neighbour(row, LatLon(lat, lon), float(np.clip(similarity, -1, 1)), photos.get(row))
-            for row, (lat, lon), similarity, kept in zip(found, degrees.tolist(), similarities, inside, strict=False)
+            for row, (lat, lon), similarity, kept in zip(found, degrees.tolist(), similarities, inside, strict=True)
             if kept
         )
 
@@ -193,15 +197,6 @@ class Gallery:
         """The records of all rows; None where none are kept."""
         return self._records
 
-    @cached_property
-    def location(self) -> LocationEncoder | None:
-        """What tells how well a photo fits any place, where the gallery brings it; loaded when first asked for."""
-        if self._location is None:
-            return None
-        from img2loc.location import read_location  # noqa: PLC0415 - torch
-
-        return read_location(self._location[:], self.manifest.dim)
-
 
 def _rounded(positions: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     # float32 keeps about seven digits; more would pretend to know metres that are not there.
@@ -235,25 +230,18 @@ def _open_folder(folder: Path) -> Gallery:
     manifest = read_manifest(folder)
     with ExitStack() as stack:
         files = {name: _open_checked(stack, folder, name, file) for name, file in manifest.files.items()}
-        try:
-            return _opened(folder, manifest, files)
-        except GalleryError:
-            raise
-        except Exception as error:  # FAISS, NumPy, Arrow and pydantic each raise errors of their own
-            raise GalleryError(
-                f"The gallery in {folder} can't be read ({_one_line(error)}). Build or download it again."
-            ) from error
+        return _opened(folder, manifest, files)
 
 
 def _opened(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> Gallery:
     """Map or read a gallery's files, and compare what is in them with the manifest."""
     import faiss  # noqa: PLC0415 - a quarter of a second
 
-    index, positions, records = open_index(files[INDEX]), _map_positions(files[POSITIONS]), None
-    if RECORDS in files:
-        from img2loc.records import Records  # noqa: PLC0415 - Arrow
-
-        records = Records(_mapped(files[RECORDS]))
+    with _reading(folder, INDEX):
+        index = open_index(files[INDEX])
+    with _reading(folder, POSITIONS):
+        positions = _map_positions(files[POSITIONS])
+    records = _read_records(folder, files)
     checks = (
         (index.ntotal, index.d) == (manifest.count, manifest.dim),
         index.metric_type == faiss.METRIC_INNER_PRODUCT,
@@ -271,21 +259,65 @@ def _opened(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader
             f"Row {row} of the gallery in {folder} is not on Earth: latitude {lat}, longitude {lon}. "
             "Correct its position and build the gallery again."
         )
-    calibration = read_calibration(files[CALIBRATION].read()) if CALIBRATION in files else None
-    if calibration is not None and calibration.gallery != manifest.identity:
+    calibration = None
+    if CALIBRATION in files:
+        with _reading(folder, CALIBRATION):
+            calibration = read_calibration(files[CALIBRATION].read())
+        if calibration.gallery != manifest.identity:
+            raise GalleryError(
+                f"The calibration in {folder} is another gallery's. Make it again, or build the gallery without it."
+            )
+    head, location = _read_head(folder, manifest, files), _read_location(folder, manifest, files)
+    with _reading(folder, INDEX):
+        searcher = Searcher(index, manifest.search)
+    return Gallery(folder, manifest, head, calibration, location, searcher, positions, records)
+
+
+def _read_records(folder: Path, files: Mapping[str, BufferedReader]) -> Records | None:
+    if RECORDS not in files:
+        return None
+    from img2loc.records import Records  # noqa: PLC0415 - Arrow
+
+    with _reading(folder, RECORDS):
+        return Records(_mapped(files[RECORDS]))
+
+
+def _read_head(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> bytes | None:
+    stated = f"sha256:{manifest.files[HEAD].sha256}" if HEAD in files else ""
+    if stated != manifest.encoder.head:
         raise GalleryError(
-            f"The calibration in {folder} is another gallery's. Make it again, or build the gallery without it."
+            f"The {MANIFEST} in {folder} contradicts itself: its encoder has another head than the one that it lists. "
+            "Build or download the gallery again."
         )
-    return Gallery(
-        folder,
-        manifest,
-        files[HEAD].read() if HEAD in files else None,
-        calibration,
-        Searcher(index, manifest.search),
-        positions,
-        records,
-        _mapped(files[LOCATION]) if LOCATION in files else None,
-    )
+    if HEAD not in files:
+        return None
+    from img2loc.head import read_head  # noqa: PLC0415 - torch
+
+    content = files[HEAD].read()
+    with _reading(folder, HEAD):
+        if (dim := read_head(content)[-1].out_features) != manifest.dim:
+            raise ValueError(f"it makes {dim}-d embeddings and the gallery has {manifest.dim}-d ones")
+    return content
+
+
+def _read_location(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> LocationEncoder | None:
+    if LOCATION not in files:
+        return None
+    from img2loc.location import read_location  # noqa: PLC0415 - torch
+
+    with _reading(folder, LOCATION):
+        return read_location(files[LOCATION].read(), manifest.dim)
+
+
+@contextmanager
+def _reading(folder: Path, name: str) -> Iterator[None]:
+    """Say which file it is that can't be read: FAISS, NumPy, Arrow, torch and pydantic raise errors of their own."""
+    try:
+        yield
+    except Exception as error:
+        raise GalleryError(
+            f"The file {name} in {folder} can't be read ({_one_line(error)}). Build or download the gallery again."
+        ) from error
 
 
 def _open_checked(stack: ExitStack, folder: Path, name: str, expected: StoredFile) -> BufferedReader:
@@ -342,4 +374,5 @@ def first_off_earth(positions: npt.NDArray[Any]) -> int | None:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(reason.split())[:200] or type(error).__name__

@@ -1,4 +1,8 @@
-"""Which locator answers now: the configured gallery's, or the starter's while, or where, that can't be opened."""
+"""Which locator answers now: the configured gallery's, or the starter's while, or where, that can't be opened.
+
+Visitors see which gallery answers, in a sentence. The reason why another one doesn't is in the log, since it may name
+folders of this machine.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,11 @@ import time
 import traceback
 from dataclasses import replace
 from itertools import chain, repeat
+from pathlib import Path
 
 from img2loc import gallery
-from img2loc.errors import ConfigError, EncoderError, GalleryError, GalleryMismatchError, Img2LocError
+from img2loc.errors import ConfigError, EncoderError, GalleryError, GalleryMismatchError, HubError, Img2LocError
+from img2loc.hub import split_revision
 from img2loc.locator import Locator
 from img2loc.manifest import Manifest, read_manifest
 from img2loc.settings import Settings
@@ -23,6 +29,7 @@ STALLED_S = 1800.0  # without a byte; the largest index takes a minute to check 
 # What another try can't change: the operator has to change a setting. Anything else may get better: the Hub comes back,
 # a repository is completed, a disk is mounted or has room again.
 PERMANENT = (ConfigError, GalleryMismatchError)
+# For the log.
 RESTART = "The starter gallery answers instead. Restart to try again."
 RETRY = "The starter gallery answers instead. Img2Loc will try again automatically."
 
@@ -43,6 +50,7 @@ class Host:
 
     def __init__(self, settings: Settings, *, grace_s: float = GRACE_S, problem: str = "") -> None:
         self._settings = settings
+        self._name = _name_for_visitors(settings.gallery)
         self._problem = problem
         self._grace_s = grace_s
         self._starter = read_manifest(gallery.STARTER)
@@ -79,8 +87,13 @@ class Host:
     @property
     def pending(self) -> bool:
         """Whether the configured gallery is being downloaded or opened, so that it is worth asking again soon."""
+        return self.can_change and self._failure is None and not self._stalled
+
+    @property
+    def can_change(self) -> bool:
+        """Whether another gallery may answer later than the one that answers now."""
         is_open = self._settings.gallery == STARTER or self._configured is not None
-        return not (is_open or self._failure is not None or self._stalled)
+        return not (is_open or isinstance(self._failure, PERMANENT))
 
     @property
     def notice(self) -> str:
@@ -92,13 +105,15 @@ class Host:
         return time.monotonic() - self._progress_at > STALLED_S
 
     def _gallery_notice(self) -> str:
-        name, failure = self._settings.gallery, self._failure
-        if name == STARTER or self._configured is not None:
+        name, failure = self._name, self._failure
+        if self._settings.gallery == STARTER or self._configured is not None:
             return ""
+        if isinstance(failure, PERMANENT):
+            return f"Gallery {name} can't be opened; the starter gallery answers instead."
         if failure is not None:
-            return f"{failure} {RESTART if isinstance(failure, PERMANENT) else RETRY}"
+            return f"Gallery {name} can't be opened right now; the starter gallery answers until it can."
         if self._stalled:
-            return f"Opening gallery {name} takes unusually long. {RESTART}"
+            return f"Opening gallery {name} takes unusually long; the starter gallery answers in the meantime."
         received = self._received_bytes
         doing = (
             f"Downloading gallery {name} ({received / 1e6:,.0f} MB so far)" if received else f"Opening gallery {name}"
@@ -159,3 +174,13 @@ class Host:
 
     def _count(self, received_bytes: int) -> None:
         self._received_bytes, self._progress_at = received_bytes, time.monotonic()
+
+
+def _name_for_visitors(gallery: str) -> str:
+    """A gallery's name without the folders above it; a Hub repository's whole name."""
+    try:
+        split_revision(gallery)
+        is_repo = not Path(gallery).is_dir()
+    except (HubError, OSError, ValueError):
+        is_repo = False
+    return gallery if is_repo else Path(gallery).name or gallery

@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import torch
 from safetensors.torch import load as read_tensors
 
-from img2loc.errors import GalleryError
 from img2loc.geo import FloatArray
 from img2loc.types import LatLon
 
@@ -77,6 +75,12 @@ class LocationEncoder(torch.nn.Module):
             rows = self(torch.tensor([(at.lat, at.lon) for at in positions], dtype=torch.float64).reshape(-1, 2))
         return np.asarray(rows.numpy() @ query, dtype=np.float64) * self.factor
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether every position has an embedding of finite numbers."""
+        bounds = [scale.bounds() for scale in self.scales if isinstance(scale, FourierPerceptron)]
+        return bool(torch.stack(bounds).sum(dim=0).isfinite().all())
+
 
 class FourierPerceptron(torch.nn.Module):
     """One scale of the location encoder: random Fourier features, then linear layers with ReLU between.
@@ -119,6 +123,15 @@ class FourierPerceptron(torch.nn.Module):
         features = torch.cat((phases.cos(), phases.sin()), dim=1)
         return torch.as_tensor(self.layers(features.float()))
 
+    def bounds(self) -> torch.Tensor:
+        """(dim,) what no output's absolute value exceeds: cosines and sines are 1 at most, and so are coordinates."""
+        largest_phase = 2 * math.pi * self.frequencies.abs().sum()
+        sizes = torch.full((2 * len(self.frequencies),), 1.0 if largest_phase.isfinite() else math.nan)
+        for layer in self.layers:
+            if isinstance(layer, torch.nn.Linear):
+                sizes = layer.weight.abs() @ sizes + layer.bias.abs()
+        return sizes
+
 
 def equal_earth(coordinates: torch.Tensor) -> torch.Tensor:
     """Project coordinates on the plane, areas kept.
@@ -147,15 +160,12 @@ def read_location(content: bytes, dim: int) -> LocationEncoder:
         dim: Length of the gallery's embeddings.
 
     Raises:
-        GalleryError: It has no such encoder, or one for other embeddings.
+        KeyError, IndexError, ValueError, ArithmeticError, RuntimeError, SafetensorError: It has no such encoder, or one
+            for other embeddings.
     """
-    try:
-        weights = read_tensors(content)
-        encoder = LocationEncoder(weights, float(weights.pop(LOGIT_SCALE))).eval()
-        fitted = encoder.fit(np.full(dim, dim**-0.5, dtype=np.float32), [LatLon(0, 0), LatLon(48.8584, 2.2945)])
-        if not np.isfinite(fitted).all():
-            raise ValueError("it gives values that are not finite numbers")
-        return encoder
-    except (KeyError, IndexError, ValueError, ArithmeticError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise GalleryError(f"Its location encoder can't be read ({reason}). Download the gallery again.") from error
+    weights = read_tensors(content)
+    encoder = LocationEncoder(weights, float(weights.pop(LOGIT_SCALE))).eval()
+    fitted = encoder.fit(np.full(dim, dim**-0.5, dtype=np.float32), [LatLon(0, 0)])
+    if not (np.isfinite(fitted).all() and encoder.is_bounded):
+        raise ValueError("it gives values that are not finite numbers")
+    return encoder

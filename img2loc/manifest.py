@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from img2loc.checksums import file_sha256
 from img2loc.encoder import EncoderSpec
-from img2loc.errors import GalleryError
+from img2loc.errors import GalleryError, first_fault, quoted
 
 SCHEMA_VERSION = 1
 MANIFEST, INDEX, POSITIONS, RECORDS, HEAD, LOCATION, CALIBRATION = (
@@ -100,12 +100,11 @@ class Manifest:
         values = from_json(text)
         version = values.get("schema_version") if isinstance(values, dict) else None
         if version != SCHEMA_VERSION:
-            raise ValueError(f"it has schema version {version}, and this program reads {SCHEMA_VERSION}")
+            raise ValueError(f"it has schema version {quoted(version)}, and this program reads {SCHEMA_VERSION}")
         try:
             manifest = TypeAdapter(cls).validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise ValueError(first_fault(error)) from None
         if set(manifest.recall) != {"nearest", "farthest"}:
             raise ValueError("recall: it must have nearest and farthest")
         if not set(manifest.search) <= {"k_factor", "nprobe"} or (

@@ -55,6 +55,9 @@ class Searcher:
     Args:
         index: FAISS's.
         search: Its settings; see Manifest.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: It can't be searched so.
     """
 
     def __init__(self, index: Any, search: dict[str, int]) -> None:  # noqa: ANN401 - FAISS has no types
@@ -62,6 +65,7 @@ class Searcher:
         self._gpu: GpuVectors | None = None
         self._settings = search
         self._parameters = search_parameters(index, search)
+        search_parameters(index, search, Among(np.zeros(index.ntotal, bool)).selector)  # or a later search would fail
         self._places = threading.BoundedSemaphore(processors())
         self._lock = threading.Lock()
         self._searching = 0
@@ -161,10 +165,12 @@ class Searcher:
         return similarities, found
 
     def _fastest(self) -> int:
-        """How many threads answer one photo's two queries soonest."""
+        """How many threads answer one photo's two queries soonest.
+
+        Raises:
+            ValueError: The answers make no sense.
+        """
         counts = sorted({1, min(2, processors())})
-        if len(counts) == 1:
-            return 1
         direction = np.full((1, self._index.d), self._index.d**-0.5, np.float32)
         both = np.concatenate([direction, -direction])
         k = min(16, self._index.ntotal)
@@ -173,9 +179,12 @@ class Searcher:
         for _ in range(TRIALS):
             for count in counts:
                 before = time.perf_counter()
-                self._on(count, both, k)
+                similarities, rows = self._on(count, both, k)
                 seconds[count] = min(seconds[count], time.perf_counter() - before)
-            if time.perf_counter() - start > TRIALS_S:
+                found = rows >= 0
+                if not found.any() or rows.max() >= self._index.ntotal or not np.isfinite(similarities[found]).all():
+                    raise ValueError("a search finds no rows, rows that the index doesn't have, or no numbers")
+            if len(counts) == 1 or time.perf_counter() - start > TRIALS_S:
                 break
         return min(counts, key=lambda count: seconds[count])
 

@@ -6,15 +6,17 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from img2loc.durable import sweep
 from img2loc.encoder import Encoder
 from img2loc.errors import ConfigError
 from img2loc.manifest import Manifest
 from index_builder.embed import Pool, begin, embed_local, finish
-from index_builder.folders import check_out, working_folder
+from index_builder.folders import build_folder, check_out, working_folder
 from index_builder.index import Label, index_shards
 from index_builder.layout import Layout
 from index_builder.listing import NOTHING_EXCLUDED, UNREADABLE, Excluded, Listing, write_listing
 from index_builder.sources import Candidate, Counts
+from index_builder.store import PLAN
 
 LISTING, SHARDS = "listing.parquet", "shards"
 
@@ -61,15 +63,16 @@ def build_gallery(
     """
     check_out(folder, may_replace=may_replace)
     folder = folder.resolve()
-    work = folder.with_name(f".{folder.name}.build")
+    work = build_folder(folder)
     with working_folder(work):
+        sweep(work, {LISTING})
         try:
             write_listing(candidates, counts, work / LISTING, excluded=excluded)
             with Listing(work / LISTING) as listing:
                 try:
                     store = begin(listing, work / SHARDS, encoder, device=device, dtype=dtype, batch=batch)
                 except ConfigError:  # an earlier build that was cut short: of other photos, or with another encoder
-                    shutil.rmtree(work / SHARDS)
+                    _discard_shards(work)
                     store = begin(listing, work / SHARDS, encoder, device=device, dtype=dtype, batch=batch)
                 embed_local(listing, store, encoder, pool)
                 counts.move(finish(listing, store, encoder), UNREADABLE)
@@ -84,5 +87,11 @@ def build_gallery(
 
 def _clear(work: Path) -> None:
     """Delete what the stages have written to the working folder."""
-    shutil.rmtree(work / SHARDS, ignore_errors=True)
+    _discard_shards(work)
     (work / LISTING).unlink(missing_ok=True)
+
+
+def _discard_shards(work: Path) -> None:
+    """Delete the shards, their plan first: shards without a plan are those of a deletion that was cut short."""
+    (work / SHARDS / PLAN).unlink(missing_ok=True)
+    shutil.rmtree(work / SHARDS, ignore_errors=True)

@@ -2,9 +2,10 @@
 
     NAME                a gallery; what has it open keeps reading it when another takes its place
     .NAME.partial/      write_rows at work: gallery/ (the new one), replaced/ (the old one, until it is deleted)
-    .NAME.build/        build at work: listing.parquet, shards/
+    .NAME.build/        build at work: listing.parquet, shards/; geoclip at work: wheel/
 
 A working folder has a marker of ours and a lock. Whatever has no marker was made by somebody else and is left alone.
+After a run was killed, at whatever moment, the same command finishes it and leaves nothing but the gallery.
 """
 
 from __future__ import annotations
@@ -12,18 +13,31 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from img2loc.durable import sync_folder
 from img2loc.errors import ConfigError, GalleryError
-from img2loc.manifest import CALIBRATION, MANIFEST, Manifest, read_manifest
+from img2loc.manifest import CALIBRATION, MANIFEST, Manifest, describe_file, read_manifest
 
 MARKER = ".img2loc-builder"
 
 
+def partial_folder(folder: Path) -> Path:
+    """The working folder in which write_rows makes a gallery."""
+    return folder.with_name(f".{folder.name}.partial")
+
+
+def build_folder(folder: Path) -> Path:
+    """The working folder for what is made before a gallery, such as embeddings."""
+    return folder.with_name(f".{folder.name}.build")
+
+
 def check_out(folder: Path, *, may_replace: bool) -> None:
     """Make sure that a gallery may be written to a folder: there is none, it is empty, or it may be replaced.
+
+    If a killed run has left a working folder, the gallery that is there may be its own. Then put_in_place decides.
 
     Args:
         folder: The gallery's.
@@ -32,8 +46,20 @@ def check_out(folder: Path, *, may_replace: bool) -> None:
     Raises:
         ConfigError: The folder has something else in it, or a gallery that may not be replaced.
     """
+    place = folder.resolve()
+    was_killed = any(path.exists() and _is_ours(path) for path in (partial_folder(place), build_folder(place)))
+    if (manifest := _gallery_in(folder)) is not None and not (may_replace or was_killed):
+        raise _occupied(folder, manifest)
+
+
+def _gallery_in(folder: Path) -> Manifest | None:
+    """The gallery that a folder has and nothing else; None where there is nothing.
+
+    Raises:
+        ConfigError: It has something else.
+    """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
+        return None
     try:
         manifest = read_manifest(folder)
     except GalleryError as error:
@@ -45,11 +71,19 @@ def check_out(folder: Path, *, may_replace: bool) -> None:
             f"{folder} has files that aren't part of the gallery, such as {others[0]}. Move them elsewhere, or give "
             "--out a new folder."
         )
-    if not may_replace:
-        raise ConfigError(
-            f"{folder} already has a gallery, {manifest.name!r} with {manifest.count:,} rows. Use --replace to replace "
-            "it, or give --out a new folder."
-        )
+    return manifest
+
+
+def _occupied(folder: Path, manifest: Manifest) -> ConfigError:
+    return ConfigError(
+        f"{folder} already has a gallery, {manifest.name!r} with {manifest.count:,} rows. Use --replace to replace "
+        "it, or give --out a new folder."
+    )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a working folder was made by the builder. One that was killed may not have got to the marker."""
+    return (path / MARKER).is_file() or (path.is_dir() and not any(path.iterdir()))
 
 
 @contextmanager
@@ -61,37 +95,59 @@ def working_folder(path: Path) -> Iterator[None]:
     Raises:
         ConfigError: Something else has that name, or another process is at work in it.
     """
-    marker = path / MARKER
-    if path.exists() and not marker.is_file() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not _is_ours(path):
         raise ConfigError(f"{path} is needed for unfinished work, but wasn't made by the builder. Move it elsewhere.")
     path.mkdir(parents=True, exist_ok=True)
+    marker = path / MARKER
     with marker.open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"Another process is at work in {path}. Wait until it has finished.") from error
-        except OSError:  # a file system without locks, as some clusters have
-            pass
+        _lock(lock, marker)
         try:
             yield
         finally:
             if {file.name for file in path.iterdir()} == {MARKER}:
                 marker.unlink()
-                path.rmdir()
+                with suppress(OSError):  # another process has come in this moment
+                    path.rmdir()
 
 
-def put_in_place(new: Path, folder: Path, old: Path) -> None:
+def _lock(file: IO[bytes], marker: Path) -> None:
+    """Lock a working folder by its open marker, until that is closed.
+
+    Raises:
+        ConfigError: Another process has it, or has just removed it.
+    """
+    taken = ConfigError(f"Another process is at work in {marker.parent}. Wait until it has finished.")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise taken from error
+    except OSError:  # a file system without locks, as some clusters have
+        return
+    if not marker.exists() or not os.path.samestat(os.fstat(file.fileno()), marker.stat()):
+        raise taken
+
+
+def put_in_place(new: Path, folder: Path, old: Path, *, may_replace: bool) -> None:
     """Give a finished gallery its place. Between two renames, for an instant, nothing is there.
+
+    A gallery that is there already and is the same was put there by a run that was killed before it ended. It stays.
 
     Args:
         new: The finished gallery.
         folder: Its place. A gallery that is there is moved to `old`, and deleted in the end.
         old: A name for that one, in the working folder.
+        may_replace: Whether a gallery that is there may be replaced by another.
 
     Raises:
+        ConfigError: The folder has another gallery that may not be replaced, or something else.
         OSError: It can't be renamed; then the old gallery is where it was.
     """
-    if folder.exists() and any(folder.iterdir()):
+    there = _gallery_in(folder)
+    if there is not None and not may_replace:
+        if not _has_the_same(folder, there, read_manifest(new)):
+            raise _occupied(folder, there)
+        return
+    if there is not None:
         os.rename(folder, old)
     try:
         os.rename(new, folder)  # takes the place of an empty folder, too
@@ -100,6 +156,13 @@ def put_in_place(new: Path, folder: Path, old: Path) -> None:
         raise
     sync_folder(folder.parent)
     restore(old, folder)
+
+
+def _has_the_same(folder: Path, manifest: Manifest, new: Manifest) -> bool:
+    """Whether a folder has a new gallery already, every file of it."""
+    return manifest.identity == new.identity and all(
+        (folder / name).is_file() and describe_file(folder / name) == file for name, file in new.files.items()
+    )
 
 
 def restore(old: Path, folder: Path) -> None:

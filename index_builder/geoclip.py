@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from img2loc.errors import ConfigError
 from img2loc.location import LOGIT_SCALE, LocationEncoder
 from img2loc.manifest import Manifest
 from img2loc.types import LatLon
-from index_builder.folders import check_out
+from index_builder.folders import build_folder, check_out, working_folder
 from index_builder.index import write_gallery
 
 RELEASE = "geoclip==1.3.0"
@@ -58,6 +58,7 @@ _UNREADABLE = (
     ValueError,
 )
 
+WHEEL = "wheel"  # the folder that it is downloaded to
 BATCH = 512  # the fastest of 256 to 8192 on two cores: the layers' inputs stay in the cache
 
 
@@ -97,8 +98,13 @@ def build_geoclip(
     """
     check_out(folder, may_replace=may_replace)
     if wheel is None:
-        with tempfile.TemporaryDirectory() as downloads:
-            release = read_wheel(download_wheel(Path(downloads)), sha256)
+        work = build_folder(folder.resolve())
+        with working_folder(work):
+            shutil.rmtree(work / WHEEL, ignore_errors=True)  # of a run that was killed
+            try:
+                release = read_wheel(download_wheel(work / WHEEL), sha256)
+            finally:
+                shutil.rmtree(work / WHEEL, ignore_errors=True)
     else:
         release = read_wheel(wheel, sha256)
     return write_gallery(
@@ -128,7 +134,7 @@ def download_wheel(folder: Path) -> Path:
     """Have pip download GeoCLIP's wheel, without what it depends on.
 
     Args:
-        folder: An empty folder for it.
+        folder: An empty folder for it, or one that isn't there yet.
 
     Returns:
         The wheel.

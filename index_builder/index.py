@@ -30,7 +30,7 @@ from img2loc.manifest import (
     describe_file,
 )
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.folders import check_out, put_in_place, restore, working_folder
+from index_builder.folders import check_out, partial_folder, put_in_place, restore, working_folder
 from index_builder.layout import Layout, make_index, tune
 from index_builder.listing import Listing
 from index_builder.recall import exact_neighbours
@@ -129,7 +129,7 @@ def write_rows(
         head: The file of the projection put after the encoder; empty where there is none.
         location: The file of the location encoder; likewise.
         bfloat16_keeps_neighbours: See Manifest.
-        may_replace: Whether a gallery that is already there may be replaced.
+        may_replace: Whether another gallery that is already there may be replaced.
 
     Returns:
         The manifest as written.
@@ -141,7 +141,7 @@ def write_rows(
         OSError: The gallery can't be written.
     """
     folder = folder.resolve()
-    work = folder.with_name(f".{folder.name}.partial")
+    work = partial_folder(folder)
     new, old = work / "gallery", work / "replaced"
     check_out(folder, may_replace=may_replace)
     _check_positions(rows)
@@ -172,7 +172,7 @@ def write_rows(
             )
             _finish(new, manifest)
             open_gallery(str(new))
-            put_in_place(new, folder, old)
+            put_in_place(new, folder, old, may_replace=may_replace)
         finally:
             shutil.rmtree(new, ignore_errors=True)
     return manifest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -167,11 +166,7 @@ def write_listing(
 
 def _checked(candidates: Iterable[Candidate], counts: Counts, excluded: Excluded, progress: tqdm) -> Iterator[Listed]:
     """The candidates that pass, each content once."""
-    with (
-        tempfile.TemporaryDirectory(prefix="img2loc-") as folder,
-        Seen(Path(folder) / "seen.sqlite") as seen,
-        ThreadPoolExecutor(READERS) as pool,
-    ):
+    with Seen() as seen, ThreadPoolExecutor(READERS) as pool:
         wanted = _not_excluded(candidates, counts, excluded)
         for found in ordered_map(pool, _inspect, wanted, ahead=4 * READERS):
             progress.update()
@@ -216,13 +211,12 @@ def digest(data: bytes) -> bytes:
 class Seen:
     """A set of contents on disk, since there may be more of them than fit in memory.
 
-    Args:
-        path: Its file, new.
+    Its file has no name, so that nothing of it is left when the process is killed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self) -> None:
         # Checked rows come from this thread alone, but a generator may be closed by another.
-        self._rows = sqlite3.connect(path, check_same_thread=False)
+        self._rows = sqlite3.connect("", check_same_thread=False)
         self._rows.execute("PRAGMA journal_mode = OFF")
         self._rows.execute("PRAGMA synchronous = OFF")
         self._rows.execute("CREATE TABLE seen (content BLOB PRIMARY KEY) WITHOUT ROWID")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ def merge_galleries(
                 f"{first.manifest.encoder}. Only galleries of one encoder can be compared, and so joined."
             )
     stored = [stored_vectors(gallery) for gallery in galleries]
-    with tempfile.TemporaryDirectory(prefix="img2loc-") as folder, Seen(Path(folder) / "seen.sqlite") as seen:
+    with Seen() as seen:
         kept = [_new_rows(gallery, vectors, seen) for gallery, vectors in zip(galleries, stored, strict=True)]
     count = sum(int(mask.sum()) for mask in kept)
 

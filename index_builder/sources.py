@@ -6,7 +6,6 @@ import json
 import os
 import sqlite3
 import tarfile
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -144,7 +143,7 @@ def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None,
     Raises:
         ConfigError: A tar can't be read at all, or the table can't.
     """
-    with tempfile.TemporaryDirectory(prefix="img2loc-") as folder, closing(_Positions(Path(folder), table)) as known:
+    with closing(_Positions(table)) as known:
         for tar in tars:
             if not is_text(tar):
                 raise ConfigError(f"The name of {printable_name(tar)} is not UTF-8; rename the tar file or its folder.")
@@ -243,10 +242,13 @@ def _json_row(data: bytes | None) -> Row | None:
 
 
 class _Positions:
-    """A table's rows by the names of their files, on disk, since a table may be longer than memory."""
+    """A table's rows by the names of their files, on disk, since a table may be longer than memory.
 
-    def __init__(self, folder: Path, table: Path | None) -> None:
-        self._rows = sqlite3.connect(folder / "positions.sqlite")
+    Their file has no name, so that nothing of it is left when the process is killed.
+    """
+
+    def __init__(self, table: Path | None) -> None:
+        self._rows = sqlite3.connect("")
         self._rows.execute("PRAGMA synchronous = OFF")
         self._rows.execute("CREATE TABLE rows (name TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID")
         if table is not None:

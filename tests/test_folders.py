@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +18,11 @@ from img2loc.errors import ConfigError
 from img2loc.gallery import STARTER, open_gallery
 from img2loc.manifest import CALIBRATION, INDEX, MANIFEST, RECORDS
 from index_builder import folders
+from index_builder.build import SHARDS, _discard_shards
 from index_builder.folders import MARKER, check_out, put_in_place, restore, working_folder
+from index_builder.store import PLAN, Job, Store
 from tests.app_process import ROOT
-from tests.test_gallery import unit, write
+from tests.test_gallery import SPEC, unit, write
 
 SEARCH = """
 import sys
@@ -113,6 +118,73 @@ def test_two_builders_dont_work_in_one_folder(tmp_path):
     assert not (tmp_path / "w").exists()
 
 
+def test_a_build_that_is_killed_at_any_step_is_finished_by_the_same_command():
+    """Some steps here; all by `python -m tests.kill_steps`, and with a second kill by --twice."""
+    command = [sys.executable, "-m", "tests.kill_steps", "--every", "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    # Killed before and after the gallery had its place.
+    assert report["fresh"]["left nothing"] and report["fresh"]["left a gallery of 5"]
+    assert report["replace"]["left a gallery of 20"] and report["replace"]["left a gallery of 5"]
+
+
+def test_what_a_killed_run_left_does_not_allow_to_replace_another_gallery(tmp_path):
+    write(tmp_path / "g", unit(20, 8))
+    with working_folder(tmp_path / ".g.build"):
+        (tmp_path / ".g.build" / "listing.parquet").touch()
+    with pytest.raises(ConfigError, match="already has a gallery, 'test' with 20 rows"):
+        write(tmp_path / "g", unit(30, 8))
+    assert open_gallery(str(tmp_path / "g")).manifest.count == 20
+    write(tmp_path / "g", unit(20, 8))  # the same: as if the killed run had put it there
+    data = bytearray((tmp_path / "g" / INDEX).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "g" / INDEX).write_bytes(data)
+    with pytest.raises(ConfigError, match="Use --replace"):  # a damaged one isn't the same
+        write(tmp_path / "g", unit(20, 8))
+    write(tmp_path / "g", unit(20, 8), may_replace=True)
+    assert open_gallery(str(tmp_path / "g")).manifest.count == 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".g.build", "g"]
+
+
+def test_a_gallery_that_appears_during_a_build_is_not_replaced(tmp_path, monkeypatch):
+    real = put_in_place
+
+    def late(new, folder, old, **options):
+        shutil.copytree(STARTER, folder)
+        real(new, folder, old, **options)
+
+    monkeypatch.setattr("index_builder.index.put_in_place", late)
+    with pytest.raises(ConfigError, match="already has a gallery, 'starter'"):
+        write(tmp_path / "g", unit(20, 8))
+    assert open_gallery(str(tmp_path / "g")).manifest.name == "starter"
+    assert [path.name for path in tmp_path.iterdir()] == ["g"]
+
+
+def test_a_lock_on_a_marker_that_another_process_has_removed_is_none(tmp_path, monkeypatch):
+    def finish_first(file, how):
+        (tmp_path / "w" / MARKER).unlink()
+        fcntl.flock(file, how)
+
+    monkeypatch.setattr(folders, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": finish_first}))
+    with pytest.raises(ConfigError, match="Another process is at work"), working_folder(tmp_path / "w"):
+        pytest.fail("entered")
+
+
+def test_shards_whose_deletion_was_cut_short_are_made_again(tmp_path):
+    """Their arrays may be gone and the marks that they are whole still there."""
+    shards = tmp_path / SHARDS
+    shards.mkdir()
+    for name in (PLAN, "00000.npy", "00000.json"):
+        (shards / name).touch()
+    _discard_shards(tmp_path)
+    assert not shards.exists()
+    (shards).mkdir()
+    (shards / "00000.json").touch()
+    with pytest.raises(ConfigError, match="something other than shards"):  # build begins anew then
+        Store.create(shards, Job("", 1, 1, 1, "float32", 1, 1, SPEC))
+
+
 @pytest.mark.parametrize("at", range(8))
 def test_a_replacement_that_was_killed_leaves_the_old_or_the_new_gallery(tmp_path, monkeypatch, at):
     """Between any two of its steps; the next run finishes it."""
@@ -156,7 +228,7 @@ def test_a_replacement_that_was_killed_leaves_the_old_or_the_new_gallery(tmp_pat
 def test_a_gallery_that_cannot_take_its_place_leaves_the_old_one(tmp_path):
     write(tmp_path / "g", unit(20, 8))
     with pytest.raises(FileNotFoundError):
-        put_in_place(tmp_path / "nothing", tmp_path / "g", tmp_path / "old")
+        put_in_place(tmp_path / "nothing", tmp_path / "g", tmp_path / "old", may_replace=True)
     assert open_gallery(str(tmp_path / "g")).manifest.count == 20 and not (tmp_path / "old").exists()
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
+import torch
 
 from img2loc.encoder import EncoderSpec
 from img2loc.errors import GalleryError, GalleryMismatchError
@@ -48,6 +50,11 @@ def write(folder, embeddings, *, may_replace=False):
 def unit(rows: int, dim: int, seed: int = 0) -> np.ndarray:
     vectors = np.random.default_rng(seed).normal(size=(rows, dim)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def head_of(inputs: int, outputs: int) -> bytes:
+    """The file of a head of one layer."""
+    return safetensors.torch.save({"0.weight": torch.ones(outputs, inputs), "0.bias": torch.zeros(outputs)})
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +182,12 @@ def test_a_torn_gallery_is_refused_with_words(copied, case, words):
     assert open_gallery(str(copied)).manifest.count == 260
     spoil(copied, case)
     with pytest.raises(GalleryError, match=words):
+        open_gallery(str(copied))
+
+
+def test_a_schema_version_that_is_no_number_is_told_from_the_number(copied):
+    edit_manifest(copied, schema_version="1")
+    with pytest.raises(GalleryError, match="it has schema version '1', and this program reads 1"):
         open_gallery(str(copied))
 
 

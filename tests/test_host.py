@@ -19,10 +19,13 @@ import img2loc.locator
 from img2loc.errors import ConfigError, GalleryError, GalleryMismatchError
 from img2loc.gallery import STARTER, open_gallery
 from img2loc.host import Host
+from img2loc.manifest import CALIBRATION, INDEX, MANIFEST
 from img2loc.settings import Settings
 from tests.app_process import ROOT, AppProcess
 from tests.conftest import PHOTOS
 from tests.hub_server import serve_hub
+from tests.soak.faults import write_planet
+from tests.test_gallery import reseal
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +66,10 @@ def test_a_gallery_that_cannot_be_had_leaves_the_starter(tmp_path, capsys):
     host = Host(Settings(gallery=str(tmp_path)))
     assert host.pending and "Opening gallery" in host.notice
     assert host.locator.gallery.manifest.name == host.manifest.name == "starter" and not host.pending
-    assert "has no manifest.json" in host.notice and "starter gallery answers instead" in host.notice
-    assert "has no manifest.json" in capsys.readouterr().err
+    assert (
+        host.notice == f"Gallery {tmp_path.name} can't be opened right now; the starter gallery answers until it can."
+    )
+    assert f"{tmp_path} has no manifest.json" in capsys.readouterr().err
 
 
 def test_an_encoder_that_cannot_be_had_on_the_starter_stops_the_start():
@@ -111,9 +116,10 @@ def test_an_unexpected_error_is_a_failure_that_the_log_explains_without_its_word
     opening(monkeypatch, RuntimeError("Illegal header value: Bearer hf_secret"))
     host = Host(Settings(gallery="someone/gallery"), grace_s=60)
     assert host.locator.gallery.manifest.name == "starter" and not host.pending
-    assert "The gallery 'someone/gallery' can't be opened (RuntimeError)" in host.notice
-    assert "will try again automatically" in host.notice
+    assert host.notice.startswith("Gallery someone/gallery can't be opened right now;")
     logged = capsys.readouterr().err
+    assert "The gallery 'someone/gallery' can't be opened (RuntimeError)" in logged
+    assert "will try again automatically" in logged
     assert "unexpected RuntimeError at" in logged and "in from_settings" in logged
     assert "hf_secret" not in logged + host.notice
 
@@ -135,9 +141,47 @@ def test_what_only_another_setting_mends_is_not_tried_again(monkeypatch, capsys)
     monkeypatch.setattr(img2loc.host, "RETRY_AFTER_S", (0.01,))
     host = Host(Settings(gallery="someone/gallery"), grace_s=60)
     assert host.locator.gallery.folder == STARTER
-    assert host.notice == ("Made with another encoder. The starter gallery answers instead. Restart to try again.")
+    assert host.notice == "Gallery someone/gallery can't be opened; the starter gallery answers instead."
+    logged = capsys.readouterr().err
+    assert "Made with another encoder. The starter gallery answers instead. Restart to try again." in logged
+    assert not host.can_change  # so that no page asks again
     time.sleep(0.2)
     assert len(tries) == 1
+
+
+@pytest.mark.parametrize(
+    ("gallery", "name"),
+    [
+        ("/srv/secret/planet", "planet"),
+        ("~/galleries/planet/", "planet"),
+        ("img2loc/starter", "starter"),  # a folder, as tests run in the root of the repository
+        ("someone/gallery@main", "someone/gallery@main"),
+        ("../a\0b", "a\0b"),
+        ("x" * 5000, "x" * 5000),
+        ("/", "/"),
+    ],
+)
+def test_visitors_see_a_gallerys_name_without_the_folders_above_it(gallery, name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    host = Host(Settings(gallery=gallery))
+    assert host.notice == f"Opening gallery {name}. The starter gallery answers in the meantime."
+
+
+@pytest.mark.parametrize("damage", ["index", "calibration", "manifest"])
+def test_visitors_see_no_reason_and_the_log_has_it(damage, tmp_path, capsys):
+    """FAISS quotes its source, pydantic links to its documentation, and both name folders of the server."""
+    folder = tmp_path / "planet"
+    write_planet(folder, 0)
+    if damage == "manifest":
+        (folder / MANIFEST).write_text('{"schema_version": 1}', encoding="utf-8")
+    else:
+        (folder / {"index": INDEX, "calibration": CALIBRATION}[damage]).write_bytes(b"{}")
+        reseal(folder)
+    host = Host(Settings(gallery=str(folder)), grace_s=60)
+    host.open()
+    assert host.notice == "Gallery planet can't be opened right now; the starter gallery answers until it can."
+    logged = capsys.readouterr().err
+    assert str(folder) in logged and "can't be read" in logged and "pydantic.dev" not in logged
 
 
 def test_an_opening_that_hangs_is_said_to_and_pages_stop_asking(tmp_path, monkeypatch):
@@ -199,26 +243,26 @@ settings = Settings(gallery="someone/gallery")
 host = img2loc.host.Host(settings, grace_s=60)
 demo = build(host, settings)
 follow = next(event.fn for event in demo.fns.values() if event.name == "follow_gallery")
-asks_again = [follow()[1].active]  # being opened, as far as anybody knows
+asks_again = [(follow()[1].active, follow()[1].value)]  # being opened, as far as anybody knows
 host.open()
 told, clock = follow()
-assert "be reached." in told and "try again automatically" in told, told
-asks_again.append(clock.active)
+assert "can&#x27;t be opened right now" in told, told
+asks_again.append((clock.active, clock.value))
 retry.set()
 end = time.monotonic() + 60
 while host.notice and time.monotonic() < end:
     time.sleep(0.05)
-told, clock = follow()  # each page asks when it is opened
-asks_again.append(clock.active)
+told, clock = follow()  # as each page does when it is opened, and now and then while it is open
+asks_again.append((clock.active, clock.value))
 [banner] = [block for block in demo.blocks.values() if block.elem_id == "banner"]
 assert "instead" not in told and banner.value == told
 print(asks_again)
 """
 
 
-def test_a_late_arrival_reaches_pages_that_are_opened_later_and_no_page_asks_for_ever():
+def test_a_late_arrival_reaches_open_pages_and_later_ones_and_no_page_asks_for_ever():
     done = subprocess.run([sys.executable, "-c", LATE], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.stdout.endswith("[True, False, False]\n"), done.stdout + done.stderr
+    assert done.stdout.endswith("[(True, 2), (True, 60), (False, 60)]\n"), done.stdout + done.stderr
 
 
 def test_the_starter_answers_while_a_gallery_is_on_its_way(tmp_path, monkeypatch):
@@ -234,7 +278,7 @@ def test_the_starter_answers_while_a_gallery_is_on_its_way(tmp_path, monkeypatch
     monkeypatch.setattr(img2loc.locator, "open_gallery", slowly)
     host = Host(Settings(gallery=str(tmp_path / "other")), grace_s=0.2)
     first = host.locator
-    assert host.pending and f"Downloading gallery {tmp_path / 'other'} (123 MB so far)." in host.notice
+    assert host.pending and "Downloading gallery other (123 MB so far)." in host.notice
     assert first.gallery.folder == STARTER
     arrive.set()
     deadline = time.monotonic() + 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import faiss
@@ -25,7 +26,7 @@ from index_builder.rows import from_memory, regroup, take
 from index_builder.verify import verify_gallery
 
 from .conftest import PHOTOS
-from .test_gallery import SPEC, reseal, unit
+from .test_gallery import SPEC, head_of, reseal, unit
 from .test_listing import write_table
 
 
@@ -261,9 +262,11 @@ def test_merging_keeps_every_row_once_and_loses_nothing(tmp_path):
 
 
 def test_galleries_that_cannot_be_joined_get_words(tmp_path, capsys):
-    write(tmp_path / "a", unit(20, 16), head=b"head")
+    head = head_of(3, 16)
+    headed = replace(SPEC, head=f"sha256:{hashlib.sha256(head).hexdigest()}")
+    write(tmp_path / "a", unit(20, 16), encoder=headed, head=head)
     write(tmp_path / "b", unit(20, 16), encoder=EncoderSpec("transformers", "other", "sha256:1", "none"))
-    write(tmp_path / "nameless", unit(30, 16, seed=3), named=False)
+    write(tmp_path / "nameless", unit(30, 16, seed=3), encoder=headed, head=head, named=False)
     assert main(["merge", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")]) == 1
     assert "different encoders" in capsys.readouterr().err
     rows = from_memory(unit(300, 16), places(300), [])
@@ -273,7 +276,7 @@ def test_galleries_that_cannot_be_joined_get_words(tmp_path, capsys):
     manifest, again = merge_galleries([tmp_path / "a", tmp_path / "nameless"], tmp_path / "c", label=Label("c"))
     assert (manifest.count, again) == (50, 0)
     gallery = open_gallery(str(tmp_path / "c"))
-    assert gallery.head == b"head" and gallery.records([20])[20] == PhotoRecord("")
+    assert gallery.head == head and gallery.records([20])[20] == PhotoRecord("")
 
 
 @pytest.fixture(scope="module")

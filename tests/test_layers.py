@@ -28,6 +28,7 @@ LAYERS = (
         "img2loc.search",
         "img2loc.addresses",
         "img2loc.records",
+        "img2loc.head",
     },
     {"img2loc.encoder", "img2loc.location"},
     {"img2loc.manifest"},

@@ -13,7 +13,7 @@ from gradio.utils import get_space
 from starlette.middleware import Middleware
 
 from img2loc.endpoints import add_endpoints
-from img2loc.events import Events
+from img2loc.events import PENDING_EVERY_S, Events
 from img2loc.gradio_settings import Address
 from img2loc.host import Host
 from img2loc.limits import MODEL_PLACES
@@ -32,7 +32,6 @@ from img2loc.ui.uploads import REFUSALS, BoundedBodies, TidyParser
 from img2loc.visitors import AgentAddress
 from img2loc.words import for_gradio, word
 
-BANNER_EVERY_S = 2  # while the gallery is on its way
 FIRST_PAGE_S = 2  # it loads a second sooner if nothing is opened beside it; a request in this time opens all the same
 AT_ONCE = 8  # of each event that asks no model
 # As many as can wait for a model, for a photo from elsewhere or for a server's list of models, and 32 for votes and the
@@ -80,8 +79,8 @@ def build(host: Host, settings: Settings) -> CheckedBlocks:
             with gr.Tab(word("tab_batch"), id="batch"):
                 add_batch_tab(host, settings, sessions, asked)
         gr.HTML(word("html_foot"), elem_id="foot")
-        if host.pending:
-            clock = gr.Timer(BANNER_EVERY_S)
+        if host.can_change:
+            clock = gr.Timer(PENDING_EVERY_S)
 
             def follow_gallery() -> tuple[str, gr.Timer]:
                 now, follow_on = events.follow_gallery()

@@ -10,6 +10,7 @@ table, and exits 1 where a damaged gallery answered anything else, or failed in 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import random
 import shutil
 import sys
@@ -102,12 +103,14 @@ def write_planet(folder: Path, seed: int) -> None:
     location |= {f"LocEnc0.capsule.{layer}.bias": rng.normal(size=24) for layer in (1, 3, 5)}
     location |= {"LocEnc0.head.0.weight": rng.normal(size=(64, 24)), "LocEnc0.head.0.bias": rng.normal(size=64)}
     tensors = {name: torch.from_numpy(values.astype(np.float32)) for name, values in location.items()}
+    layer = {"0.weight": rng.normal(size=(64, 96)), "0.bias": rng.normal(size=64)}
+    head = safetensors.torch.save({name: torch.from_numpy(values.astype(np.float32)) for name, values in layer.items()})
     write_rows(
         folder,
         from_memory(vectors, places, []),
-        encoder=encoder,
+        encoder=replace(encoder, head=f"sha256:{hashlib.sha256(head).hexdigest()}"),
         label=Label("planet"),
-        head=rng.bytes(10_000),
+        head=head,
         location=safetensors.torch.save({**tensors, LOGIT_SCALE: torch.tensor([3.0])}),
     )
     manifest = read_manifest(folder)
