@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
+
+if __name__ == "__main__":
+    try:
+        from img2loc.signals import exit_on_interrupt
+
+        exit_on_interrupt()  # what follows takes a second
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+import ctypes
 import threading
 import time
 from collections.abc import Callable
@@ -128,7 +137,10 @@ def load_model(settings: Settings) -> tuple[Settings, str]:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        status = main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Ended as ended:  # just when something else had ended it
+        status = 128 + ended.signal
     os._exit(status)  # everything is cleaned up; Python itself would wait for threads and take seconds to free memory

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":
+    try:
+        from img2loc.signals import exit_on_interrupt
+
+        exit_on_interrupt()  # what follows takes a second
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 import argparse
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +24,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from img2loc.environment import prepare_environment
-from img2loc.errors import ConfigError, Img2LocError, OutputError, PhotoError, describe_failure
+from img2loc.errors import ConfigError, Img2LocError, PhotoError, describe_failure
 from img2loc.evaluation.arguments import add_calibrate, add_judge, add_samples, add_within
 from img2loc.evaluation.arguments import add_verb as add_evaluate
 from img2loc.evaluation.calibrate import calibrate
@@ -28,10 +37,11 @@ from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
 from img2loc.names import printable_name
 from img2loc.photo import Photo, open_photo, read_photo
 from img2loc.printer import FORMATS, Format, Printer
+from img2loc.process import INTERRUPTED, hold_interrupts, run
 from img2loc.prompt import TEMPLATES, check_template, template_named
 from img2loc.recorder import Recorder
 from img2loc.settings import Settings
-from img2loc.terminal import INTERRUPTED, parse_arguments, run, say, whole_number
+from img2loc.terminal import Parser, parse_arguments, say, whole_number
 from img2loc.types import OutcomeKind, Prediction
 
 
@@ -68,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def locate(arguments: argparse.Namespace, settings: Settings) -> int:
     """Say where photos were taken."""
-    lmm = _open_lmm(arguments, settings, threading.Event())
+    cancel = threading.Event()
+    lmm = _open_lmm(arguments, settings, cancel)
     template = _template(arguments.prompt)
     if lmm is not None:
         _say_cost(arguments, settings, template, lmm.model)
@@ -86,7 +97,8 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
     with Printer(FORMATS[arguments.format]) as printer:
         for path in tqdm(arguments.photos, unit="photo", disable=len(arguments.photos) == 1, file=sys.stderr):
             name = printable_name(path)
-            failure = _locate_one(path, name, locate_photo, lmm, printer)
+            recorder = None if lmm is None else Recorder(lmm, cancel)
+            failure = _locate_one(path, name, locate_photo, recorder, printer)
             if failure:
                 failed = True
                 say(f"img2loc: {name}: {failure}")
@@ -94,7 +106,7 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _locate_one(
-    path: Path, name: str, locate_photo: Callable[..., Prediction], lmm: LMM | None, printer: Printer
+    path: Path, name: str, locate_photo: Callable[..., Prediction], recorder: Recorder | None, printer: Printer
 ) -> str:
     """Print where a photo was taken.
 
@@ -103,20 +115,18 @@ def _locate_one(
     Returns:
         What went wrong with the photo, which stops no other; empty where nothing did.
     """
-    recorder = None if lmm is None else Recorder(lmm)
-    is_printed = False
+    has_replies = False  # on standard output or standard error
     try:
         item, failure, holds_replies = _answer(path, name, partial(locate_photo, lmm=recorder), printer.form)
-        try:
-            printer.add(item)
-        except OutputError:
-            is_printed = holds_replies  # on standard error
-            raise
-        is_printed = holds_replies
+        with hold_interrupts():
+            try:
+                printer.add(item)
+            finally:
+                has_replies = holds_replies
         return failure
     finally:
-        if recorder is not None and not is_printed:
-            for reply in recorder.replies:
+        with hold_interrupts():
+            for reply in recorder.replies if recorder and not has_replies else ():
                 say(f"img2loc: {name}: The model replied: {_on_one_line(reply.text)}")
 
 
@@ -210,7 +220,9 @@ _INSTEAD = {
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m img2loc", description="Where on Earth was this photo taken?")
+    parser: argparse.ArgumentParser = Parser(
+        prog="python -m img2loc", description="Where on Earth was this photo taken?"
+    )
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     verb = verbs.add_parser("locate", help="say where photos were taken", description=locate.__doc__)
     verb.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import stat
 import threading
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -76,9 +77,11 @@ def read_photo(path: Path) -> bytes:
     """Read a file that should be a photo; of one that is too large, no more than shows it.
 
     Raises:
-        PhotoError: It can't be read.
+        PhotoError: It can't be read, or is no regular file: a pipe or a device might be waited for without end.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise PhotoError("This is a folder, a pipe, a socket or a device; only files can be read.")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:

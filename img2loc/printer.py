@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 from img2loc.api import prediction_json, to_csv, to_feature
 from img2loc.errors import OutputError
-from img2loc.terminal import say, write_out
+from img2loc.names import escape_controls
+from img2loc.process import hold_interrupts
+from img2loc.terminal import say_data, write_out
 from img2loc.types import Prediction
 
 
 def as_text(name: str, result: Prediction | str) -> str:
     """Write a line: where, the name of the place, who says so, and how surely."""
+    name = escape_controls(name)
     if isinstance(result, str) or result.position is None:
         return f"{name}\tno position\n"
     radius = ""
@@ -73,8 +78,13 @@ FORMATS: Final = {
 }
 
 
+STDERR: Final = 2  # its file descriptor
+
+
 class Printer:
     """Prints answers to standard output. Each has left the process when `add` returns; JSON is closed at the end.
+
+    Ctrl-C cuts no answer: where nobody takes the output, it waits, and a second one ends that.
 
     Args:
         form: How they are written.
@@ -94,27 +104,39 @@ class Printer:
         if not self._is_writable:
             return
         with suppress(OutputError) if kind else nullcontext():  # what already ends the command is more important
-            self._write(self.form.end)
+            with hold_interrupts(partial(_say_that_it_waits, "")):
+                self._write(self.form.end)
 
     def add(self, item: str) -> None:
         """Print an answer as the format's `item` wrote it.
 
         Raises:
             OutputError: It can't be printed, and stands on standard error instead.
+            KeyboardInterrupt: It is printed; or, after a second interrupt, it stands on standard error instead.
         """
         lead = "" if self._is_first else self.form.between
         self._is_first = False
-        try:
-            self._write(f"{lead}{item}")
-        except OutputError as error:
-            say(item.strip())
-            raise OutputError(
-                f"{error} The last answer stands on standard error; no further photo was asked."
-            ) from None
+        with hold_interrupts(partial(_say_that_it_waits, item)):
+            try:
+                self._write(f"{lead}{item}")
+            except OutputError as error:
+                say_data(item.strip())
+                raise OutputError(
+                    f"{error} The last answer stands on standard error; no further photo was asked."
+                ) from None
+            except KeyboardInterrupt:
+                say_data(item.strip())
+                raise
 
     def _write(self, text: str) -> None:
         try:
             write_out(text, as_json=self.form.is_json)
-        except OutputError:
+        except (OutputError, KeyboardInterrupt):
             self._is_writable = False
             raise
+
+
+def _say_that_it_waits(item: str) -> None:
+    message = "img2loc: Stopping as soon as standard output has taken the last answer; Ctrl-C again stops at once."
+    with suppress(OSError):  # not by sys.stderr: this may come amid a write to it
+        os.write(STDERR, f"{message}\n{item.strip()}\n".encode(errors="backslashreplace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -21,6 +22,15 @@ class Ended(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.signal = number
+
+
+def exit_on_interrupt() -> None:
+    """From now on, end the process at once on Ctrl-C: while it still imports, and has nothing to clean up.
+
+    An error raised amid an import would be a traceback, or lost in a library.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the process is to ignore it
+        signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
 
 
 def end_on_signals() -> None:

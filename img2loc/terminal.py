@@ -1,4 +1,4 @@
-"""What both command lines share: output that can fail or lack characters, whole numbers, and how a process stops."""
+"""What both command lines share: output that can fail or lack characters, and the parsing of arguments."""
 
 from __future__ import annotations
 
@@ -7,44 +7,18 @@ import codecs
 import io
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NoReturn, TextIO, cast
+from typing import Final, NoReturn
 
 from tqdm import tqdm
 
 from img2loc.errors import OutputError
-from img2loc.names import is_text, printable_name
+from img2loc.names import escape_controls, is_text, printable_name
 
-INTERRUPTED: Final = 130  # the exit status of a command that Ctrl-C, SIGTERM or SIGHUP stopped
 MAX_DIGITS: Final = 9
-
-
-def run(main: Callable[[], int]) -> NoReturn:
-    """Run a command line as this process.
-
-    SIGTERM and SIGHUP stop it as Ctrl-C does, output that fails is no traceback, and messages that fail stop nothing.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
-    if sys.stderr is None:  # closed; print would take standard output instead
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")
-    sys.stderr = cast(TextIO, _Messages(sys.stderr))
-    try:
-        status = main()
-    except SystemExit as stop:  # argparse's, for --help and wrong usage
-        status = stop.code if isinstance(stop.code, int) else 1
-    try:
-        if sys.stdout is not None:
-            write_out("")
-    except OutputError as error:
-        say(str(error))
-        status = 1
-    sys.exit(status)
 
 
 def write_out(text: str, *, as_json: bool = False) -> None:
@@ -69,13 +43,30 @@ def write_out(text: str, *, as_json: bool = False) -> None:
             else:
                 sys.stdout.write(escaped)
                 sys.stdout.flush()
+    except KeyboardInterrupt:
+        _discard_output()  # nobody may take it, and Python would wait for that at its end
+        raise
     except (OSError, ValueError) as error:
         _discard_output()
         raise OutputError(f"Standard output can't be written ({getattr(error, 'strerror', None) or error}).") from None
 
 
+def print_text(text: str) -> None:
+    """Write text for people to standard output, with what a terminal would act on escaped.
+
+    Raises:
+        OutputError: See write_out.
+    """
+    write_out(escape_controls(text, keep="\n\t"))
+
+
 def say(text: str) -> None:
-    """Write a line to standard error; if that fails too, nobody can be told."""
+    """Write a message as one line to standard error, with what a terminal would act on escaped."""
+    say_data(escape_controls(text))
+
+
+def say_data(text: str) -> None:
+    """Write data as it is to standard error; if that fails too, nobody can be told."""
     with suppress(OSError, ValueError), tqdm.external_write_mode(file=sys.stderr):
         print(text, file=sys.stderr, flush=True)
 
@@ -115,24 +106,12 @@ def parse_arguments(
     return arguments
 
 
-class _Messages:
-    """Standard error for everybody, tqdm's bars included: if it fails, nobody can be told, and the work goes on."""
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors, which repeat arguments, can be shown on any terminal."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> object:
-        found: object = getattr(self._stream, name)
-        return found
-
-    def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.flush()
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        super().error(escape_controls(message))
 
 
 def _write_raw(raw: io.RawIOBase, content: bytes) -> None:

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":
+    try:
+        from img2loc.signals import exit_on_interrupt
+
+        exit_on_interrupt()  # what follows takes a second
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 import argparse
 import os
 import sqlite3
@@ -11,7 +21,8 @@ from pathlib import Path
 from img2loc.encoder import DEFAULT_ENCODER
 from img2loc.environment import prepare_environment
 from img2loc.errors import ConfigError, Img2LocError
-from img2loc.terminal import INTERRUPTED, parse_arguments, positive, run, say
+from img2loc.process import INTERRUPTED, run
+from img2loc.terminal import Parser, parse_arguments, positive, say
 from index_builder import stages
 from index_builder.embed import SHARD_ROWS
 from index_builder.layout import TARGET
@@ -50,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m index_builder", description=__doc__)
+    parser = Parser(prog="python -m index_builder", description=__doc__)
     verbs = parser.add_subparsers(title="stages", required=True, metavar="STAGE")
 
     stage = verbs.add_parser("build", help="photos into a gallery, in one go", description=stages.build.__doc__)
@@ -63,7 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     stage = verbs.add_parser("listing", help="photos into a checked listing", description=stages.listing.__doc__)
     stage.set_defaults(run=stages.listing)
     _add_source(stage)
-    stage.add_argument("--out", type=Path, required=True, metavar="FILE", help="the listing, a Parquet file")
+    stage.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the listing, a Parquet file; one that is there is replaced, any other file left alone",
+    )
 
     stage = verbs.add_parser("embed", help="a listing into shards of embeddings", description=stages.embed.__doc__)
     stage.set_defaults(run=stages.embed)
@@ -79,7 +96,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS|local",
         help="share the shards among a Ray cluster, or the actors of this machine",
     )
-    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="the shards' folder, seen by all workers")
+    stage.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the shards' folder, seen by all workers: a new one, or the one to go on with",
+    )
 
     stage = verbs.add_parser("index", help="shards into a gallery", description=stages.index.__doc__)
     stage.set_defaults(run=stages.index)
@@ -173,7 +196,13 @@ def _add_work(stage: argparse.ArgumentParser) -> None:
 
 
 def _add_out(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="the gallery's folder")
+    stage.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the gallery's folder: a new or an empty one, without --replace",
+    )
     stage.add_argument("--replace", action="store_true", help="replace the gallery that is there, if there is one")
 
 

@@ -161,7 +161,7 @@ def write_listing(
         if group:
             writer.write_table(pa.Table.from_pylist(group, SCHEMA))
         if not counts.kept:
-            raise ConfigError(f"No photo can be used: {counts}.")
+            raise ConfigError(f"No photo can be used: {';'.join(str(counts).splitlines())}.")
 
 
 def _checked(candidates: Iterable[Candidate], counts: Counts, excluded: Excluded, progress: tqdm) -> Iterator[Listed]:

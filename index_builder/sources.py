@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from img2loc.errors import ConfigError
-from img2loc.names import is_text, printable_name
+from img2loc.names import escape_controls, is_text, printable_name
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.pieces import HUB_PREFIX, Piece, open_stream
 from index_builder.tables import COLUMNS, Columns, Row, read_table
@@ -36,7 +36,7 @@ class Counts:
     def drop_name(self, path: Path) -> None:
         """Count a file as dropped whose name can't be stored."""
         self.dropped[NOT_TEXT] += 1
-        self.example = self.example or printable_name(path)
+        self.example = self.example or escape_controls(path)
 
     def move(self, rows: int, reason: str) -> None:
         """Count rows that were kept as dropped after all."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from img2loc.encoder import open_encoder
 from img2loc.errors import ConfigError
 from img2loc.manifest import Manifest
-from img2loc.names import printable_name
-from img2loc.terminal import write_out
+from img2loc.names import escape_controls, printable_name
+from img2loc.terminal import print_text
 from index_builder.build import build_gallery
 from index_builder.embed import Pool, begin, embed_local, finish, has_accelerator
 from index_builder.folders import check_out
@@ -44,7 +44,7 @@ def build(arguments: argparse.Namespace) -> None:
         layout=_layout(arguments),
         may_replace=arguments.replace,
     )
-    write_out(f"{counts}\n")
+    print_text(f"{counts}\n")
     _report(arguments.out, manifest)
 
 
@@ -52,7 +52,7 @@ def listing(arguments: argparse.Namespace) -> None:
     """List the photos that go into a gallery, checked, each content once."""
     counts = Counts()
     write_listing(_candidates(arguments, counts), counts, arguments.out, excluded=Excluded.read(arguments.exclude))
-    write_out(f"{counts}\n")
+    print_text(f"{counts}\n")
 
 
 def embed(arguments: argparse.Namespace) -> None:
@@ -85,7 +85,7 @@ def embed(arguments: argparse.Namespace) -> None:
         counts = Counts(photos.count, photos.count - unreadable)
         for shard in range(store.plan.shards):
             counts.dropped.update(store.unreadable(shard).values())
-        write_out(f"{counts}\n")
+        print_text(f"{counts}\n")
 
 
 def index(arguments: argparse.Namespace) -> None:
@@ -116,7 +116,7 @@ def merge(arguments: argparse.Namespace) -> None:
     )
     counts = Counts(manifest.count + again, manifest.count + again)
     counts.move(again, AGAIN)
-    write_out(f"{counts}\n")
+    print_text(f"{counts}\n")
     _report(arguments.out, manifest)
 
 
@@ -128,15 +128,15 @@ def verify(arguments: argparse.Namespace) -> None:
         encoder = open_encoder(arguments.encoder, device=arguments.device)
         photos = Listing(arguments.listing) if arguments.listing else None
         report = verify_gallery(arguments.gallery, encoder=encoder, photos=arguments.photos, listing=photos)
-    write_out(
-        f"{printable_name(arguments.gallery)}: {report.rows:,} rows are sound; {report.photos} were compared with "
+    print_text(
+        f"{escape_controls(arguments.gallery)}: {report.rows:,} rows are sound; {report.photos} were compared with "
         f"their photos, {report.absent} photos are missing\n"
     )
 
 
 def publish(arguments: argparse.Namespace) -> None:
     """Publish a gallery to a model repository of the Hugging Face Hub."""
-    write_out(f"IMG2LOC_GALLERY={publish_gallery(arguments.gallery, arguments.repo, private=arguments.private)}\n")
+    print_text(f"IMG2LOC_GALLERY={publish_gallery(arguments.gallery, arguments.repo, private=arguments.private)}\n")
 
 
 def geoclip(arguments: argparse.Namespace) -> None:
@@ -176,7 +176,7 @@ def _layout(arguments: argparse.Namespace) -> Layout | None:
 
 
 def _report(out: Path, manifest: Manifest) -> None:
-    write_out(
-        f"{printable_name(out)}: {manifest.count:,} x {manifest.dim}, {manifest.factory}, "
+    print_text(
+        f"{escape_controls(out)}: {manifest.count:,} x {manifest.dim}, {manifest.factory}, "
         f"recall@16 {manifest.recall['nearest']:.3f} nearest, {manifest.recall['farthest']:.3f} farthest\n"
     )

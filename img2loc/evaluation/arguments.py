@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from img2loc.area import Area, read_area
 from img2loc.errors import ConfigError
 from img2loc.evaluation.datasets import DATA_SETS
+from img2loc.evaluation.outputs import RULE
 from img2loc.evaluation.record import OWN_COUNTRY
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS
@@ -43,12 +44,16 @@ def add_verb(verbs: Verbs, settings: Settings) -> None:
     about = "score finished or unfinished runs from their journals, reading every reply again; nothing is asked"
     replay = own.add_parser("replay", help=about, description=about)
     _add_journals(replay)
-    replay.add_argument("--predictions", type=Path, metavar="DIR", help="write every row's predictions there as CSV")
+    replay.add_argument(
+        "--predictions", type=Path, metavar="DIR", help=f"write every row's predictions there as CSV; {RULE}"
+    )
     replay.add_argument("--json", action="store_true", help="print JSON")
     about = "write runs up as a Markdown file and an HTML page"
     report = own.add_parser("report", help=about, description=about)
     _add_journals(report)
-    report.add_argument("--out", required=True, metavar="PATH", help="without extension: PATH.md and PATH.html")
+    report.add_argument(
+        "--out", required=True, metavar="PATH", help=f"without extension: PATH.md and PATH.html; {RULE}"
+    )
     report.add_argument("--title", default="Img2Loc: an evaluation", metavar="TEXT", help="the report's title")
     report.add_argument("--note", type=Path, metavar="FILE", help="plain text that stands first in the report")
 
@@ -58,7 +63,13 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
     run = verbs.add_parser("run", help=about, description=about)
     _add_truth(run)
     run.add_argument("--photos", type=Path, required=True, metavar="DIR", help="the folder with the photos")
-    run.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the journal goes, one a setting")
+    run.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="where the journals go, one a setting; a journal that is there is gone on with, any other file left alone",
+    )
     run.add_argument(
         "--sample",
         type=whole_number,
@@ -136,7 +147,11 @@ def add_calibrate(verbs: Verbs) -> None:
         "--data", nargs="+", type=Path, required=True, metavar="JOURNAL", help="a journal for each answerer"
     )
     verb.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="GALLERY/calibration.json, which the gallery then lists"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=f"GALLERY/calibration.json, which the gallery then lists; {RULE}",
     )
     verb.set_defaults(calibrate=True)
 

@@ -14,12 +14,13 @@ from img2loc.durable import write_whole
 from img2loc.errors import DataError
 from img2loc.evaluation.datasets import DATA_SETS
 from img2loc.evaluation.journal import read_journal
+from img2loc.evaluation.outputs import check_replaceable
 from img2loc.evaluation.record import Entry, Record
 from img2loc.evaluation.tables import named
 from img2loc.geo import geodesic_km
 from img2loc.manifest import CALIBRATION, MANIFEST, describe_file, read_manifest
-from img2loc.names import printable_name
-from img2loc.terminal import write_out
+from img2loc.names import escape_controls
+from img2loc.terminal import print_text
 from img2loc.types import LatLon
 
 Measured = dict[str, list[tuple[float, float]]]  # by who answers: similarity of the nearest neighbour, error in km
@@ -27,6 +28,7 @@ Measured = dict[str, list[tuple[float, float]]]  # by who answers: similarity of
 
 def calibrate(arguments: argparse.Namespace) -> int:
     """Measure the radius that holds the true position with 90% probability, from journals of evaluate run."""
+    check_replaceable(arguments.out, _is_calibration)
     records = [(path, read_journal(path)) for path in arguments.data]
     found = calibration_of(records)
     out: Path = arguments.out
@@ -46,13 +48,21 @@ def calibrate(arguments: argparse.Namespace) -> int:
         raise DataError(f"{out} can't be written: {error.strerror or error}.") from error
     for name, groups in found.methods.items():
         for group in groups:
-            write_out(
+            print_text(
                 f"{name}: similarity from {group.from_similarity:.3f}: within {group.radius_km:,.0f} km with "
                 f"{found.probability:.0%} probability ({group.photos} photos)\n"
             )
     where = ", listed in the gallery" if beside else f": put it into a gallery's folder, as --out GALLERY/{CALIBRATION}"
-    write_out(f"{printable_name(out)}{where}\n")
+    print_text(f"{escape_controls(out)}{where}\n")
     return 0
+
+
+def _is_calibration(content: bytes) -> bool:
+    try:
+        TypeAdapter(Calibration).validate_json(content)
+    except ValueError:
+        return False
+    return True
 
 
 def _write(path: Path, content: bytes) -> None:

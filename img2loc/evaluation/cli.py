@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from img2loc.errors import DataError
 from img2loc.evaluation import answers, report
 from img2loc.evaluation.cli_run import run_settings
 from img2loc.evaluation.datasets import Truth, read_predictions, read_truth
-from img2loc.evaluation.document import to_html, to_markdown
+from img2loc.evaluation.document import HTML_HEAD, MARKDOWN_HEAD, to_html, to_markdown
 from img2loc.evaluation.grids import accuracy_grid, haversine_grid, outcomes_grid
 from img2loc.evaluation.journal import read_journal
+from img2loc.evaluation.outputs import check_replaceable, write_text
 from img2loc.evaluation.record import Record
 from img2loc.evaluation.score import Score, open_run, score_all
 from img2loc.evaluation.tables import Columns, named
 from img2loc.lmm import LMM
-from img2loc.names import printable_name
+from img2loc.names import escape_controls, printable_name
 from img2loc.settings import Settings
-from img2loc.terminal import say, write_out
+from img2loc.terminal import print_text, say, write_out
 
 OpenLMM = Callable[[argparse.Namespace, Settings, threading.Event], LMM | None]
 ReadTemplate = Callable[[Path | None], str]
+_PREDICTION_COLUMNS: Final = ("id", "lat", "lon", "outcome")
 
 
 def evaluate(
@@ -86,6 +89,7 @@ def _score(arguments: argparse.Namespace) -> int:
 def _replay(arguments: argparse.Namespace) -> int:
     scores: list[Score] = []
     notes: list[str] = []
+    tables: dict[Path, Score] = {}
     for name, record in _records(arguments.journals):
         replayed = answers.replay(record)
         changed = [id_ for id_, entry in replayed.entries.items() if entry.position != record.entries[id_].position]
@@ -94,28 +98,34 @@ def _replay(arguments: argparse.Namespace) -> int:
         run = open_run(name, replayed, drop_absent=arguments.drop_absent, seed=arguments.seed)
         scores += run.scores
         if arguments.predictions:
-            arguments.predictions.mkdir(parents=True, exist_ok=True)
             for score in run.scores:
                 file = re.sub(r"[^\w.]+", "-", f"{name}.{score.answers.method}")
-                _write_predictions(arguments.predictions / f"{file}.csv", score)
+                path = arguments.predictions / f"{file}.csv"
+                if path in tables:
+                    raise DataError(f"{path} would hold the predictions of two runs. Rename one of the journals.")
+                tables[path] = score
+    head = f"{','.join(_PREDICTION_COLUMNS)}\n".encode()
+    for path in tables:
+        check_replaceable(path, lambda content: content.startswith(head))
+    for path, score in tables.items():
+        write_text(path, _predictions_csv(score))
     _print(scores, notes, as_json=arguments.json)
     return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    text, page = Path(f"{arguments.out}.md"), Path(f"{arguments.out}.html")
+    check_replaceable(text, lambda content: content.startswith(MARKDOWN_HEAD.encode()))
+    check_replaceable(page, lambda content: content.startswith(HTML_HEAD.encode()))
     note = _read_text(arguments.note) if arguments.note else ""
     runs = [
         open_run(name, record, drop_absent=arguments.drop_absent, seed=arguments.seed)
         for name, record in _records(arguments.journals)
     ]
     blocks = report.blocks(runs, note=note, drop_absent=arguments.drop_absent)
-    page = Path(f"{arguments.out}.html")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(to_html(arguments.title, blocks), encoding="utf-8", errors="backslashreplace")
-    text = Path(f"{arguments.out}.md")
-    markdown = to_markdown(arguments.title, blocks, page=printable_name(page.name))
-    text.write_text(markdown, encoding="utf-8", errors="backslashreplace")
-    write_out(f"{printable_name(text)}\n{printable_name(page)}\n")
+    write_text(page, to_html(arguments.title, blocks))
+    write_text(text, to_markdown(arguments.title, blocks, page=printable_name(page.name)))
+    print_text(f"{escape_controls(text)}\n{escape_controls(page)}\n")
     return 0
 
 
@@ -126,7 +136,9 @@ def _truth(arguments: argparse.Namespace) -> Truth:
 
 def _records(paths: Sequence[Path]) -> list[tuple[str, Record]]:
     """The journals with their names: those of the files, with the folders' where the files' alone are the same."""
-    files = [file for path in paths for file in (sorted(path.glob("*.jsonl")) if path.is_dir() else [path])]
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(file for file in path.glob("*.jsonl") if file.is_file()) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{named(paths)} holds no journal; a run writes one, as OUT/*.jsonl.")
     alike = len({file.stem for file in files}) < len(files)
@@ -141,13 +153,14 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path} can't be read: {getattr(error, 'strerror', error)}.") from error
 
 
-def _write_predictions(path: Path, score: Score) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "lat", "lon", "outcome"))
-        for case in score.answers.cases:
-            at = case.predicted
-            writer.writerow((case.item.id, at.lat if at else "", at.lon if at else "", case.kind))
+def _predictions_csv(score: Score) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_PREDICTION_COLUMNS)
+    for case in score.answers.cases:
+        at = case.predicted
+        writer.writerow((case.item.id, at.lat if at else "", at.lon if at else "", case.kind))
+    return text.getvalue()
 
 
 def _print(scores: Sequence[Score], notes: Sequence[str], *, as_json: bool) -> None:
@@ -156,6 +169,6 @@ def _print(scores: Sequence[Score], notes: Sequence[str], *, as_json: bool) -> N
         write_out(json.dumps(found, indent=2, ensure_ascii=False) + "\n", as_json=True)
         return
     grids = [accuracy_grid(scores), haversine_grid(scores), outcomes_grid(scores)]
-    write_out(to_markdown("By the geodesic, by the haversine formula, and how the photos ended", grids))
+    print_text(to_markdown("By the geodesic, by the haversine formula, and how the photos ended", grids))
     for note in notes:
         say(f"img2loc: {note}")

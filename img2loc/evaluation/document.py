@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+# How files begin that we wrote, so that no other is ever replaced.
+MARKDOWN_HEAD: Final = "<!-- Written by Img2Loc -->"
+HTML_HEAD: Final = (
+    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="generator" content="Img2Loc">'
+)
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>|#~$&])")
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1f2933; --paper: #fff; --line: #cbd2d9; --faint: #f3f5f7; --quiet: #52606d; }
@@ -89,9 +94,12 @@ def to_markdown(title: str, blocks: Sequence[Block], *, page: str = "") -> str:
     Args:
         title: Plain text.
         blocks: What it says. Of a figure only the caption is written.
-        page: The name of the HTML page that holds the figures, where there is one.
+        page: The name of the HTML page that holds the figures, where there is one. Then this is a file of its own, and
+            begins with MARKDOWN_HEAD.
     """
     parts = [f"# {_plain(title)}"]
+    if page:
+        parts.insert(0, MARKDOWN_HEAD)
     for block in blocks:
         match block:
             case Heading():
@@ -117,7 +125,7 @@ def to_html(title: str, blocks: Sequence[Block]) -> str:
     """
     body = "\n".join(_html_block(block) for block in blocks)
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"{HTML_HEAD}\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"

@@ -19,7 +19,7 @@ from img2loc.errors import DataError
 from img2loc.evaluation.record import VERSION, Entry, Header, Record, Setup
 from img2loc.evaluation.tables import named
 from img2loc.lmm.chat import token_count
-from img2loc.terminal import say
+from img2loc.terminal import say, say_data
 
 _START: Final = b'{"header":{"setup":{"dataset":"'
 _SHAPES: Final[dict[str, type]] = {"header": Header, "asking": str, "entry": Entry}
@@ -111,7 +111,7 @@ class Journal:
                     say(
                         f"img2loc: {self._path} can't be written; to keep this answer, append the following line to it:"
                     )
-                    say(_line("entry", entry).decode().rstrip("\n"))
+                    say_data(json.dumps(json.loads(_line("entry", entry))))  # in ASCII, as a terminal shows it
                 raise
             self.record.add(entry)
 

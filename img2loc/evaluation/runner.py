@@ -211,7 +211,7 @@ class Runner:
             if self._stop.is_set():  # while it waited for its turn
                 return None
             self._journal.asking(item.id)
-            metered = Recorder(lmm, lambda reply: budget.add(item.id, self._meter.add(reply)))
+            metered = Recorder(lmm, self._cancel, lambda reply: budget.add(item.id, self._meter.add(reply)))
             entry = self._entry(item, photo, metered)
             if self._cancel.is_set() and entry.failed and not entry.replies:
                 return None  # as after a kill: it is asked again when the run goes on

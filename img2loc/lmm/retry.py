@@ -106,7 +106,7 @@ def in_thread(
         close: Called on leaving; makes a request still under way end soon.
 
     Returns:
-        What the request returned.
+        What the request returned, also where it was done by the time that `cancel` was set.
 
     Raises:
         TimeoutError: It took too long.
@@ -123,7 +123,7 @@ def in_thread(
     threading.Thread(target=run, name="lmm-request", daemon=True).start()
     deadline = time.monotonic() + timeout_s
     try:
-        while not cancel.is_set():
+        while result.done() or not cancel.is_set():
             left_s = deadline - time.monotonic()
             try:
                 return result.result(timeout=max(0.0, min(left_s, _LOOK_EVERY_S)))
