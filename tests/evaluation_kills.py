@@ -1,7 +1,7 @@
 """Kills an evaluation twice and goes on; says whether each photo was asked once more at most, and the score stays.
 
 The second kill waits until what the first cut short has been asked again: a photo that two kills cut short would be
-left as failed, which test_evaluation_runner.py shows.
+left as failed, which evaluation/test_runner.py shows.
 
     python -m tests.evaluation_kills --photos 200
 

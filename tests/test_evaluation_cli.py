@@ -28,8 +28,8 @@ from img2loc.sampling import Judge
 from img2loc.types import Candidate, LatLon, Outcome, OutcomeKind, Reply
 
 from .conftest import PHOTOS
+from .evaluation.runs import ITEMS, SETUP
 from .openai_server import OpenAIServer
-from .test_evaluation_runner import ITEMS, SETUP
 
 TRUTH = "id,author,lat,lon\na,ann,48.86,2.35\nb,bob,40.71,-74.01\nc,ann,-33.87,151.21\nd,dan,35.68,139.69\n"
 PREDICTIONS = "id,lat,lon\na,48.86,2.36\nb,41.5,-74.01\nc,,\n"

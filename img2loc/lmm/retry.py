@@ -123,7 +123,7 @@ def in_thread(
     threading.Thread(target=run, name="lmm-request", daemon=True).start()
     deadline = time.monotonic() + timeout_s
     try:
-        while result.done() or not cancel.is_set():
+        while not cancel.is_set() or result.done():
             left_s = deadline - time.monotonic()
             try:
                 return result.result(timeout=max(0.0, min(left_s, _LOOK_EVERY_S)))

@@ -1,0 +1,58 @@
+"""Runs of twelve grey photos."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from img2loc.evaluation.cost import Meter, check_budget
+from img2loc.evaluation.journal import Journal
+from img2loc.evaluation.photos import find_photos
+from img2loc.evaluation.record import Header
+from img2loc.evaluation.runner import Runner
+
+from .runs import ITEMS, SETUP, GridLocator
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(12):
+        Image.new("RGB", (32, 32), (10 * number,) * 3).save(folder / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path, photos):
+    """Run, or go on with, a journal; gives the runner's reason and the journal's record."""
+
+    def start(
+        lmm=None,
+        *,
+        setup=SETUP,
+        concurrency=3,
+        pricing=None,
+        max_cost_usd=None,
+        limit_usd=None,
+        on_photo=lambda entry: None,
+        on_meter=lambda meter: None,
+        **options,
+    ):
+        folder = find_photos(photos, ITEMS)
+        with Journal(tmp_path / "run.jsonl", Header(setup, ITEMS, (), "2026-11-23")) as journal:
+            meter = Meter(pricing, journal.record.paid)
+            run = Runner(GridLocator(), lmm, journal, folder, meter=meter, concurrency=concurrency, **options)
+            preview = run.preview()
+            if max_cost_usd is not None:
+                check_budget([preview], max_cost_usd)
+            reason = run.run(on_photo, max_cost_usd=limit_usd or max_cost_usd)
+            on_meter(meter)
+            return reason, journal.record
+
+    return start
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return tmp_path / "run.jsonl"
