@@ -104,7 +104,7 @@ def _on_lost_error(lost: sys.UnraisableHookArgs) -> None:
 
 def _interrupt_soon() -> None:
     time.sleep(0.1)
-    _thread.interrupt_main()
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 class _Messages:

@@ -37,6 +37,7 @@ from img2loc.geo import destination
 from img2loc.locator import Locator
 from img2loc.manifest import Manifest
 from img2loc.photo import open_photo
+from img2loc.process import run
 
 from .conftest import PHOTOS
 from .openai_server import OpenAIServer, Request
@@ -186,4 +187,4 @@ def _finish(process: subprocess.Popen[str], folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

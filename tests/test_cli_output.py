@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 from img2loc.__main__ import main
 from img2loc.lmm import Turn
 from img2loc.locator import Locator
+from index_builder.__main__ import main as builder
 
 from .conftest import PHOTOS
 from .openai_server import OpenAIServer
@@ -252,13 +254,51 @@ def test_an_unexpected_error_is_one_photos_failure(monkeypatch, capsys, starter)
         (str(PHOTOS), f"That is a folder; give its photos, for example {PHOTOS}/*.jpg."),
         ("*.nef", "No file matches this pattern."),
         ("no/such/photo.jpg", "The file can't be read: No such file or directory."),
-        ("/dev/zero", "The file is larger than 30 MB"),
+        ("/dev/zero", "This is a folder, a pipe, a socket or a device; only files can be read."),
     ],
 )
 def test_what_is_no_photo_gets_a_sentence(photo, words, monkeypatch, capsys, starter):
     monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
     assert main(["locate", photo]) == 1
     assert f"img2loc: {photo}: {words}" in capsys.readouterr().err
+
+
+def test_pipes_and_sockets_are_not_waited_for_and_the_other_photos_are_located(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket.jpg"))
+        process = start("locate", f"{tmp_path}/pipe.jpg", f"{tmp_path}/socket.jpg", "/dev/tty", TAJ)
+        try:
+            printed, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert said.count(b"only files can be read.") == 3 and b"Agra" in printed
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_terminal_is_sent_nothing_that_it_would_act_on(tmp_path, shape, monkeypatch, capsys, starter):
+    odd = tmp_path / "a\x1b]0;title\x07\r\nb\u202eg\x9b1m\u2028.jpg"
+    odd.write_bytes(b"no picture")
+    escaped = r"a\x1b]0;title\x07\r\nb\u202eg\x9b1m\u2028.jpg"
+    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+    assert main(["locate", str(odd), *filter(None, [shape])]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"img2loc: {tmp_path}/{escaped}: ") and said.err.count("\n") == 1
+    if not shape:
+        assert said.out == f"{tmp_path}/{escaped}\tno position\n"
+    elif shape == "--csv":
+        assert next(csv.DictReader(io.StringIO(said.out, newline="")))["photo"] == str(odd)
+    else:
+        found = json.loads(said.out)
+        assert str(odd) in (found[0]["photo"] if shape == "--json" else found["features"][0]["properties"]["photo"])
+
+
+@pytest.mark.parametrize("command", [main, builder])
+def test_wrong_usage_repeats_arguments_escaped(command, capsys):
+    with pytest.raises(SystemExit):
+        command(["locate" if command is main else "verify", "x", "--\x1b[31m\u202e"])
+    assert r"unrecognized arguments: --\x1b[31m\u202e" in capsys.readouterr().err
 
 
 def test_help_into_a_full_disk_is_no_traceback():

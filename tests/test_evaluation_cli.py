@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,6 +20,7 @@ from img2loc.evaluation.datasets import Item
 from img2loc.evaluation.document import Grid, Paragraph, to_html, to_markdown
 from img2loc.evaluation.figures import error_map
 from img2loc.evaluation.journal import Journal, read_journal
+from img2loc.evaluation.outputs import RULE
 from img2loc.evaluation.record import Entry, Header, Record
 from img2loc.evaluation.score import open_run
 from img2loc.evaluation.worth import worth
@@ -341,3 +343,49 @@ def test_an_empty_map_and_odd_texts():
     blocks = [Paragraph("a*b_c <i>\nd|e"), Grid(("x",), (("1|2",),), frozenset({0}))]
     assert to_markdown("#t", blocks) == ("# \\#t\n\na\\*b\\_c \\<i\\> d\\|e\n\n| x |\n|---|\n| **1\\|2** |\n")
     assert "&lt;i&gt;" in to_html("t", blocks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["report", "runs", "--out", "README"], ["README.md", "README.html"]),
+        (["replay", "runs", "--predictions", "mine"], ["mine/journal.model.csv", "mine/journal.vote.csv"]),
+    ],
+)
+def test_a_file_that_was_not_written_by_the_command_is_left_alone(files, monkeypatch, capsys, arguments, names):
+    monkeypatch.chdir(files)
+    for name in names:
+        path = files / name
+        path.parent.mkdir(exist_ok=True)
+        for other in (b"", b"id,lat,lon\nmine,1,2\n", b"<!doctype html>\n<html>"):
+            path.write_bytes(other)
+            assert main(["evaluate", *arguments]) == 1
+            assert f"{name} exists, and this command didn't write it." in capsys.readouterr().err
+            assert path.read_bytes() == other
+            assert [file.name for file in path.parent.glob(f"{path.stem.split('.')[0]}.*")] == [path.name]
+        path.unlink()
+        path.symlink_to("nowhere")
+        assert main(["evaluate", *arguments]) == 1 and path.is_symlink()
+        path.unlink()
+    for _ in range(2):  # in its own place again
+        assert main(["evaluate", *arguments]) == 0
+    assert all((files / name).stat().st_size > 20 for name in names)
+
+
+def test_two_runs_whose_predictions_would_share_a_file_are_refused(files, capsys):
+    (files / "runs" / "a b.jsonl").write_bytes((files / "runs" / "journal.jsonl").read_bytes())
+    (files / "runs" / "a-b.jsonl").write_bytes((files / "runs" / "journal.jsonl").read_bytes())
+    assert main(["evaluate", "replay", str(files / "runs"), "--predictions", str(files / "csv")]) == 1
+    assert "would hold the predictions of two runs" in capsys.readouterr().err and not (files / "csv").exists()
+
+
+def test_a_pipe_among_the_journals_is_not_waited_for(files):
+    os.mkfifo(files / "runs" / "pipe.jsonl")
+    assert main(["evaluate", "replay", str(files / "runs")]) == 0
+
+
+def test_help_says_what_is_replaced(capsys):
+    for verb in (["evaluate", "report"], ["evaluate", "replay"], ["calibrate"]):
+        with pytest.raises(SystemExit):
+            main([*verb, "--help"])
+        assert RULE in " ".join(capsys.readouterr().out.split())
