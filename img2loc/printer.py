@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import textwrap
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -36,7 +35,8 @@ def as_text(name: str, result: Prediction | str) -> str:
 def as_json(name: str, result: Prediction | str) -> str:
     """Write an object: the prediction, or the error."""
     answer = {"error": result} if isinstance(result, str) else prediction_json(result)
-    return "\n" + textwrap.indent(json.dumps({"photo": name, **answer}, indent=2, ensure_ascii=False), "  ")
+    text = json.dumps({"photo": name, **answer}, indent=2, ensure_ascii=False)
+    return f"\n{text}".replace("\n", "\n  ")  # textwrap would take characters inside a string for line breaks, too
 
 
 def as_geojson(name: str, result: Prediction | str) -> str:

@@ -115,6 +115,7 @@ def blocked():
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     process = begin("-m", "img2loc", "locate", EIFFEL, TAJ, "--json", stdout=writer)
     os.close(writer)
+    assert os.read(reader, 1) == b"["
     deadline = time.monotonic() + 60
     while not full(reader) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -130,7 +131,7 @@ def test_an_answer_that_nobody_takes_yet_is_not_cut(blocked, stop):
     process, pipe = blocked
     process.send_signal(stop)
     time.sleep(0.5)
-    printed = pipe.read()
+    printed = b"[" + pipe.read()
     said = process.stderr.read()
     (found,) = json.loads(printed)
     assert process.wait(timeout=30) == 130 and found["place"]["city"] == "Paris"
