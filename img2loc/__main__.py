@@ -171,6 +171,7 @@ def _open_lmm(arguments: argparse.Namespace, settings: Settings, cancel: threadi
             temperature=options.temperature if temperature is None else temperature,
             pace=Pace(vars(arguments).get("rate", 0.0), wait=cancel.wait).take,  # a flag of evaluate only
             cancel=cancel,
+            resend_billed=vars(arguments).get("max_cost") is None,  # likewise; each request that may be billed counts
         ),
     )
 

@@ -127,28 +127,50 @@ class GalleryMismatchError(GalleryError):
 
 
 class LMMError(Img2LocError):
-    """A large multimodal model gave no reply.
+    """A large multimodal model gave no reply that can be used.
 
     Args:
         message: What a person should know.
         retry_after_s: How long the provider asks to wait before the next request; None where it says nothing.
+        may_be_billed: Whether the provider may bill the request all the same; by default what holds for the class.
+        input_tokens: As counted by the provider; None where it gives no believable number.
+        output_tokens: Likewise.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    may_be_billed = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        may_be_billed: bool | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        if may_be_billed is not None:
+            self.may_be_billed = may_be_billed
+        self.input_tokens, self.output_tokens = input_tokens, output_tokens
 
 
 class LMMAuthError(LMMError):
     """The provider refused the key."""
 
+    may_be_billed = False
+
 
 class LMMQuotaError(LMMError):
     """The account has no credit left."""
 
+    may_be_billed = False
+
 
 class LMMRateLimitError(LMMError):
     """The provider refuses further requests for now."""
+
+    may_be_billed = False
 
 
 class LMMTimeoutError(LMMError):
@@ -162,17 +184,25 @@ class LMMCancelledError(LMMError):
 class LMMServerError(LMMError):
     """The provider reports an error of its own."""
 
+    may_be_billed = False
+
 
 class LMMRejectedError(LMMError):
     """The provider rejects the request, which would fail again."""
+
+    may_be_billed = False
 
 
 class LMMUnreachableError(LMMError):
     """The provider can't be reached."""
 
+    may_be_billed = False
+
 
 class LMMInterruptedError(LMMUnreachableError):
-    """The connection broke off before the reply was complete; the provider may bill the request."""
+    """The connection broke off before the reply was complete."""
+
+    may_be_billed = True
 
 
 def describe_failure(error: Exception) -> str:

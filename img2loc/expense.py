@@ -1,31 +1,21 @@
-"""What asking a model will cost, and what it has used."""
+"""What asking a model will cost."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import Final
 
 from img2loc.area import Area
 from img2loc.choice import SHOWN
-from img2loc.errors import (
-    LMMAuthError,
-    LMMInterruptedError,
-    LMMQuotaError,
-    LMMRateLimitError,
-    LMMRejectedError,
-    LMMServerError,
-    LMMUnreachableError,
-)
-from img2loc.lmm import BACKENDS, LMM, Turn
+from img2loc.lmm import BACKENDS
 from img2loc.lmm.prices import Pricing, expected_tokens
 from img2loc.lmm.request import MAX_OUTPUT_TOKENS
 from img2loc.lmm.servers import pricing, server_named
+from img2loc.lmm.usage import MAX_PHOTO_TOKENS
 from img2loc.prompt import OUTSIDE, REPAIR, WITHIN
 from img2loc.sampling import Judge, requests_of
-from img2loc.types import Reply
 
 # Characters that a neighbour takes in a prompt: a pair of coordinates, or a line of a numbered list.
 PAIR_CHARS: Final = 22
@@ -35,18 +25,6 @@ CHOICE_CHARS: Final = 700 + SHOWN * 200  # of the turn that chooses; a gallery's
 MAX_PAIR_BYTES: Final = 25
 MAX_LINE_BYTES: Final = 200
 MAX_CHOICE_BYTES: Final = 1000 + SHOWN * 700
-# Of a photo of 1024 px, with the answer's schema. LLaVA-NeXT takes 2,900, the models of prices.json less; where a model
-# takes more, Limits learns it from the replies.
-MAX_PHOTO_TOKENS: Final = 3500
-# The provider answered with an error status, or was never reached.
-_NOT_BILLED: Final = (
-    LMMAuthError,
-    LMMQuotaError,
-    LMMRateLimitError,
-    LMMRejectedError,
-    LMMServerError,
-    LMMUnreachableError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,44 +85,6 @@ def max_tokens(
         total += samples * (2 * first + MAX_OUTPUT_TOKENS + second_bytes)
     if judge and judge.choice:
         total += MAX_PHOTO_TOKENS * (1 + SHOWN) + MAX_CHOICE_BYTES + MAX_OUTPUT_TOKENS
-    return total
-
-
-class MeteredLMM:
-    """A model whose tokens are added up.
-
-    A request counts as what its reply says. Where there is no reply, or it doesn't say, it counts as the most that it
-    can take, since the provider may bill that; unless the provider answered with an error or was never reached.
-    """
-
-    def __init__(self, lmm: LMM) -> None:
-        self.name, self.model = lmm.name, lmm.model
-        self.tokens = 0
-        self._lmm = lmm
-
-    def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
-        """Continue a conversation; see LMM."""
-        before = self.tokens
-        self.tokens += _max_tokens_of(turns)
-        try:
-            reply = self._lmm.reply(turns, jpeg)
-        except LMMInterruptedError:
-            raise
-        except _NOT_BILLED:
-            self.tokens = before
-            raise
-        if reply.input_tokens is not None and reply.output_tokens is not None:
-            self.tokens = before + reply.input_tokens + reply.output_tokens
-        return reply
-
-
-def _max_tokens_of(turns: Sequence[Turn]) -> int:
-    """The most tokens that one request can take."""
-    pictures = sum(len(turn.pictures) for turn in turns)
-    total = MAX_PHOTO_TOKENS * (1 + pictures) + MAX_OUTPUT_TOKENS
-    for turn in turns:
-        size = len(turn.text.encode())
-        total += min(size, MAX_OUTPUT_TOKENS) if turn.role == "assistant" else size  # the model wrote no more
     return total
 
 

@@ -12,11 +12,12 @@ from img2loc.area import read_area
 from img2loc.coarse import EXACT, coarse_area
 from img2loc.coordinates import read_coordinates
 from img2loc.errors import ConfigError, PhotoError, quoted
-from img2loc.expense import MeteredLMM, max_tokens
+from img2loc.expense import max_tokens
 from img2loc.geo import decimal_position
 from img2loc.keys import check_key
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
 from img2loc.lmm.servers import server_named
+from img2loc.lmm.usage import MeteredLMM
 from img2loc.locator import Locator, OnStage
 from img2loc.photo import MAX_BYTES, Photo, open_photo
 from img2loc.precision import abstain, coarsen
@@ -197,7 +198,7 @@ class Query:
         # Sent again, it might be billed twice, and only one of them was reserved.
         resend = settings.hourly_tokens is None or not self._is_paid_by_operator(settings)
         key = self.own_key or own.api_key
-        return replace(own, api_key=key, model=model, cancel=self.cancel, resend_interrupted=resend)
+        return replace(own, api_key=key, model=model, cancel=self.cancel, resend_billed=resend)
 
     def neighbours(self, photo: Photo, locator: Locator, settings: Settings) -> Retrieval:
         """Find the photo's neighbours, placed as precisely as the operator allows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _thread
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from img2loc.lmm import LMM, Turn
 from img2loc.process import hold_interrupts
@@ -17,25 +17,21 @@ class Recorder:
     Args:
         lmm: The model.
         cancel: What ends its requests.
-        on_reply: Called with each reply.
 
     Attributes:
         replies: Those that came, in order.
     """
 
-    def __init__(
-        self, lmm: LMM, cancel: threading.Event, on_reply: Callable[[Reply], object] = lambda reply: None
-    ) -> None:
+    def __init__(self, lmm: LMM, cancel: threading.Event) -> None:
         self.name, self.model = lmm.name, lmm.model
         self.replies: list[Reply] = []
-        self._lmm, self._cancel, self._on_reply = lmm, cancel, on_reply
+        self._lmm, self._cancel = lmm, cancel
 
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
         """Continue a conversation about a photo."""
         with hold_interrupts(self._give_up):
             reply = self._lmm.reply(turns, jpeg)
             self.replies.append(reply)
-            self._on_reply(reply)
         return reply
 
     def _give_up(self) -> None:

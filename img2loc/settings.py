@@ -74,7 +74,7 @@ class Settings:
     backend: str = "vote"
     backends: tuple[str, ...] = tuple(BACKENDS)
     openai_model: str = ""
-    openai_base_url: str = ""
+    openai_base_url: str = field(default="", repr=False)  # it may contain a password
     hf_model: str = ""
     llava_model: str = ""
     allow_base_url: bool = False

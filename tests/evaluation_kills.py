@@ -176,7 +176,7 @@ def _journal(folder: Path, run: str) -> Record:
 
 def _cut(folder: Path) -> set[str]:
     """What is under way in the run that is killed."""
-    return _journal(folder, "killed").interrupted
+    return set(_journal(folder, "killed").under_way)
 
 
 def _finish(process: subprocess.Popen[str], folder: Path) -> str:

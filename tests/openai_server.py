@@ -26,6 +26,7 @@ from PIL import Image
 KEY = "sk-proj-t3stK3y0123456789AbcDefGhiJklMnoPqrStuVwxYz"  # its end is no number, which a log has by chance
 GOOD = {"latitude": 48.8584, "longitude": 2.2945, "place": "Eiffel Tower, Paris", "reasoning": "An iron lattice tower."}
 DRIP_S = 0.05
+USAGE = 1200, 60  # tokens in and out
 
 # behaviour -> (status, error message, error code); the words are OpenAI's own
 ERRORS: dict[str, tuple[int, str, str | None]] = {
@@ -131,6 +132,8 @@ class OpenAIServer:
         self.models = ["gpt-test", "another", "gpt-test"]
         self.models_error = ""  # what whoever asks for them is told instead
         self.requests: list[Request] = []
+        self.usage: dict[str, tuple[int, int]] = {}  # tokens in and out, by behaviour, where they aren't USAGE
+        self.billed: list[tuple[int, int]] = []  # of each request that the model answered, whoever got to see it
         self.faults: list[str] = []
         self._queue: deque[tuple[str, str | None]] = deque()
         self._lock = threading.Lock()
@@ -221,6 +224,9 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
 
         def behave(self, behaviour: str, text: str | None, request: Request) -> None:
             model = request.body["model"]
+            usage = server.usage.get(behaviour, USAGE)
+            if behaviour not in ERRORS:
+                server.billed.append(usage)
             if behaviour in ERRORS:
                 status, message, code = ERRORS[behaviour]
                 message = message.format(key=_half_hidden(request.key), whole_key=request.key, model=model)
@@ -238,8 +244,10 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             elif behaviour == "html":
                 self.send(200, b"<!doctype html><title>Sign in</title>", "text/html")
             else:
-                body = json.dumps(_completion(behaviour, text, model)).encode()
-                self.send(200, body, "application/json", drip=behaviour == "slow_drip")
+                completion = _completion(behaviour, text, model)
+                if behaviour in server.usage:
+                    completion["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
+                self.send(200, json.dumps(completion).encode(), "application/json", drip=behaviour == "slow_drip")
 
         def error(self, status: int, message: str, code: str | None, header: tuple[str, str] | None = None) -> None:
             error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
@@ -290,7 +298,7 @@ def _completion(behaviour: str, text: str | None, model: str) -> dict[str, Any]:
         "created": 1_700_000_000,
         "model": f"{model}-2026-01-01",
         "choices": [] if behaviour == "no_choices" else [choice],
-        "usage": {"prompt_tokens": 1200, "completion_tokens": 60, "total_tokens": 1260},
+        "usage": {"prompt_tokens": USAGE[0], "completion_tokens": USAGE[1], "total_tokens": sum(USAGE)},
     }
 
 

@@ -25,6 +25,7 @@ from img2loc.evaluation.record import Entry, Header, Record
 from img2loc.evaluation.score import open_run
 from img2loc.evaluation.worth import worth
 from img2loc.lmm.prices import Pricing
+from img2loc.lmm.usage import FREE, Usage
 from img2loc.locator import Locator
 from img2loc.sampling import Judge
 from img2loc.types import Candidate, LatLon, Outcome, OutcomeKind, Reply
@@ -313,7 +314,7 @@ def test_a_model_is_run_within_a_budget_and_the_ablation_is_one_command(listing,
         assert run(listing, out, *model, *prices, "--max-cost", "1", "--rate", "6000") == 0
         said = capsys.readouterr()
         # 1200 tokens in and 60 out each
-        assert "7 replies, 8,400 tokens in and 420 out, $0.1008" in said.err and "$0.1008]" in said.err
+        assert "7 requests, 8,400 tokens in and 420 out, $0.1008" in said.err and "$0.1008]" in said.err
         assert len(server.requests) == 14
         assert run(listing, out, *model, *prices) == 0 and len(server.requests) == 14
     assert server.key not in said.out + said.err
@@ -330,12 +331,13 @@ def test_prices_are_the_lists_where_none_are_given():
     assert Pricing.of_model("llava-hf/llava-1.5-7b-hf") is None
 
 
-def test_replies_without_a_count_are_told():
-    meter = Meter(Pricing(10, 40), [Reply("", "m", 0.1, 1_000_000, 0), Reply("", "m", 0.1)])
+def test_requests_without_a_count_are_told():
+    meter = Meter(Pricing(10, 40), [Usage(1_000_000, 0), Usage(2000, 8000, exact=False), FREE])
     assert str(meter.spent) == (
-        "2 replies, 1,000,000 tokens in and 0 out, $20.0000 (1 without a usable token count; their cost is an estimate)"
+        "2 requests, 1,002,000 tokens in and 8,000 out, $10.3400 "
+        "(1 without a usable token count, counted at the most that is possible)"
     )
-    assert "cost unknown (1 without a usable token count)" in str(Meter(None, [Reply("", "m", 0.1)]).spent)
+    assert "cost unknown (1 without" in str(Meter(None, [Usage(2000, 8000, exact=False)]).spent)
 
 
 def test_an_empty_map_and_odd_texts():

@@ -20,10 +20,11 @@ from img2loc.errors import (
     LMMTimeoutError,
     LMMUnreachableError,
 )
-from img2loc.expense import MAX_PHOTO_TOKENS, MeteredLMM, dollars, expense, max_tokens, prices_of
+from img2loc.expense import dollars, expense, max_tokens, prices_of
 from img2loc.lmm import Turn
 from img2loc.lmm.prices import Pricing
 from img2loc.lmm.request import MAX_OUTPUT_TOKENS
+from img2loc.lmm.usage import MAX_PHOTO_TOKENS, MeteredLMM
 from img2loc.prompt import TEMPLATES, template_named
 from img2loc.sampling import Judge
 from img2loc.types import Reply
@@ -97,14 +98,18 @@ def metered(*replies: Reply | Exception) -> int:
 def test_a_reply_counts_as_it_says_and_else_as_the_most_that_it_can_take():
     assert metered(said(1000, 200)) == 1200 and metered(said(1000, 200), said(1300, 100)) == 2600
     most = metered(said(None, None))
-    assert most == metered(said(1000, None)) > MAX_OUTPUT_TOKENS + MAX_PHOTO_TOKENS
-    assert metered(said(1000, 200), said(None, 5)) == 1200 + most
+    assert most > MAX_OUTPUT_TOKENS + MAX_PHOTO_TOKENS
+    assert metered(said(1000, None)) == 1000 + MAX_OUTPUT_TOKENS
+    assert metered(said(1000, 200), said(None, 5)) == 1200 + most - MAX_OUTPUT_TOKENS + 5
+    assert metered(said(0, 5)) == metered(said(None, 5))  # no request is without a photo
 
 
 def test_a_request_without_a_reply_counts_as_the_most_unless_it_certainly_costs_nothing():
     most = metered(said(None, None))
     for unknown in (LMMTimeoutError, LMMCancelledError, LMMInterruptedError, LMMError):
-        assert metered(unknown("")) == most
+        assert metered(unknown("")) == most and metered(unknown("", may_be_billed=False)) == 0
+    assert metered(LMMServerError("", may_be_billed=True)) == most
+    assert metered(LMMError("", input_tokens=1000, output_tokens=200)) == 1200
     for free in (LMMAuthError, LMMQuotaError, LMMRateLimitError, LMMRejectedError, LMMServerError, LMMUnreachableError):
         assert metered(free("")) == 0 and metered(said(1000, 200), free("")) == 1200
 

@@ -38,7 +38,7 @@ LAYERS = (
     {"img2loc.candidates"},
     {"img2loc.lmm.base", "img2loc.lmm.placement", "img2loc.lmm.prices"},
     {"img2loc.lmm.retry", "img2loc.lmm.request", "img2loc.lmm.llava"},
-    {"img2loc.lmm.servers", "img2loc.lmm.connection"},
+    {"img2loc.lmm.servers", "img2loc.lmm.connection", "img2loc.lmm.usage"},
     {"img2loc.lmm.hf", "img2loc.lmm.chat"},
     {"img2loc.lmm"},
     {"img2loc.angles", "img2loc.lenient_json", "img2loc.recorder"},

@@ -9,7 +9,9 @@ import pytest
 
 from img2loc.errors import LMMRateLimitError
 from img2loc.evaluation.cost import Meter
+from img2loc.lmm import Turn
 from img2loc.lmm.prices import Pricing
+from img2loc.lmm.usage import max_usage, usage_of
 from tests.recorder import Recorder
 from tests.test_lmm_conformance import REMOTE
 from tests.test_lmm_connection import ask
@@ -43,8 +45,8 @@ def test_a_number_of_tokens_is_believable_or_unknown(sent, counted, backend, ser
     reply = reply_with(server, backend, f'"usage": {{"prompt_tokens": {sent}, "completion_tokens": 60}}')
     assert (reply.input_tokens, reply.output_tokens) == (counted, 60)
     assert type(reply.input_tokens) in (int, type(None))
-    meter = Meter(Pricing(1.0, 1.0), [reply])
-    assert meter.spent.uncounted == (not counted) and 0 <= meter.spent.cost_usd <= 101
+    meter = Meter(Pricing(1.0, 1.0), [usage_of(reply, max_usage([Turn("user", "Where is this?")]))])
+    assert meter.spent.inexact == (not counted) and 0 <= meter.spent.cost_usd <= 101
     json.dumps(reply.input_tokens, allow_nan=False)
 
 

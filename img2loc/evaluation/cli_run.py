@@ -72,7 +72,7 @@ def run_settings(
             setup = _setup(arguments, settings, locator, lmm, template, nearest, farthest, judge)
             header = Header(setup, truth.items, notes, datetime.now(tz=UTC).date().isoformat())
             journal = stack.enter_context(Journal(arguments.out / f"{_name(setup)}.jsonl", header))
-            meter = Meter(_pricing(arguments, setup), journal.record.paid)
+            meter = Meter(_pricing(arguments, setup), journal.record.used)
             runner = Runner(
                 locator,
                 lmm,

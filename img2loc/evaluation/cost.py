@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from img2loc.errors import DataError, LMMCancelledError
-from img2loc.lmm.chat import token_count
 from img2loc.lmm.prices import Pricing, expected_tokens
-from img2loc.types import Reply
+from img2loc.lmm.usage import FREE, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,114 +17,82 @@ class Spent:
     """What has been used so far.
 
     Args:
-        requests: Replies that came.
-        input_tokens: As counted by the provider.
+        requests: Those that may be billed, answered or not.
+        input_tokens: As lmm/usage.py counts them.
         output_tokens: Likewise.
-        uncounted: Replies for which the provider gave no usable count of one or both; that is estimated.
+        inexact: Requests for which the provider gave no usable number of one or both, so that the most possible counts.
         cost_usd: None where the prices are unknown.
     """
 
     requests: int
     input_tokens: int
     output_tokens: int
-    uncounted: int
+    inexact: int
     cost_usd: float | None
 
     def __str__(self) -> str:
         cost = "cost unknown" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
         tokens = f"{self.input_tokens:,} tokens in and {self.output_tokens:,} out"
-        estimated = "" if self.cost_usd is None else "; their cost is an estimate"
-        uncounted = f" ({self.uncounted:,} without a usable token count{estimated})" if self.uncounted else ""
-        return f"{self.requests:,} replies, {tokens}, {cost}{uncounted}"
+        inexact = (
+            f" ({self.inexact:,} without a usable token count, counted at the most that is possible)"
+            if self.inexact
+            else ""
+        )
+        return f"{self.requests:,} requests, {tokens}, {cost}{inexact}"
 
 
 class Meter:
-    """Counts tokens and money. Threads may share it.
+    """Adds up tokens and money. Threads may share it.
 
     Args:
         pricing: The model's prices; None where unknown.
-        paid: Replies of earlier parts of the run.
+        used: By earlier parts of the run.
     """
 
-    def __init__(self, pricing: Pricing | None, paid: Iterable[Reply] = ()) -> None:
+    def __init__(self, pricing: Pricing | None, used: Iterable[Usage] = ()) -> None:
         self.pricing = pricing
         self._lock = threading.Lock()
-        self._requests = self._input = self._output = self._uncounted = 0
-        self._inputs_counted = self._outputs_counted = 0
-        self._prompt_chars = 0
-        for reply in paid:
-            self.add(reply)
+        self._requests = self._inexact = 0
+        self._input = self._output = 0
+        self._exact_input = self._exact_output = 0
+        for usage in used:
+            self.add(usage)
 
-    def add(self, reply: Reply) -> float:
-        """Count a reply.
+    def add(self, usage: Usage) -> float:
+        """Count a request.
 
         Returns:
-            By how much that raises the cost in US dollars, 0 where prices are unknown. It is the reply's own cost,
-            and what it changes in the estimate for earlier replies without usable counts.
+            Its cost in US dollars, 0 where prices are unknown.
         """
+        if usage == FREE:
+            return 0.0
         with self._lock:
-            before = self._total_usd()
-            tokens_in, tokens_out = _counted(reply)
             self._requests += 1
-            self._uncounted += None in (tokens_in, tokens_out)
-            self._input += tokens_in or 0
-            self._inputs_counted += tokens_in is not None
-            self._output += tokens_out or 0
-            self._outputs_counted += tokens_out is not None
-            return self._total_usd() - before
+            self._inexact += not usage.exact
+            self._input += usage.input_tokens
+            self._output += usage.output_tokens
+            self._exact_input += usage.exact * usage.input_tokens
+            self._exact_output += usage.exact * usage.output_tokens
+        return self.cost_usd([usage])
 
-    def cost_usd(self, replies: Iterable[Reply]) -> float:
-        """What replies cost, without counting them."""
-        with self._lock:
-            return sum(self._cost_of(reply) for reply in replies)
+    def cost_usd(self, used: Iterable[Usage]) -> float:
+        """What requests cost, without counting them."""
+        if not self.pricing:
+            return 0.0
+        return sum(self.pricing.cost_usd(usage.input_tokens, usage.output_tokens) for usage in used)
 
     @property
     def spent(self) -> Spent:
         """The count so far."""
         with self._lock:
-            cost = self._total_usd() if self.pricing else None
-            return Spent(self._requests, self._input, self._output, self._uncounted, cost)
+            cost = self.pricing.cost_usd(self._input, self._output) if self.pricing else None
+            return Spent(self._requests, self._input, self._output, self._inexact, cost)
 
     def estimate(self, prompt: str) -> tuple[float, float]:
-        """Tokens of one request, in and out: as measured where there were replies, else guessed by its text.
-
-        From then on a reply without a usable count is taken for such a request.
-        """
+        """Tokens of one request, in and out: the mean of those that the provider counted, else guessed by its text."""
         with self._lock:
-            self._prompt_chars = len(prompt)
-            return self._expected()
-
-    def _expected(self) -> tuple[float, float]:
-        tokens_in, tokens_out = expected_tokens(self._prompt_chars)
-        if self._inputs_counted:
-            tokens_in = self._input / self._inputs_counted
-        if self._outputs_counted:
-            tokens_out = self._output / self._outputs_counted
-        return tokens_in, tokens_out
-
-    def _cost_of(self, reply: Reply) -> float:
-        if not self.pricing:
-            return 0.0
-        tokens_in, tokens_out = (
-            expected if counted is None else counted
-            for counted, expected in zip(_counted(reply), self._expected(), strict=True)
-        )
-        return self.pricing.cost_usd(tokens_in, tokens_out)
-
-    def _total_usd(self) -> float:
-        """The cost of all replies. Missing counts are estimated anew each time, so that their order doesn't matter."""
-        if not self.pricing:
-            return 0.0
-        tokens_in, tokens_out = self._expected()
-        return self.pricing.cost_usd(
-            self._input + (self._requests - self._inputs_counted) * tokens_in,
-            self._output + (self._requests - self._outputs_counted) * tokens_out,
-        )
-
-
-def _counted(reply: Reply) -> tuple[int | None, int | None]:
-    """A reply's tokens in and out, None where a count can't be used. No request is without a photo, so 0 in is none."""
-    return token_count(reply.input_tokens) or None, token_count(reply.output_tokens)
+            exact = self._requests - self._inexact
+            return (self._exact_input / exact, self._exact_output / exact) if exact else expected_tokens(len(prompt))
 
 
 class Budget:
@@ -157,7 +124,7 @@ class Budget:
             return True
 
     def add(self, photo: str, cost_usd: float) -> None:
-        """Count a reply about a photo under way."""
+        """Count a request about a photo under way."""
         with self._changed:
             self._under_way[photo] += cost_usd
             self._highest_usd = max(self._highest_usd, self._under_way[photo])
@@ -216,7 +183,7 @@ def preview(photos: int, prompt: str, meter: Meter, *, requests: int = 1) -> Pre
     spent = meter.spent
     tokens_in, tokens_out = (photos * requests * tokens for tokens in meter.estimate(prompt))
     cost = meter.pricing.cost_usd(tokens_in, tokens_out) if meter.pricing else None
-    return Preview(photos, tokens_in, tokens_out, cost, spent, spent.requests > spent.uncounted)
+    return Preview(photos, tokens_in, tokens_out, cost, spent, spent.requests > spent.inexact)
 
 
 def check_budget(previews: Sequence[Preview], max_cost_usd: float) -> None:
@@ -276,5 +243,5 @@ class Pace:
             self._next = turn + self._gap_s
         left = max(0.0, turn - self._now())
         if left and self._wait(left) is True:
-            raise LMMCancelledError("The request was cancelled.")
+            raise LMMCancelledError("The request was cancelled.", may_be_billed=False)
         return left

@@ -16,13 +16,13 @@ from typing import Any, BinaryIO, Final, Self
 from pydantic import TypeAdapter, ValidationError
 
 from img2loc.errors import DataError
-from img2loc.evaluation.record import VERSION, Entry, Header, Record, Setup
+from img2loc.evaluation.record import VERSION, Asking, Entry, Header, Record, Setup
 from img2loc.evaluation.tables import named
-from img2loc.lmm.chat import token_count
+from img2loc.lmm.usage import token_count
 from img2loc.terminal import say, say_data
 
 _START: Final = b'{"header":{"setup":{"dataset":"'
-_SHAPES: Final[dict[str, type]] = {"header": Header, "asking": str, "entry": Entry}
+_SHAPES: Final[dict[str, type]] = {"header": Header, "asking": Asking, "entry": Entry}
 
 
 @cache
@@ -91,11 +91,15 @@ class Journal:
     ) -> None:
         self._file.close()
 
-    def asking(self, id_: str) -> None:
-        """Write down that a photo is about to be asked."""
+    def asking(self, asking: Asking) -> None:
+        """Write down that a request is about to be sent.
+
+        Raises:
+            OSError: It can't be written; then it mustn't be sent.
+        """
         with self._lock:
-            self._append("asking", id_)
-            self.record.add_asking(id_)
+            self._append("asking", asking)
+            self.record.add_asking(asking)
 
     def add(self, entry: Entry) -> None:
         """Write down what became of a photo; it is on the disk when this returns.
@@ -156,10 +160,12 @@ def _read(file: BinaryIO, path: Path) -> tuple[Record | None, int]:
                 if kind != "header" or value["version"] != VERSION:
                     raise ValueError("no header of this version")
                 record = Record(_adapter(Header).validate_python(value))
+            elif kind == "asking" and isinstance(value, str):
+                record.add_old_asking(value)
             elif kind == "asking":
-                record.add_asking(str(value))
+                record.add_asking(_adapter(Asking).validate_python(value))
             elif kind == "entry":
-                record.add(_adapter(Entry).validate_python(_with_sane_counts(value)))
+                record.add(_adapter(Entry).validate_python({"used": None, **_with_sane_counts(value)}))
             else:
                 raise ValueError(f"a line of the unknown kind {kind!r}")
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:

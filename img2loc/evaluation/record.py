@@ -7,7 +7,9 @@ from typing import Final
 
 from img2loc.area import Area, country_of, read_area
 from img2loc.evaluation.datasets import Item
-from img2loc.sampling import Judge
+from img2loc.lmm.request import MAX_OUTPUT_TOKENS
+from img2loc.lmm.usage import MAX_PHOTO_TOKENS, Usage, usage_of
+from img2loc.sampling import Judge, requests_of
 from img2loc.types import Candidate, LatLon, Neighbour, Outcome, OutcomeKind, Reply, Vote
 
 VERSION: Final = 1
@@ -20,6 +22,9 @@ UNAVAILABLE: Final = "unavailable"
 UNREADABLE: Final = "unreadable"
 UNEXPECTED: Final = "unexpected_error"
 NOT_RUN: Final = "not_run"
+
+# The most that a request may use whose prompt isn't known: 50 + 50 lines of a list, and the template.
+_MAX_USAGE: Final = Usage(MAX_PHOTO_TOKENS + 25_000, MAX_OUTPUT_TOKENS, exact=False)
 
 OWN_COUNTRY: Final = "own-country"  # of Setup.within
 
@@ -113,6 +118,7 @@ class Entry:
         choice: How asking the model to choose among them ended; None when it wasn't.
         radius_km: The answer's, where it is calibrated; None else.
         probability: With which it should hold the truth; likewise.
+        used: What each request is counted with, answered or not; None in older journals.
     """
 
     id: str
@@ -129,6 +135,12 @@ class Entry:
     choice: Outcome | None = None
     radius_km: float | None = None
     probability: float | None = None
+    used: tuple[Usage, ...] | None = ()
+
+    @property
+    def usages(self) -> tuple[Usage, ...]:
+        """What each request is counted with; of older journals only those that were answered."""
+        return tuple(usage_of(reply, _MAX_USAGE) for reply in self.replies) if self.used is None else self.used
 
     @property
     def replies(self) -> tuple[Reply, ...]:
@@ -141,6 +153,21 @@ class Entry:
         return self.kind in (OutcomeKind.PROVIDER_ERROR, UNEXPECTED)
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A line of a journal that says that a request about a photo is about to be sent.
+
+    Args:
+        id: The photo's.
+        number: Which of the photo's requests it is, from 1.
+        most: The most that it may use.
+    """
+
+    id: str
+    number: int
+    most: Usage
+
+
 @dataclass
 class Record:
     """What a journal holds.
@@ -149,27 +176,41 @@ class Record:
         header: Its first line.
         entries: The last entry of each photo, by id.
         asked: How often each photo was asked in all.
-        interrupted: Ids that were being asked when the run was cut short: their replies, perhaps paid for, are lost.
-        paid: Every reply that came, of superseded entries too.
-        lost: How often a photo was asked without an entry after it: those replies, too, may have been paid for.
+        under_way: The most that each request may use that no entry follows, by the photo's id. If the run was cut
+            short, the replies are lost, and may be billed.
+        settled: What each other request is counted with, of superseded entries too.
     """
 
     header: Header
     entries: dict[str, Entry] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
-    interrupted: set[str] = field(default_factory=set)
-    paid: list[Reply] = field(default_factory=list)
-    lost: int = 0
+    under_way: dict[str, list[Usage]] = field(default_factory=dict)
+    settled: list[Usage] = field(default_factory=list)
+
+    @property
+    def used(self) -> list[Usage]:
+        """What each request of the run is counted with."""
+        return [*self.settled, *(usage for usages in self.under_way.values() for usage in usages)]
 
     def add(self, entry: Entry) -> None:
         """Take an entry in."""
         self.entries[entry.id] = entry
-        self.lost -= entry.id in self.interrupted
-        self.interrupted.discard(entry.id)
-        self.paid += entry.replies
+        sent = self.under_way.pop(entry.id, [])
+        count = self._planned if entry.used is None else len(entry.used)
+        lost = sent[: max(0, len(sent) - count)]  # by an earlier part of the run
+        self.settled += [*lost, *entry.usages]
 
-    def add_asking(self, id_: str) -> None:
-        """Take in that a photo is about to be asked."""
-        self.asked[id_] = self.asked.get(id_, 0) + 1
-        self.interrupted.add(id_)
-        self.lost += 1
+    def add_asking(self, asking: Asking) -> None:
+        """Take in that a request is about to be sent."""
+        self.asked[asking.id] = self.asked.get(asking.id, 0) + (asking.number == 1)
+        self.under_way.setdefault(asking.id, []).append(asking.most)
+
+    def add_old_asking(self, id_: str) -> None:
+        """Take in that a photo is about to be asked about, however often: older journals say no more."""
+        for number in range(1, self._planned + 1):
+            self.add_asking(Asking(id_, number, _MAX_USAGE))
+
+    @property
+    def _planned(self) -> int:
+        """How many requests a photo takes."""
+        return requests_of(self.header.setup.judge, self.header.setup.samples)

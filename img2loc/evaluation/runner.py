@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
+from dataclasses import replace
+from itertools import count
 from typing import Final
 
 from img2loc.errors import LMMError, PhotoError, describe_failure
@@ -21,11 +23,13 @@ from img2loc.evaluation.record import (
     UNEXPECTED,
     UNREADABLE,
     VOTED,
+    Asking,
     Entry,
     Setup,
     area_of,
 )
 from img2loc.lmm import LMM, Turn
+from img2loc.lmm.usage import MeteredLMM
 from img2loc.locator import PROMPTS_APART, Exclude, Locator
 from img2loc.photo import Photo, open_photo, read_photo
 from img2loc.prompt import DEFAULT_TEMPLATE
@@ -124,9 +128,9 @@ class Runner:
         self._unusable = [(item, *unusable[item.id]) for item in left if item.id in unusable]
         # Those that a kill interrupted come first, so that a second kill is less likely to strike them again.
         self.todo = sorted(
-            (item for item in left if item.id not in unusable), key=lambda item: item.id not in record.interrupted
+            (item for item in left if item.id not in unusable), key=lambda item: item.id not in record.under_way
         )
-        cut = [item.id for item in self.todo if item.id in record.interrupted]
+        cut = [item.id for item in self.todo if item.id in record.under_way]
         self.given_up = [] if retry_failed else [id_ for id_ in cut if record.asked[id_] > 1]
         self.again = [id_ for id_ in cut if id_ not in self.given_up]
         self._stop = threading.Event()
@@ -210,9 +214,14 @@ class Runner:
         try:
             if self._stop.is_set():  # while it waited for its turn
                 return None
-            self._journal.asking(item.id)
-            metered = Recorder(lmm, self._cancel, lambda reply: budget.add(item.id, self._meter.add(reply)))
-            entry = self._entry(item, photo, metered)
+            numbers = count(1)
+            metered = MeteredLMM(
+                lmm,
+                on_request=lambda most: self._journal.asking(Asking(item.id, next(numbers), most)),
+                on_usage=lambda usage: budget.add(item.id, self._meter.add(usage)),
+            )
+            entry = self._entry(item, photo, Recorder(metered, self._cancel))
+            entry = replace(entry, used=tuple(metered.used))
             if self._cancel.is_set() and entry.failed and not entry.replies:
                 return None  # as after a kill: it is asked again when the run goes on
             self._journal.add(entry)
@@ -254,12 +263,11 @@ class Runner:
         return ""
 
     def _budget(self, limit_usd: float | None) -> Budget:
-        """What is left of a limit; replies that a kill lost, perhaps paid for, count as the dearest photo."""
+        """What is left of a limit, with the highest cost of a photo so far, lost replies included."""
         record = self._journal.record
-        costs = (self._meter.cost_usd(entry.replies) for entry in record.entries.values())
-        highest_usd = max(self._estimate_usd, *costs) if record.entries else self._estimate_usd
-        spent_usd = (self._meter.spent.cost_usd or 0.0) + record.lost * highest_usd
-        return Budget(limit_usd, spent_usd=spent_usd, highest_usd=highest_usd)
+        photos = (*(entry.usages for entry in record.entries.values()), *record.under_way.values())
+        highest_usd = max([self._estimate_usd, *map(self._meter.cost_usd, photos)])
+        return Budget(limit_usd, spent_usd=self._meter.spent.cost_usd or 0.0, highest_usd=highest_usd)
 
     def _count_failures(self, entry: Entry) -> None:
         with self._lock:

@@ -77,7 +77,8 @@ class BackendOptions:
         pace: Called before each request to a server, retries too; waits for its turn and returns how many seconds that
             took. They don't count towards timeout_s.
         cancel: Set by the caller when nobody waits for the reply any more; the request is then given up.
-        resend_interrupted: Whether a request is sent again after its connection broke off. The provider may bill both.
+        resend_billed: Whether a request that failed is sent again although the provider may bill it already, as after a
+            broken connection.
 
     Raises:
         ConfigError: The temperature can't be one.
@@ -85,13 +86,13 @@ class BackendOptions:
 
     api_key: str = field(default="", repr=False)
     model: str = ""
-    base_url: str = ""
+    base_url: str = field(default="", repr=False)  # it may contain a password
     public_only: bool = False
     timeout_s: float = 60.0
     temperature: float | None = None
     pace: Callable[[], float] = field(default=no_wait, repr=False, compare=False)
     cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
-    resend_interrupted: bool = True
+    resend_billed: bool = True
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 2:

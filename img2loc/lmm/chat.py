@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 import time
@@ -32,21 +33,22 @@ from img2loc.lmm.base import BackendOptions, Turn
 from img2loc.lmm.request import Parameters, request_body
 from img2loc.lmm.retry import persist
 from img2loc.lmm.servers import OPENAI_URL, Server, host_of
+from img2loc.lmm.usage import token_count
 from img2loc.types import Reply
 
 if TYPE_CHECKING:
     from img2loc.lmm.connection import Response
 
-# More than any model reads or writes at once; a larger number is an error of the server's.
-MAX_BELIEVABLE_TOKENS: Final = 100_000_000
 MAX_STATED_WAIT_S: Final = 48 * 3600
 
 # Source: https://platform.openai.com/docs/guides/error-codes
 _QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+_GATEWAY_STATUSES = (502, 504, 524)  # a gateway gave up, but the model behind it may have answered
 _MAX_COMPLAINT_CHARS = 10_000
 _MAX_EXCERPT_CHARS = 200
 _MAX_NAME_CHARS = 200
 _TELLING_CHARS = 8  # of a key; fewer give nothing away
+_MIN_PASSWORD_CHARS = 4  # shorter ones stand in many texts by chance
 _ESCAPED = re.compile(r"\\u00([2-7][0-9a-fA-F])")  # a sign that may stand in a key
 _LIKE_A_KEY = re.compile(r"\S*\*{3}\S*|\b(?:sk|pk|hf|gsk|xai|key|bearer)[-_]\S+|[\w\-]{24,}", re.I)
 
@@ -76,11 +78,12 @@ class ChatLMM:
             raise MissingKeyError(server.label, server.key_variable)
         url = server.base_url or OPENAI_URL
         self._connection = Connection(url, self._key, public_only=options.public_only and not server.public)
+        self._secret_parts = _secret_parts(self._key, url)
         self._label = server.label
         self._host = server.label if server.public else host_of(url)
         self._timeout_s = options.timeout_s
         self._cancel, self._pace = options.cancel, options.pace
-        self._resend_interrupted = options.resend_interrupted
+        self._resend_billed = options.resend_billed
         # Replaced, never changed: what one request learns spares the next one the error.
         self._parameters = Parameters(temperature=options.temperature, limit_name=server.limit_name)
 
@@ -105,7 +108,7 @@ class ChatLMM:
             timeout_s=self._timeout_s,
             cancel=self._cancel,
             pace=self._pace,
-            resend_interrupted=self._resend_interrupted,
+            resend_billed=self._resend_billed,
         )
 
     def models(self) -> tuple[str, ...]:
@@ -158,12 +161,15 @@ class ChatLMM:
             return self._connection.request(path, body, timeout_s=timeout_s, cancel=self._cancel)
         except TimeoutError:
             failure: LMMError = LMMTimeoutError(
-                f"{self._host} sent no complete reply within {self._timeout_s:g} s. Try again, or allow more time."
+                f"{self._host} sent no complete reply within {self._timeout_s:g} s. Try again, or allow more time.",
+                may_be_billed=timeout_s > 0,  # else nothing was sent
             )
         except (AddressError, ConfigError) as error:
-            failure = LMMError(str(error))
+            failure = LMMError(str(error), may_be_billed=False)
         except UnicodeError:  # a label that is empty or too long, found when it is looked up
-            failure = LMMError(f"{self._host} isn't the name of a server. Check the server's address.")
+            failure = LMMError(
+                f"{self._host} isn't the name of a server. Check the server's address.", may_be_billed=False
+            )
         except httpx2.HTTPError as error:
             never_sent = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
             failure = (LMMUnreachableError if never_sent else LMMInterruptedError)(self._why_unreachable(error))
@@ -187,21 +193,25 @@ class ChatLMM:
         choices = _item(completion, "choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = _item(choice, "message")
+        model, usage = _item(completion, "model"), _item(completion, "usage")
+        input_tokens = token_count(_item(usage, "prompt_tokens"))
+        output_tokens = token_count(_item(usage, "completion_tokens"))
         if not isinstance(message, dict):
             raise LMMError(
                 f"{self._host}'s reply isn't a chat completion. Check that its address is that of an "
-                "OpenAI-compatible server (it usually ends in /v1)."
+                "OpenAI-compatible server (it usually ends in /v1).",
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
             )
         refusal, content = message.get("refusal"), message.get("content")
         text = next((part for part in (refusal, content) if isinstance(part, str) and part), "")
-        model, usage = _item(completion, "model"), _item(completion, "usage")
         return Reply(
             # Half of a character (a lone surrogate) can't be shown.
             text=self._without_key(text.encode("utf-8", "replace").decode()),
             model=self._without_key(model) if is_name(model) else self.model,
             latency_s=latency_s,
-            input_tokens=token_count(_item(usage, "prompt_tokens")),
-            output_tokens=token_count(_item(usage, "completion_tokens")),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
             refused=bool(refusal) or _item(choice, "finish_reason") == "content_filter",
             truncated=_item(choice, "finish_reason") == "length",
         )
@@ -237,7 +247,11 @@ class ChatLMM:
                 f"Rate limit reached at {host}; try again {_in_words(wait_s)}.", retry_after_s=wait_s
             )
         if status >= 500 or status == 408:
-            return LMMServerError(f"{host} returned an error (HTTP {status}). Try again later.", retry_after_s=wait_s)
+            return LMMServerError(
+                f"{host} returned an error (HTTP {status}). Try again later.",
+                retry_after_s=wait_s,
+                may_be_billed=status in _GATEWAY_STATUSES,
+            )
         reason = self._masked(message)
         stop = "" if reason.endswith((".", "!", "?")) else "."
         return LMMRejectedError(f"{host} rejected the request (HTTP {status}){f': {reason}' if reason else ''}{stop}")
@@ -248,34 +262,35 @@ class ChatLMM:
         return " ".join(_LIKE_A_KEY.sub("***", self._without_key(text)).split())[:_MAX_EXCERPT_CHARS]
 
     def _without_key(self, text: str) -> str:
-        """A server's words without the key, which it may quote, escape or cut: they may be kept for others."""
-        parts = [self._key[at : at + _TELLING_CHARS] for at in range(len(self._key) - _TELLING_CHARS + 1)]
-        if not parts:
+        """A server's words without key and password, which it may quote, escape or cut: they may be kept for others."""
+        if not self._secret_parts:
             return text
         unescaped = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)  # JSON is decoded after this
-        if any(part in unescaped for part in parts):
+        if any(part in unescaped for part in self._secret_parts):
             text = unescaped
-        for part in (self._key, *parts):
+        for part in self._secret_parts:
             text = text.replace(part, "***")
         return text
+
+
+def _secret_parts(key: str, url: str) -> tuple[str, ...]:
+    """What no text of a server's may hold: the key, the password in the server's address, and parts of them."""
+    address = httpx2.URL(url)
+    secrets, logins = [key], []
+    if address.userinfo:
+        login, in_url = f"{address.username}:{address.password}", address.userinfo.decode("ascii")
+        logins = [login, in_url]
+        passwords = (address.password or address.username, in_url.partition(":")[2])  # a token may stand alone
+        secrets += [base64.b64encode(login.encode()).decode(), *passwords]
+        logins += [text for text in passwords if len(text) >= _MIN_PASSWORD_CHARS]
+    parts = [text[at : at + _TELLING_CHARS] for text in secrets for at in range(len(text) - _TELLING_CHARS + 1)]
+    whole = [text for text in secrets if len(text) >= _TELLING_CHARS]
+    return tuple(dict.fromkeys([*whole, *logins, *parts]))
 
 
 def is_name(value: object) -> TypeGuard[str]:
     """Whether something that a server sent can be a model's name."""
     return isinstance(value, str) and 0 < len(value) <= _MAX_NAME_CHARS and value.isprintable()
-
-
-def token_count(value: object) -> int | None:
-    """Read a number of tokens that a server sent.
-
-    Returns:
-        A whole number from 0 to MAX_BELIEVABLE_TOKENS; None, which counts as unknown, for anything else.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not 0 <= value <= MAX_BELIEVABLE_TOKENS or value != int(value):  # NaN is in no range
-        return None
-    return int(value)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 from img2loc.errors import (
     LMMCancelledError,
     LMMError,
-    LMMInterruptedError,
     LMMRateLimitError,
     LMMServerError,
     LMMUnreachableError,
@@ -39,7 +38,7 @@ def persist(
     timeout_s: float,
     cancel: threading.Event,
     pace: Callable[[], float] = no_wait,
-    resend_interrupted: bool = True,
+    resend_billed: bool = True,
 ) -> T:
     """Try, and try again while the failure may pass and there is time.
 
@@ -48,7 +47,7 @@ def persist(
         timeout_s: Seconds for everything together, the waits between tries included.
         cancel: Set when nobody waits for the result any more.
         pace: Waits for each try's turn; see BackendOptions.
-        resend_interrupted: See BackendOptions.
+        resend_billed: See BackendOptions.
 
     Returns:
         What the first successful try returned.
@@ -57,6 +56,7 @@ def persist(
         LMMError: The last failure; LMMCancelledError where `cancel` ended it.
     """
     deadline = time.monotonic() + timeout_s
+    may_be_billed = False  # for any of the tries
     for tried in range(MAX_RETRIES + 1):
         if cancel.is_set():
             break
@@ -65,14 +65,13 @@ def persist(
             return attempt(deadline - time.monotonic())
         except LMMError as error:
             failure = error
+        failure.may_be_billed = may_be_billed = may_be_billed or failure.may_be_billed
         wait_s = pause_s(tried, failure.retry_after_s)
-        may_pass = isinstance(failure, _TRANSIENT)
-        if isinstance(failure, LMMInterruptedError):
-            may_pass = resend_interrupted
+        may_pass = isinstance(failure, _TRANSIENT) and (resend_billed or not may_be_billed)
         if tried == MAX_RETRIES or not may_pass or wait_s >= deadline - time.monotonic():
             raise failure  # outside the handler: a provider's own error, which may quote the key, doesn't travel along
         cancel.wait(wait_s)
-    raise LMMCancelledError("The request was cancelled.")
+    raise LMMCancelledError("The request was cancelled.", may_be_billed=may_be_billed)
 
 
 def pause_s(tried: int, retry_after_s: float | None) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 from urllib.parse import urlsplit
@@ -29,9 +29,9 @@ class Server:
         limit_name: What it calls the limit on the reply's length.
     """
 
-    name: str
+    name: str = field(repr=False)  # an address may contain a password
     label: str
-    base_url: str = ""
+    base_url: str = field(default="", repr=False)
     public: bool = False
     key_variable: str = ""
     models: tuple[str, ...] = ()
@@ -115,7 +115,7 @@ def server_named(server: str) -> Server:
         return SERVERS[server or "openai"]
     if "://" not in server and "/" not in server:
         raise ConfigError(
-            f"There is no server {quoted(server)}; choose one of {', '.join(SERVERS)}, "
+            f"There is no server {quoted(server.rpartition('@')[2])}; choose one of {', '.join(SERVERS)}, "
             "or give an address that begins with http:// or https://."
         )
     host_of(server)

@@ -41,7 +41,7 @@ def start(tmp_path, photos):
     ):
         folder = find_photos(photos, ITEMS)
         with Journal(tmp_path / "run.jsonl", Header(setup, ITEMS, (), "2026-11-23")) as journal:
-            meter = Meter(pricing, journal.record.paid)
+            meter = Meter(pricing, journal.record.used)
             run = Runner(GridLocator(), lmm, journal, folder, meter=meter, concurrency=concurrency, **options)
             preview = run.preview()
             if max_cost_usd is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -53,6 +54,19 @@ class GridLocator:
         outcome = ask_often(lmm, text, photo.to_jpeg(), samples=samples) if lmm else None
         position = outcome.position if outcome and outcome.position else voted.position
         return Prediction(position, None, "lmm" if outcome else "vote", None, voted, retrieval, text, outcome, ())
+
+
+def as_older(text):
+    """A journal as it was written before requests were counted one by one."""
+    lines = []
+    for line in map(json.loads, text.splitlines()):
+        line.get("entry", {}).pop("used", None)
+        if "asking" in line:
+            if line["asking"]["number"] > 1:
+                continue
+            line["asking"] = line["asking"]["id"]
+        lines.append(json.dumps(line, separators=(",", ":")) + "\n")
+    return "".join(lines)
 
 
 def number_of(jpeg):

@@ -14,19 +14,20 @@ from img2loc.errors import DataError
 from img2loc.evaluation.cost import Budget, Meter, Pace
 from img2loc.evaluation.journal import read_journal
 from img2loc.evaluation.score import open_run
+from img2loc.lmm import Turn
 from img2loc.lmm.prices import Pricing
+from img2loc.lmm.request import MAX_OUTPUT_TOKENS
+from img2loc.lmm.usage import MAX_PHOTO_TOKENS, max_usage, usage_of
 from img2loc.types import Reply
 
-from .runs import ITEMS, SETUP, CountingLMM, Killed, number_of
+from .runs import ITEMS, SETUP, CountingLMM, Killed, as_older, number_of
 
 
 def test_half_a_count_counts_and_a_resumed_run_estimates_the_same(start):
-    meter = Meter(Pricing(10.0, 40.0))
-    meter.estimate("x" * 4000)
-    meter.add(Reply("", "test-1", 0.1, input_tokens=90_000_000))
-    assert meter.spent.cost_usd > 900 and meter.spent.uncounted == 1
-    meter = Meter(Pricing(10.0, 40.0))
-    meter.add(Reply("", "test-1", 0.1, output_tokens=1_000_000))
+    most = max_usage([Turn("user", "x" * 4000)])
+    meter = Meter(Pricing(10.0, 40.0), [usage_of(Reply("", "test-1", 0.1, input_tokens=90_000_000), most)])
+    assert meter.spent.cost_usd > 900 and meter.spent.inexact == 1
+    meter = Meter(Pricing(10.0, 40.0), [usage_of(Reply("", "test-1", 0.1, output_tokens=1_000_000), most)])
     assert meter.spent.cost_usd >= 40
 
     lmm, costs = CountingLMM(), []
@@ -44,7 +45,7 @@ def test_the_cost_is_known_before_and_kept_below_the_limit(start, tmp_path, phot
         start(CountingLMM(), max_cost_usd=0.05)
     # The guess before the first reply is higher than what is paid then.
     reason, record = start(CountingLMM(), pricing=pricing, max_cost_usd=0.35)
-    assert reason == "" and len(record.paid) == 12
+    assert reason == "" and len(record.used) == 12
 
 
 def test_a_run_that_proves_dearer_than_the_guess_stops_in_time(start):
@@ -53,7 +54,7 @@ def test_a_run_that_proves_dearer_than_the_guess_stops_in_time(start):
     reason, record = start(wordy, pricing=Pricing(10.0, 40.0), concurrency=1, max_cost_usd=0.40)
     assert "the limit of $0.40" in reason
     assert len(record.entries) == 3  # 13 cents each
-    meter = Meter(Pricing(10.0, 40.0), record.paid)
+    meter = Meter(Pricing(10.0, 40.0), record.used)
     assert meter.spent.cost_usd == pytest.approx(0.39)
 
 
@@ -74,7 +75,7 @@ def test_photos_that_cost_no_more_than_those_before_never_pass_the_limit(start, 
     lmm.reply = reply
     reason, record = start(lmm, pricing=Pricing(0.0, 1.0), concurrency=concurrency, max_cost_usd=1.0)
     assert "beyond the limit of $1.00" in reason
-    assert Meter(Pricing(0.0, 1.0), record.paid).spent.cost_usd == pytest.approx(0.95)
+    assert Meter(Pricing(0.0, 1.0), record.used).spent.cost_usd == pytest.approx(0.95)
 
 
 @pytest.mark.parametrize("samples", [1, 3])
@@ -108,10 +109,10 @@ def test_the_limit_is_passed_only_by_what_a_photo_costs_more_than_all_before(sta
             limit_usd=limit,
         )
         meter = Meter(pricing)
-        photos = [sum(meter.add(reply) for reply in entry.replies) for entry in record.entries.values()]
+        photos = [meter.cost_usd(entry.used) for entry in record.entries.values()]
         # The first is asked alone, so everyone after it reserves at least its cost.
         excess = max(0.0, max(photos) - photos[0]) if photos else 0.0
-        spent = Meter(pricing, record.paid).spent.cost_usd
+        spent = Meter(pricing, record.used).spent.cost_usd
         assert spent <= limit + concurrency * excess + 1e-9
         if concurrency == 1:
             assert spent <= limit + max([cost - max(photos[:n], default=0.0) for n, cost in enumerate(photos)] + [0.0])
@@ -137,16 +138,19 @@ def test_a_budget_reserves_the_dearest_for_each_under_way():
     assert not budget.begin("g")  # 0.9 spent, and it might cost 0.6
 
 
-def test_replies_that_a_kill_lost_count_as_the_dearest_photo(start):
+def test_requests_whose_replies_a_kill_lost_count_at_the_most_that_is_possible(start):
     def fail(number):
         raise Killed
 
     with pytest.raises(Killed):
         start(CountingLMM(fail), pricing=Pricing(10.0, 40.0), concurrency=1)
     lmm = CountingLMM()
-    reason, record = start(lmm, pricing=Pricing(10.0, 40.0), concurrency=1, limit_usd=0.06)
-    # 1.4 cents a photo, and 2.3 by the guess before the first reply, which the one that was lost takes too.
-    assert "beyond the limit" in reason and record.lost == 1 and sum(lmm.asked.values()) == 1
+    reason, record = start(lmm, pricing=Pricing(10.0, 40.0), concurrency=1, limit_usd=0.40)
+    ((most,),) = record.under_way.values()
+    assert (MAX_PHOTO_TOKENS, MAX_OUTPUT_TOKENS) <= (most.input_tokens, most.output_tokens)
+    assert "beyond the limit" in reason and "spent: $0.3" in reason and not lmm.asked
+    reason, _ = start(lmm, pricing=Pricing(10.0, 40.0), concurrency=1, limit_usd=0.80)
+    assert "beyond the limit" in reason and sum(lmm.asked.values()) >= 1
 
 
 @pytest.mark.parametrize("count", [-5, 10**30, 10**400, 1.5, float("nan"), float("inf"), "12", None, [1], {"a": 1}])
@@ -156,8 +160,8 @@ def test_counts_that_cannot_be_true_are_estimated_and_marked(start, journal, cou
     lmm.reply = lambda turns, jpeg: Reply("1.1, 2.1", "test-1", 0.1, input_tokens=1000, output_tokens=count)
     pricing = Pricing(10.0, 40.0)
     _, record = start(lmm, pricing=pricing)
-    spent = Meter(pricing, record.paid).spent
-    assert spent.uncounted == 12 and 0 < spent.cost_usd < 1
+    spent = Meter(pricing, record.used).spent
+    assert spent.inexact == 12 and spent.cost_usd == pytest.approx(12 * (1000 * 10 + MAX_OUTPUT_TOKENS * 40) / 1e6)
     for line in journal.read_text().splitlines()[1:]:
         for reply in json.loads(line).get("entry", {}).get("outcome", {}).get("replies", ()):
             assert reply["output_tokens"] is None
@@ -167,9 +171,9 @@ def test_counts_that_cannot_be_true_are_estimated_and_marked(start, journal, cou
         old = json.dumps(count)
     except TypeError:
         return
-    journal.write_text(text.replace('"input_tokens":1000', f'"input_tokens":{old}'))
+    journal.write_text(as_older(text).replace('"input_tokens":1000', f'"input_tokens":{old}'))
     record = read_journal(journal)
-    assert {reply.input_tokens for reply in record.paid} == {None}
+    assert {reply.input_tokens for entry in record.entries.values() for reply in entry.replies} == {None}
     start(CountingLMM(), pricing=pricing)
     assert open_run("run", record).main.n == 12
 

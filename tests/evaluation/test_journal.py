@@ -22,7 +22,7 @@ def test_a_torn_last_line_is_dropped_and_its_photo_asked_again(start, journal):
     whole = journal.read_bytes()
     last = json.loads(whole.splitlines()[-1])["entry"]["id"]
     journal.write_bytes(whole[:-20])
-    assert last in read_journal(journal).interrupted
+    assert last in read_journal(journal).under_way
     lmm = CountingLMM()
     _, again = start(lmm)
     assert lmm.asked == Counter([int(last[:2])]) and again.asked[last] == 2

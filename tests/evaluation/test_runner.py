@@ -64,7 +64,7 @@ def test_a_photo_cut_short_twice_is_not_asked_a_third_time_unless_wanted(start, 
     for _ in range(2):
         with pytest.raises(Killed):
             start(cut)
-    assert cut.asked == Counter({0: 2}) and read_journal(journal).interrupted == {"00.png"}
+    assert cut.asked == Counter({0: 2}) and set(read_journal(journal).under_way) == {"00.png"}
     lmm = CountingLMM()
     reason, record = start(lmm)
     entry = record.entries["00.png"]
@@ -142,7 +142,7 @@ def test_an_unexpected_error_is_one_photos_failure_and_its_replies_are_kept(star
     monkeypatch.setattr(answer, "parse", spoil)
     reason, record = start(CountingLMM(), pricing=Pricing(10.0, 40.0))
     entry = record.entries["07.png"]
-    assert reason == "" and len(record.entries) == len(record.paid) == 12
+    assert reason == "" and len(record.entries) == len(record.used) == 12
     assert entry.kind == "unexpected_error" and entry.outcome.replies[0].text.startswith("7.1")
     assert "ZeroDivisionError in test_runner.py" in entry.message and "secret" not in entry.message
     lmm = CountingLMM()
