@@ -11,13 +11,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from img2loc import addresses
 from img2loc.errors import ConfigError, LMMError, LMMUnreachableError
-from img2loc.lmm import BackendOptions, open_lmm, retry
+from img2loc.lmm import BackendOptions, list_models, open_lmm, retry
 from img2loc.lmm.connection import Connection
+from img2loc.settings import Settings
 from tests.openai_server import TEXTS
 from tests.recorder import Recorder
 from tests.test_lmm_conformance import JPEG, REMOTE, TURNS
@@ -262,6 +264,52 @@ def test_a_password_in_the_address_is_sent_and_not_logged(server, caplog):
     ask(f"http://user:passw0rd@127.0.0.1:{server.port}/v1")
     assert server.received[0].headers["authorization"] == "Basic " + base64.b64encode(b"user:passw0rd").decode()
     assert "127.0.0.1" in caplog.text and "passw0rd" not in caplog.text
+
+
+LOGINS = {
+    "a password": ("user", "S3cretPassw0rd"),
+    "a short one": ("user", "s3cr3t"),
+    "one that an address escapes": ("me@example.org", 'p@ss/w0rd:with"all'),
+    "a token alone": ("t0kenThatStandsAlone", ""),
+}
+
+
+@pytest.mark.parametrize(("user", "password"), LOGINS.values(), ids=LOGINS)
+@pytest.mark.parametrize("answer", ["reply", "refusal", "model", "list", 400, 422])
+def test_a_password_in_the_address_is_shown_to_nobody(server, caplog, user, password, answer):
+    """The server quotes it, as it was sent and as it was written, whole and in part."""
+    caplog.set_level("INFO")
+    login, secret = f"{user}:{password}", password or user
+    in_url = f"{quote(user, safe='')}:{quote(password, safe='')}".rstrip(":")
+    sent = base64.b64encode(login.encode()).decode()
+    said = f"{login} {secret} {in_url} Basic {sent}"
+    if len(secret) > 10:
+        said += f" {secret[:10]} {secret[-8:]}"
+    message = {"role": "assistant", "content": f"48.85, 2.29 {said}"}
+    if answer == "refusal":
+        message = {"role": "assistant", "content": None, "refusal": said}
+    completion = {"model": said if answer == "model" else "m", "choices": [{"message": message}]}
+    error = {"error": {"message": said}}
+    listed = {"data": [{"id": f"gpt {said}"}]}
+    if isinstance(answer, int):
+        server.status = answer
+    server.body = json.dumps(error if isinstance(answer, int) else listed if answer == "list" else completion).encode()
+    options = BackendOptions(model="m", base_url=f"http://{in_url}@127.0.0.1:{server.port}/v1", timeout_s=5.0)
+    lmm = open_lmm("openai", options)
+    try:
+        shown = repr(list_models("openai", options) if answer == "list" else lmm.reply(TURNS, JPEG))
+    except LMMError as failure:
+        shown = f"{failure!r} {failure}"
+    assert server.received[0].headers["authorization"] == f"Basic {sent}"
+    assert "***" in shown
+    shown += f"{caplog.text} {lmm!r} {options!r} {Settings(openai_base_url=options.base_url)!r}"
+    assert not [part for part in (login, secret, in_url, sent, secret[:8], secret[-8:]) if part in shown]
+
+
+def test_a_password_in_what_is_no_address_is_not_quoted():
+    with pytest.raises(ConfigError, match="There is no server 'host'") as caught:
+        open_lmm("openai", BackendOptions(base_url="user:S3cretPassw0rd@host"))
+    assert "S3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [200, 400])

@@ -212,7 +212,7 @@ def test_the_operators_tokens_are_bounded_by_what_replies_say(starter, tower, pr
 PROMPT_TOKENS = 1200  # as openai_server.py reports it
 
 
-@pytest.mark.parametrize("behaviour", ["good", "malformed", "cut", "not_json", "hang"])
+@pytest.mark.parametrize("behaviour", ["good", "malformed", "cut", "not_json", "html_error", "hang"])
 def test_photos_sent_at_once_cannot_take_more_tokens_than_allowed(starter, tower, provider, behaviour):
     """Each request may have cost all that its limits allow, whatever came back."""
     provider.enqueue(*[behaviour] * 100)
@@ -235,9 +235,16 @@ def test_photos_sent_at_once_cannot_take_more_tokens_than_allowed(starter, tower
             each.result()
     ask(20)
     assert provider.requests
-    if behaviour in ("cut", "not_json", "hang"):  # nothing says what was used
+    if behaviour in ("cut", "not_json", "html_error", "hang"):  # nothing says what was used
         assert sum(request.body["max_completion_tokens"] + PROMPT_TOKENS for request in provider.requests) <= bound
     assert sum(reservation.tokens for reservation in bounded.limits._reservations) <= bound
+
+
+def test_a_reply_that_cannot_be_used_takes_what_its_server_says(starter, tower, provider):
+    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000)
+    provider.enqueue("no_choices")
+    Query(None, "openai").locate(tower, starter, bounded)
+    assert sum(reservation.tokens for reservation in bounded.limits._reservations) == 1260
 
 
 def test_a_provider_that_refuses_costs_none_of_the_operators_tokens(starter, tower, provider):
@@ -250,12 +257,13 @@ def test_a_provider_that_refuses_costs_none_of_the_operators_tokens(starter, tow
 
 def test_an_interrupted_request_is_sent_again_only_where_no_tokens_are_bounded(starter, tower, provider):
     for tokens, tries in ((50_000, 1), (None, 2)):
-        pays = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=tokens)
-        asked = len(provider.requests)
-        provider._queue.clear()
-        provider.enqueue("cut", "good")
-        Query(None, "openai").locate(tower, starter, pays)
-        assert len(provider.requests) == asked + tries
+        for behaviour in ("cut", "html_error"):  # a gateway's error: the model behind it may have answered
+            pays = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=tokens)
+            asked = len(provider.requests)
+            provider._queue.clear()
+            provider.enqueue(behaviour, "good")
+            Query(None, "openai").locate(tower, starter, pays)
+            assert len(provider.requests) == asked + tries
 
 
 def test_what_asks_nobody_is_not_counted(starter, tower):
