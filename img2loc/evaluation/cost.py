@@ -101,7 +101,8 @@ class Budget:
     A photo that is asked about reserves the highest cost that any photo has had so far, or the estimate where that is
     higher. Another begins only if what is spent and reserved stays within the limit with its own reservation; else it
     waits for those under way, which may turn out cheaper. So no photo passes the limit unless it costs more than the
-    estimate and every photo before it, and then only by that difference.
+    estimate and every photo before it, and then only by that difference. Requests without a usable reply cost what
+    lmm/usage.py counts for them.
 
     Args:
         limit_usd: The most that may be spent; None for no limit.

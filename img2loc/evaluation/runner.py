@@ -255,7 +255,6 @@ class Runner:
         )
 
     def _sample_prompt(self) -> str:
-        # Of the listing's first photo, also when the run goes on: by its length, replies without counts are estimated.
         for item in self._journal.record.header.items:
             with suppress(Exception):  # the run itself will say what is wrong with this photo
                 photo = open_photo(read_photo(self._folder.paths[item.id]))
