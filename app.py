@@ -77,11 +77,12 @@ def serve(settings: Settings, address: Address) -> None:
     share_heaps()
     forbid_core_dumps()
     disable_telemetry()
-    with use_private_upload_folder():
+    with use_private_upload_folder() as uploads:
         settings, problem = load_model(settings)
         host = Host(settings, problem=problem)
         page = build(host, settings)
-        delete_old_uploads_periodically(settings.keep_minutes * 60)
+        if uploads:
+            delete_old_uploads_periodically(uploads, settings.keep_minutes * 60)
         launch(page, host, address)
 
 

@@ -24,8 +24,10 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
         OSError: It can't be written; nothing of it is left then.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.unlink(missing_ok=True)  # of a process with the same id that was killed
+    new = unfinished.open("xb")  # follows no link
     try:
-        with unfinished.open("wb") as file:
+        with new as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from img2loc.durable import sweep
 from img2loc.encoder import Encoder
 from img2loc.errors import ConfigError
 from img2loc.manifest import Manifest
+from img2loc.own_folder import OwnFolder, open_folder
 from index_builder.embed import Pool, begin, embed_local, finish
 from index_builder.folders import build_folder, check_out, working_folder
 from index_builder.index import Label, index_shards
@@ -63,35 +65,39 @@ def build_gallery(
     """
     check_out(folder, may_replace=may_replace)
     folder = folder.resolve()
-    work = build_folder(folder)
-    with working_folder(work):
-        sweep(work, {LISTING})
+    with working_folder(build_folder(folder)) as work:
+        sweep(work.path, {LISTING})
         try:
-            write_listing(candidates, counts, work / LISTING, excluded=excluded)
-            with Listing(work / LISTING) as listing:
+            write_listing(candidates, counts, work.path / LISTING, excluded=excluded)
+            with Listing(work.path / LISTING) as listing:
                 try:
-                    store = begin(listing, work / SHARDS, encoder, device=device, dtype=dtype, batch=batch)
+                    store = begin(listing, work.path / SHARDS, encoder, device=device, dtype=dtype, batch=batch)
                 except ConfigError:  # an earlier build that was cut short: of other photos, or with another encoder
                     _discard_shards(work)
-                    store = begin(listing, work / SHARDS, encoder, device=device, dtype=dtype, batch=batch)
+                    store = begin(listing, work.path / SHARDS, encoder, device=device, dtype=dtype, batch=batch)
                 embed_local(listing, store, encoder, pool)
                 counts.move(finish(listing, store, encoder), UNREADABLE)
         except ConfigError:  # nothing can be embedded
             _clear(work)
             raise
-        with Listing(work / LISTING) as listing:
+        with Listing(work.path / LISTING) as listing:
             manifest = index_shards(listing, store, folder, label=label, layout=layout, may_replace=may_replace)
         _clear(work)
     return manifest
 
 
-def _clear(work: Path) -> None:
+def _clear(work: OwnFolder) -> None:
     """Delete what the stages have written to the working folder."""
     _discard_shards(work)
-    (work / LISTING).unlink(missing_ok=True)
+    work.delete(LISTING)
 
 
-def _discard_shards(work: Path) -> None:
+def _discard_shards(work: OwnFolder) -> None:
     """Delete the shards, their plan first: shards without a plan are those of a deletion that was cut short."""
-    (work / SHARDS / PLAN).unlink(missing_ok=True)
-    shutil.rmtree(work / SHARDS, ignore_errors=True)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        shards = open_folder(SHARDS, dir_fd=work.handle)
+        try:
+            os.unlink(PLAN, dir_fd=shards)
+        finally:
+            os.close(shards)
+    work.delete(SHARDS)

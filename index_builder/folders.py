@@ -4,24 +4,26 @@
     .NAME.partial/      write_rows at work: gallery/ (the new one), replaced/ (the old one, until it is deleted)
     .NAME.build/        build at work: listing.parquet, shards/; geoclip at work: wheel/
 
-A working folder has a marker of ours and a lock. Whatever has no marker was made by somebody else and is left alone.
+A working folder has a marker of ours and a lock. Whatever has none was made by somebody else and is left alone.
 After a run was killed, at whatever moment, the same command finishes it and leaves nothing but the gallery.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import Final
 
 from img2loc.durable import sync_folder
 from img2loc.errors import ConfigError, GalleryError
 from img2loc.manifest import CALIBRATION, MANIFEST, Manifest, describe_file, read_manifest
+from img2loc.own_folder import Marker, OwnFolder, open_folder
 
-MARKER = ".img2loc-builder"
+# Versions before this one had an empty .img2loc-builder, which proves nothing.
+MARKER: Final = Marker(".img2loc-work", "The builder of Img2Loc's galleries made this folder for unfinished work")
+NEW, OLD = "gallery", "replaced"
 
 
 def partial_folder(folder: Path) -> Path:
@@ -47,7 +49,7 @@ def check_out(folder: Path, *, may_replace: bool) -> None:
         ConfigError: The folder has something else in it, or a gallery that may not be replaced.
     """
     place = folder.resolve()
-    was_killed = any(path.exists() and _is_ours(path) for path in (partial_folder(place), build_folder(place)))
+    was_killed = any(os.path.lexists(path) for path in (partial_folder(place), build_folder(place)))
     if (manifest := _gallery_in(folder)) is not None and not (may_replace or was_killed):
         raise _occupied(folder, manifest)
 
@@ -81,13 +83,8 @@ def _occupied(folder: Path, manifest: Manifest) -> ConfigError:
     )
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a working folder was made by the builder. One that was killed may not have got to the marker."""
-    return (path / MARKER).is_file() or (path.is_dir() and not any(path.iterdir()))
-
-
 @contextmanager
-def working_folder(path: Path) -> Iterator[None]:
+def working_folder(path: Path) -> Iterator[OwnFolder]:
     """Make a folder for unfinished work, or go on with the one that a killed run has left.
 
     It is removed at the end if it is empty then; what is left in it is for the next run.
@@ -95,47 +92,24 @@ def working_folder(path: Path) -> Iterator[None]:
     Raises:
         ConfigError: Something else has that name, or another process is at work in it.
     """
-    if path.exists() and not _is_ours(path):
-        raise ConfigError(f"{path} is needed for unfinished work, but wasn't made by the builder. Move it elsewhere.")
-    path.mkdir(parents=True, exist_ok=True)
-    marker = path / MARKER
-    with marker.open("wb") as lock:
-        _lock(lock, marker)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        path.mkdir(0o700)
+    with OwnFolder(path, MARKER, may_mark=True) as work:
         try:
-            yield
+            yield work
         finally:
-            if {file.name for file in path.iterdir()} == {MARKER}:
-                marker.unlink()
-                with suppress(OSError):  # another process has come in this moment
-                    path.rmdir()
+            work.remove_if_empty()
 
 
-def _lock(file: IO[bytes], marker: Path) -> None:
-    """Lock a working folder by its open marker, until that is closed.
-
-    Raises:
-        ConfigError: Another process has it, or has just removed it.
-    """
-    taken = ConfigError(f"Another process is at work in {marker.parent}. Wait until it has finished.")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise taken from error
-    except OSError:  # a file system without locks, as some clusters have
-        return
-    if not marker.exists() or not os.path.samestat(os.fstat(file.fileno()), marker.stat()):
-        raise taken
-
-
-def put_in_place(new: Path, folder: Path, old: Path, *, may_replace: bool) -> None:
+def put_in_place(work: OwnFolder, folder: Path, *, may_replace: bool) -> None:
     """Give a finished gallery its place. Between two renames, for an instant, nothing is there.
 
     A gallery that is there already and is the same was put there by a run that was killed before it ended. It stays.
 
     Args:
-        new: The finished gallery.
-        folder: Its place. A gallery that is there is moved to `old`, and deleted in the end.
-        old: A name for that one, in the working folder.
+        work: The working folder, with the finished gallery as NEW. One that is replaced is OLD until it is deleted.
+        folder: The gallery's place.
         may_replace: Whether a gallery that is there may be replaced by another.
 
     Raises:
@@ -144,18 +118,18 @@ def put_in_place(new: Path, folder: Path, old: Path, *, may_replace: bool) -> No
     """
     there = _gallery_in(folder)
     if there is not None and not may_replace:
-        if not _has_the_same(folder, there, read_manifest(new)):
+        if not _has_the_same(folder, there, read_manifest(work.path / NEW)):
             raise _occupied(folder, there)
         return
     if there is not None:
-        os.rename(folder, old)
+        os.rename(folder, OLD, dst_dir_fd=work.handle)
     try:
-        os.rename(new, folder)  # takes the place of an empty folder, too
+        os.rename(NEW, folder, src_dir_fd=work.handle)  # takes the place of an empty folder, too
     except OSError:
-        restore(old, folder)
+        restore(work, folder)
         raise
     sync_folder(folder.parent)
-    restore(old, folder)
+    restore(work, folder)
 
 
 def _has_the_same(folder: Path, manifest: Manifest, new: Manifest) -> bool:
@@ -165,18 +139,31 @@ def _has_the_same(folder: Path, manifest: Manifest, new: Manifest) -> bool:
     )
 
 
-def restore(old: Path, folder: Path) -> None:
-    """Finish what put_in_place began: delete the gallery that was replaced, or put it back where none replaced it."""
-    if not old.exists():
+def restore(work: OwnFolder, folder: Path) -> None:
+    """Finish what put_in_place began: delete the gallery that was replaced, or put it back where none replaced it.
+
+    Raises:
+        ConfigError: The replaced gallery isn't a folder.
+        OSError: It can't be put back, or has something else in it, which stays.
+    """
+    try:
+        old = open_folder(OLD, dir_fd=work.handle)
+    except FileNotFoundError:
         return
-    if not folder.exists():
-        os.rename(old, folder)
-        return
-    if (old / MANIFEST).exists():
-        own = _own_files(read_manifest(old))
-        for name in (*sorted(own - {MANIFEST}), MANIFEST):  # which lists the others
-            (old / name).unlink(missing_ok=True)
-    old.rmdir()
+    except OSError as error:
+        raise ConfigError(f"{work.path / OLD} isn't a folder. Remove it by hand.") from error
+    try:
+        if not folder.exists():
+            os.rename(OLD, folder, src_dir_fd=work.handle)
+            return
+        if MANIFEST in os.listdir(old):
+            own = _own_files(read_manifest(work.path / OLD))
+            for name in (*sorted(own - {MANIFEST}), MANIFEST):  # which lists the others
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=old)
+        os.rmdir(OLD, dir_fd=work.handle)
+    finally:
+        os.close(old)
 
 
 def _own_files(manifest: Manifest) -> set[str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -98,13 +97,12 @@ def build_geoclip(
     """
     check_out(folder, may_replace=may_replace)
     if wheel is None:
-        work = build_folder(folder.resolve())
-        with working_folder(work):
-            shutil.rmtree(work / WHEEL, ignore_errors=True)  # of a run that was killed
+        with working_folder(build_folder(folder.resolve())) as work:
+            work.delete(WHEEL)  # of a run that was killed
             try:
-                release = read_wheel(download_wheel(work / WHEEL), sha256)
+                release = read_wheel(download_wheel(work.path / WHEEL), sha256)
             finally:
-                shutil.rmtree(work / WHEEL, ignore_errors=True)
+                work.delete(WHEEL)
     else:
         release = read_wheel(wheel, sha256)
     return write_gallery(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +29,7 @@ from img2loc.manifest import (
     describe_file,
 )
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.folders import check_out, partial_folder, put_in_place, restore, working_folder
+from index_builder.folders import NEW, check_out, partial_folder, put_in_place, restore, working_folder
 from index_builder.layout import Layout, make_index, tune
 from index_builder.listing import Listing
 from index_builder.recall import exact_neighbours
@@ -141,14 +140,13 @@ def write_rows(
         OSError: The gallery can't be written.
     """
     folder = folder.resolve()
-    work = partial_folder(folder)
-    new, old = work / "gallery", work / "replaced"
     check_out(folder, may_replace=may_replace)
     _check_positions(rows)
-    with working_folder(work):
-        restore(old, folder)
+    with working_folder(partial_folder(folder)) as work:
+        restore(work, folder)
         check_out(folder, may_replace=may_replace)
-        shutil.rmtree(new, ignore_errors=True)
+        work.delete(NEW)
+        new = work.path / NEW
         new.mkdir()
         try:
             rows = dataclasses.replace(rows, embeddings=partial(_checked_embeddings, rows))
@@ -172,9 +170,9 @@ def write_rows(
             )
             _finish(new, manifest)
             open_gallery(str(new))
-            put_in_place(new, folder, old, may_replace=may_replace)
+            put_in_place(work, folder, may_replace=may_replace)
         finally:
-            shutil.rmtree(new, ignore_errors=True)
+            work.delete(NEW)
     return manifest
 
 

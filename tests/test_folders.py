@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +17,9 @@ from img2loc.errors import ConfigError
 from img2loc.gallery import STARTER, open_gallery
 from img2loc.manifest import CALIBRATION, INDEX, MANIFEST, RECORDS
 from index_builder import folders
-from index_builder.build import SHARDS, _discard_shards
-from index_builder.folders import MARKER, check_out, put_in_place, restore, working_folder
+from index_builder.__main__ import main as build_main
+from index_builder.build import LISTING, SHARDS, _clear, _discard_shards
+from index_builder.folders import MARKER, NEW, OLD, check_out, put_in_place, restore, working_folder
 from index_builder.store import PLAN, Job, Store
 from tests.app_process import ROOT
 from tests.test_gallery import SPEC, unit, write
@@ -99,11 +99,126 @@ def test_a_working_folder_that_somebody_else_made_is_left_alone(tmp_path):
     for name in (".g.partial", ".g.build"):
         (tmp_path / name / "gallery").mkdir(parents=True)
         (tmp_path / name / "gallery" / "photo.jpg").write_text("mine")
-    with pytest.raises(ConfigError, match="wasn't made by the builder"):
+    with pytest.raises(ConfigError, match="Remove it by hand"):
         write(tmp_path / "g", unit(20, 8))
-    with pytest.raises(ConfigError, match="wasn't made by the builder"), working_folder(tmp_path / ".g.build"):
+    with pytest.raises(ConfigError, match="Remove it by hand"), working_folder(tmp_path / ".g.build"):
         pytest.fail("entered")
     assert len(list(tmp_path.rglob("photo.jpg"))) == 2 and not (tmp_path / "g").exists()
+
+
+def built(out: Path) -> int:
+    """A build that fails, as no photo can be used."""
+    (out.parent / "photos").mkdir(exist_ok=True)
+    (out.parent / "photos" / "x.jpg").write_text("no photo")
+    return build_main(["build", "--photos", str(out.parent / "photos"), "--encoder", "lite0", "--out", str(out)])
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("marker", [".img2loc-builder", MARKER.file])
+@pytest.mark.parametrize(
+    "kind", ["empty", "another folder's", "longer", "a link", "a hard link", "a link to a genuine one", "a pipe"]
+)
+def test_a_forged_marker_costs_nobody_a_file(tmp_path, marker, kind):
+    work, thesis = tmp_path / ".g.build", tmp_path / "thesis.txt"
+    (work / SHARDS).mkdir(parents=True)
+    for file in (thesis, work / SHARDS / "mine.txt", work / LISTING):
+        file.write_text("years of work")
+    match kind:
+        case "empty":
+            (work / marker).touch()
+        case "another folder's":
+            (work / marker).write_text(f"{MARKER.words}: .other.build\n")
+        case "longer":
+            (work / marker).write_text(f"{MARKER.words}: .g.build\nmine\n")
+        case "a link":
+            (work / marker).symlink_to("../thesis.txt")
+        case "a hard link":
+            os.link(thesis, work / marker)
+        case "a link to a genuine one":
+            (tmp_path / "genuine").write_text(f"{MARKER.words}: .g.build\n")
+            (work / marker).symlink_to("../genuine")
+        case "a pipe":
+            os.mkfifo(work / marker)
+    before = contents(tmp_path)
+    assert built(tmp_path / "g") == 1
+    after = contents(tmp_path)
+    assert {name: after.get(name) for name in before} == before and (work / marker).lstat()
+
+
+@pytest.mark.parametrize("name", [".g.build", ".g.partial"])
+def test_a_link_in_place_of_a_working_folder_is_not_followed(tmp_path, name):
+    with working_folder(tmp_path / name):
+        (tmp_path / name / "kept").touch()
+    precious = tmp_path / "precious"
+    (tmp_path / name).rename(precious)
+    for folder in (SHARDS, NEW, OLD):
+        (precious / folder).mkdir()
+        (precious / folder / "x").write_text("years of work")
+    (tmp_path / name).symlink_to(precious)
+    before = contents(precious)
+    with pytest.raises(ConfigError, match="Remove it by hand"):
+        write(tmp_path / "g", unit(20, 8)) if name == ".g.partial" else working_folder(tmp_path / name).__enter__()
+    assert contents(precious) == before and not (tmp_path / "g").exists()
+
+
+def test_what_a_forged_working_folder_has_does_not_become_a_gallery(tmp_path):
+    (tmp_path / ".g.partial" / OLD).mkdir(parents=True)
+    (tmp_path / ".g.partial" / OLD / "own.txt").write_text("mine")
+    (tmp_path / ".g.partial" / ".img2loc-builder").touch()
+    with pytest.raises(ConfigError, match="Remove it by hand"):
+        write(tmp_path / "g", unit(20, 8))
+    assert (tmp_path / ".g.partial" / OLD / "own.txt").exists() and not (tmp_path / "g").exists()
+
+
+def test_links_inside_a_working_folder_are_not_followed(tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    for name in (PLAN, LISTING):
+        (precious / name).write_text("years of work")
+    gallery = Path(shutil.copytree(STARTER, tmp_path / "gallery"))
+    before = sorted(gallery.iterdir())
+    (tmp_path / "g").mkdir()
+    with working_folder(tmp_path / "w") as work:
+        (tmp_path / "w" / SHARDS).symlink_to(precious)
+        (tmp_path / "w" / LISTING).symlink_to(precious / LISTING)
+        _clear(work)
+        assert work.names() == []
+        (tmp_path / "w" / OLD).symlink_to(gallery)
+        with pytest.raises(ConfigError, match="isn't a folder"):
+            restore(work, tmp_path / "g")
+    assert contents(precious) == dict.fromkeys((PLAN, LISTING), "years of work") and sorted(gallery.iterdir()) == before
+
+
+def test_a_folder_put_in_place_of_a_working_folder_meanwhile_stays(tmp_path):
+    with working_folder(tmp_path / "w") as work:
+        (tmp_path / "w" / SHARDS).mkdir()
+        (tmp_path / "w").rename(tmp_path / "moved")
+        (tmp_path / "w" / SHARDS).mkdir(parents=True)
+        (tmp_path / "w" / SHARDS / "x").write_text("years of work")
+        _clear(work)
+    assert (tmp_path / "w" / SHARDS / "x").exists() and not (tmp_path / "moved" / SHARDS).exists()
+
+
+@pytest.mark.parametrize("length", [0, 10])
+def test_a_working_folder_whose_marking_was_cut_short_is_used(tmp_path, length):
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / MARKER.file).write_text(f"{MARKER.words}: w\n"[:length])
+    with working_folder(tmp_path / "w"):
+        assert (tmp_path / "w" / MARKER.file).read_text() == f"{MARKER.words}: w\n"
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_working_folder_of_another_user_is_left_alone(tmp_path):
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder away")
+    (tmp_path / "w").mkdir()
+    os.chown(tmp_path / "w", 12345, 12345)
+    with pytest.raises(ConfigError, match="Remove it by hand"), working_folder(tmp_path / "w"):
+        pytest.fail("entered")
+    assert not list((tmp_path / "w").iterdir())
 
 
 def test_two_builders_dont_work_in_one_folder(tmp_path):
@@ -111,7 +226,7 @@ def test_two_builders_dont_work_in_one_folder(tmp_path):
         with pytest.raises(ConfigError, match="Another process is at work"), working_folder(tmp_path / "w"):
             pytest.fail("entered")
         (tmp_path / "w" / "kept").touch()
-    assert {path.name for path in (tmp_path / "w").iterdir()} == {MARKER, "kept"}  # for the next run
+    assert {path.name for path in (tmp_path / "w").iterdir()} == {MARKER.file, "kept"}  # for the next run
     (tmp_path / "w" / "kept").unlink()
     with working_folder(tmp_path / "w"):
         pass
@@ -150,9 +265,9 @@ def test_what_a_killed_run_left_does_not_allow_to_replace_another_gallery(tmp_pa
 def test_a_gallery_that_appears_during_a_build_is_not_replaced(tmp_path, monkeypatch):
     real = put_in_place
 
-    def late(new, folder, old, **options):
+    def late(work, folder, **options):
         shutil.copytree(STARTER, folder)
-        real(new, folder, old, **options)
+        real(work, folder, **options)
 
     monkeypatch.setattr("index_builder.index.put_in_place", late)
     with pytest.raises(ConfigError, match="already has a gallery, 'starter'"):
@@ -162,24 +277,27 @@ def test_a_gallery_that_appears_during_a_build_is_not_replaced(tmp_path, monkeyp
 
 
 def test_a_lock_on_a_marker_that_another_process_has_removed_is_none(tmp_path, monkeypatch):
-    def finish_first(file, how):
-        (tmp_path / "w" / MARKER).unlink()
-        fcntl.flock(file, how)
+    flock = fcntl.flock
 
-    monkeypatch.setattr(folders, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": finish_first}))
+    def finish_first(file, how):
+        (tmp_path / "w" / MARKER.file).unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", finish_first)
     with pytest.raises(ConfigError, match="Another process is at work"), working_folder(tmp_path / "w"):
         pytest.fail("entered")
 
 
 def test_shards_whose_deletion_was_cut_short_are_made_again(tmp_path):
     """Their arrays may be gone and the marks that they are whole still there."""
-    shards = tmp_path / SHARDS
-    shards.mkdir()
-    for name in (PLAN, "00000.npy", "00000.json"):
-        (shards / name).touch()
-    _discard_shards(tmp_path)
-    assert not shards.exists()
-    (shards).mkdir()
+    shards = tmp_path / ".g.build" / SHARDS
+    with working_folder(shards.parent) as work:
+        shards.mkdir()
+        for name in (PLAN, "00000.npy", "00000.json"):
+            (shards / name).touch()
+        _discard_shards(work)
+        assert not shards.exists()
+    shards.mkdir(parents=True)
     (shards / "00000.json").touch()
     with pytest.raises(ConfigError, match="something other than shards"):  # build begins anew then
         Store.create(shards, Job("", 1, 1, 1, "float32", 1, 1, SPEC))
@@ -205,8 +323,8 @@ def test_a_replacement_that_was_killed_leaves_the_old_or_the_new_gallery(tmp_pat
         with monkeypatch.context() as patch:
             patch.setattr(folders.os, "rename", counted(os.rename))
             patch.setattr(folders, "sync_folder", counted(folders.sync_folder))
-            patch.setattr(Path, "unlink", counted(Path.unlink))
-            patch.setattr(Path, "rmdir", counted(Path.rmdir))
+            patch.setattr(folders.os, "unlink", counted(os.unlink))
+            patch.setattr(folders.os, "rmdir", counted(os.rmdir))
             put_in_place(*arguments, **options)
         if at:
             raise KeyboardInterrupt
@@ -227,17 +345,18 @@ def test_a_replacement_that_was_killed_leaves_the_old_or_the_new_gallery(tmp_pat
 
 def test_a_gallery_that_cannot_take_its_place_leaves_the_old_one(tmp_path):
     write(tmp_path / "g", unit(20, 8))
-    with pytest.raises(FileNotFoundError):
-        put_in_place(tmp_path / "nothing", tmp_path / "g", tmp_path / "old", may_replace=True)
-    assert open_gallery(str(tmp_path / "g")).manifest.count == 20 and not (tmp_path / "old").exists()
+    with pytest.raises(FileNotFoundError), working_folder(tmp_path / "w") as work:
+        put_in_place(work, tmp_path / "g", may_replace=True)
+    assert open_gallery(str(tmp_path / "g")).manifest.count == 20 and not (tmp_path / "w").exists()
 
 
 def test_what_was_put_into_a_replaced_gallery_meanwhile_is_kept(tmp_path):
-    old = Path(shutil.copytree(STARTER, tmp_path / "old"))
     (tmp_path / "g").mkdir()
-    (old / "notes.txt").write_text("mine")
-    with pytest.raises(OSError, match="not empty"):
-        restore(old, tmp_path / "g")
+    with working_folder(tmp_path / "w") as work:
+        old = Path(shutil.copytree(STARTER, tmp_path / "w" / OLD))
+        (old / "notes.txt").write_text("mine")
+        with pytest.raises(OSError, match="not empty"):
+            restore(work, tmp_path / "g")
     assert [path.name for path in old.iterdir()] == ["notes.txt"]
 
 

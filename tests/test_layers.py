@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up; modules of one line know nothing of each other, but for the parts of one reader of replies.
 LAYERS = (
     {"img2loc", "img2loc.errors", "img2loc.durable", "img2loc.signals"},
-    {"img2loc.types", "img2loc.keys", "img2loc.names", "img2loc.environment", "img2loc.devices"},
+    {"img2loc.types", "img2loc.keys", "img2loc.names", "img2loc.environment", "img2loc.devices", "img2loc.own_folder"},
     {"img2loc.terminal"},
     {"img2loc.process"},
     {"img2loc.exif", "img2loc.gradio_settings"},

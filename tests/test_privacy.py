@@ -151,7 +151,8 @@ def test_a_clock_that_is_set_deletes_no_upload_early_and_none_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong_s: float
 ):
     """Files' own times may be anything; what counts is how long a file has been there since it was last sent."""
-    every_s, files = upload_folder.SWEEP_EVERY_S, (tmp_path / "photo.jpg", tmp_path / "again.jpg")
+    folder = upload_folder.make_upload_folder(tmp_path)
+    every_s, files = upload_folder.SWEEP_EVERY_S, (folder.path / "photo.jpg", folder.path / "again.jpg")
     sent, gone = dict.fromkeys(files, every_s / 2), dict[Path, float]()
 
     class Clock:
@@ -173,7 +174,7 @@ def test_a_clock_that_is_set_deletes_no_upload_early_and_none_late(
 
     monkeypatch.setattr(upload_folder, "time", Clock())
     with pytest.raises(TimeoutError):
-        upload_folder._sweep(tmp_path, set(), KEPT_S)
+        upload_folder._sweep(folder, set(), KEPT_S)
     assert {file: KEPT_S <= gone[file] - sent[file] <= KEPT_S + every_s for file in files} == dict.fromkeys(files, True)
 
 

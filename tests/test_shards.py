@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -86,3 +87,14 @@ def test_only_what_our_own_writers_left_is_swept(tmp_path):
         path.write_bytes(b"half")
     sweep(tmp_path, {"file"})
     assert not left.exists() and all(path.exists() for path in others)
+
+
+def test_a_link_with_the_name_of_an_unfinished_file_is_not_followed(tmp_path):
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("years of work")
+    for link in (os.symlink, os.link):
+        link(thesis, tmp_path / f".plan.json.{os.getpid()}.tmp")
+        with write_whole(tmp_path / "plan.json") as file:
+            file.write(b"{}")
+        assert thesis.read_text() == "years of work" and (tmp_path / "plan.json").read_text() == "{}"
+    assert len(list(tmp_path.iterdir())) == 2

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from img2loc.errors import ConfigError
-from img2loc.ui.upload_folder import delete_upload_folder, make_upload_folder, use_private_upload_folder
+from img2loc.ui import upload_folder
+from img2loc.ui.upload_folder import (
+    delete_old_uploads_periodically,
+    delete_upload_folder,
+    make_upload_folder,
+    use_private_upload_folder,
+)
 from tests.app_process import ROOT, AppProcess
 
 _KILLED = """
 import os, sys
 from pathlib import Path
 from img2loc.ui.upload_folder import make_upload_folder
-folder = make_upload_folder(Path(sys.argv[1]))
+folder = make_upload_folder(Path(sys.argv[1])).path
 (folder / "hash").mkdir()
 (folder / "hash" / "photo.jpg").write_bytes(b"photo")
 print(folder)
@@ -47,7 +59,7 @@ def test_a_killed_servers_folder_is_deleted_and_a_living_ones_stays(tmp_path: Pa
     living = make_upload_folder(tmp_path)
     assert not killed.exists()
     another = make_upload_folder(tmp_path)
-    assert set(tmp_path.iterdir()) == {living, another}
+    assert set(tmp_path.iterdir()) == {living.path, another.path}
 
 
 @pytest.mark.parametrize("name", ["img2loc-main", "img2loc-", "img2loc-uploads-", "img2loc-uploads-2026", "img2loc"])
@@ -108,22 +120,80 @@ def test_a_link_to_a_killed_servers_folder_is_not_followed(left: Path, tmp_path:
 
 def test_a_folder_that_is_only_half_deleted_keeps_its_marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = make_upload_folder(tmp_path)
-    marker = marker_of(folder)
-    (folder / "photo.jpg").write_bytes(b"photo")
-    (folder / "0").mkdir()
-    unlink = Path.unlink
+    marker = marker_of(folder.path)
+    (folder.path / "photo.jpg").write_bytes(b"photo")
+    (folder.path / "0").mkdir()
+    unlink = os.unlink
 
-    def fail(path: Path, *arguments: bool, **options: bool) -> None:
-        if path.name == "photo.jpg":
+    def fail(path: str, **options: Any) -> None:
+        if path == "photo.jpg":
             raise OSError("busy")
-        unlink(path, *arguments, **options)
+        unlink(path, **options)
 
-    monkeypatch.setattr(Path, "unlink", fail)
+    monkeypatch.setattr(os, "unlink", fail)
     delete_upload_folder(folder)
-    assert set(folder.iterdir()) == {marker, folder / "photo.jpg"}
+    assert set(folder.path.iterdir()) == {marker, folder.path / "photo.jpg"}
     monkeypatch.undo()
     delete_upload_folder(folder)
-    assert not folder.exists()
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("kind", ["a link", "a folder"])
+def test_what_is_put_in_place_of_a_living_servers_folder_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(upload_folder, "SWEEP_EVERY_S", 0.02)
+    with use_private_upload_folder() as folder:
+        assert folder
+        (folder.path / "photo.jpg").write_bytes(b"photo")
+        precious = folder.path.rename(tmp_path / "moved").with_name("precious")
+        precious.mkdir()
+        if kind == "a link":
+            folder.path.symlink_to(precious)
+        else:
+            precious = folder.path
+            precious.mkdir()
+        delete_old_uploads_periodically(folder, 0)
+        (precious / "thesis").mkdir()
+        (precious / "thesis" / "thesis.tex").write_text("years of work")
+        (precious / "thesis.tex").write_text("years of work")
+        (tmp_path / "moved" / "late.jpg").write_bytes(b"photo")
+        while (tmp_path / "moved" / "late.jpg").exists():
+            time.sleep(0.01)
+        time.sleep(0.1)  # several more sweeps
+        assert (precious / "thesis.tex").exists() and (precious / "thesis" / "thesis.tex").exists()
+    assert (precious / "thesis.tex").exists() and (precious / "thesis" / "thesis.tex").exists()
+    assert [path.name for path in (tmp_path / "moved").iterdir() if not path.is_file()] == []
+    assert not (tmp_path / "moved" / "photo.jpg").exists()
+
+
+def test_links_in_an_upload_folder_are_deleted_and_not_followed(tmp_path: Path):
+    folder = make_upload_folder(tmp_path)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").write_text("years of work")
+    (folder.path / "hash").mkdir()
+    for link in (folder.path / "link", folder.path / "hash" / "link"):
+        link.symlink_to(tmp_path / "precious")
+    os.mkfifo(folder.path / "pipe")
+    delete_upload_folder(folder)
+    assert not folder.path.exists() and (tmp_path / "precious" / "thesis.tex").exists()
+
+
+def test_a_folder_whose_marker_cannot_be_locked_stays(left: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = Path(shutil.copytree(left, tmp_path / left.name))
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "no locks")))
+    delete_upload_folder(make_upload_folder(tmp_path))
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_windows_gets_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with use_private_upload_folder() as folder:
+        assert folder is None
+        (Path(os.environ["GRADIO_TEMP_DIR"]) / "photo.jpg").touch()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["a file", "below a file"])

@@ -1,0 +1,153 @@
+"""Folders that this program makes for itself, and how it proves that one is its own before it deletes anything.
+
+A marker in the folder names the folder, and whoever works there holds the marker's lock. Deleting goes through the
+open folder, not through its path, which may lead elsewhere by then; no link is followed. Windows has none of this.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from img2loc.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """The file by which a kind of folder is recognized.
+
+    Args:
+        file: Its name.
+        words: Its text, before the folder's name.
+    """
+
+    file: str
+    words: str
+
+
+class OwnFolder:
+    """A folder that this program made, open and locked until it is closed.
+
+    Args:
+        path: Where it is.
+        marker: The file that proves that it is ours.
+        may_mark: Whether an empty folder of our user may become ours: it is new, or marking it was cut short.
+
+    Raises:
+        ConfigError: Nothing proves that it is ours, or another process is at work in it.
+        OSError: It can't be marked.
+    """
+
+    path: Path
+    handle: int  # the open folder
+    is_locked: bool  # False on a file system without locks, as some clusters have
+
+    def __init__(self, path: Path, marker: Marker, *, may_mark: bool = False) -> None:
+        self.path = path
+        self._marker = marker.file
+        self._text = f"{marker.words}: ".encode() + os.fsencode(path.name) + b"\n"
+        foreign = ConfigError(
+            f"Nothing proves that {path} is a folder that Img2Loc made; versions before this one left no proof. Remove "
+            "it by hand, or move it elsewhere."
+        )
+        with ExitStack() as opened:
+            try:
+                self.handle = open_folder(path)
+                opened.callback(os.close, self.handle)
+                is_new = may_mark and not os.listdir(self.handle)
+                flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_CREAT | os.O_EXCL if is_new else 0)
+                file = os.open(marker.file, flags, 0o600, dir_fd=self.handle)
+                opened.callback(os.close, file)
+            except FileExistsError as error:
+                raise self._in_use() from error
+            except OSError as error:  # a link, another kind of file, or another user's
+                raise foreign from error
+            if not self._is_ours(file, is_new=is_new, may_mark=may_mark):
+                raise foreign
+            self._lock(file)
+            if os.pread(file, len(self._text), 0) != self._text:
+                os.pwrite(file, self._text, 0)
+                os.fsync(file)
+            self._opened = opened.pop_all()
+
+    def _is_ours(self, file: int, *, is_new: bool, may_mark: bool) -> bool:
+        folder, marker = os.fstat(self.handle), os.fstat(file)
+        # Some file systems give our files to another user: on those, a marker that we made just now shows which.
+        if not stat.S_ISREG(marker.st_mode) or folder.st_uid != marker.st_uid:
+            if is_new:
+                os.unlink(self._marker, dir_fd=self.handle)
+            return False
+        if not is_new and marker.st_uid != os.geteuid():
+            return False
+        text = os.pread(file, len(self._text) + 1, 0)
+        was_cut_short = may_mark and self._text.startswith(text) and os.listdir(self.handle) == [self._marker]
+        return text == self._text or was_cut_short
+
+    def _lock(self, file: int) -> None:
+        """Lock the marker, and make sure that it is still in the folder: another process may just have removed it."""
+        import fcntl  # noqa: PLC0415 - Windows has none
+
+        self.is_locked = False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.is_locked = True
+        except BlockingIOError as error:
+            raise self._in_use() from error
+        except OSError:
+            pass
+        try:
+            there = os.stat(self._marker, dir_fd=self.handle, follow_symlinks=False)
+        except FileNotFoundError as error:
+            raise self._in_use() from error
+        if not os.path.samestat(there, os.fstat(file)):
+            raise self._in_use()
+
+    def _in_use(self) -> ConfigError:
+        return ConfigError(f"Another process is at work in {self.path}. Wait until it has finished.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the folder and release its lock."""
+        self._opened.close()
+
+    def names(self) -> list[str]:
+        """The names in the folder, without the marker's."""
+        return [name for name in os.listdir(self.handle) if name != self._marker]
+
+    def delete(self, name: str) -> None:
+        """Delete a file, a link, or a folder with all its content. What can't be deleted stays."""
+        with suppress(OSError):
+            if stat.S_ISDIR(os.stat(name, dir_fd=self.handle, follow_symlinks=False).st_mode):
+                shutil.rmtree(name, ignore_errors=True, dir_fd=self.handle)
+            else:
+                os.unlink(name, dir_fd=self.handle)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder if nothing but its marker is in it, and its path still leads to it."""
+        with suppress(OSError):  # another process has come in this moment
+            if not self.names() and os.path.samestat(os.lstat(self.path), os.fstat(self.handle)):
+                os.unlink(self._marker, dir_fd=self.handle)
+                os.rmdir(self.path)
+
+
+def open_folder(path: Path | str, *, dir_fd: int | None = None) -> int:
+    """Open a folder to work relative to it.
+
+    Args:
+        path: The folder's.
+        dir_fd: The open folder that the path is relative to.
+
+    Raises:
+        OSError: There is none, or the path is a link's or a file's.
+    """
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)
