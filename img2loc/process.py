@@ -36,13 +36,13 @@ def run(main: Callable[[], int]) -> NoReturn:
         status = main()
     except SystemExit as stop:  # argparse's, for --help and wrong usage
         status = stop.code if isinstance(stop.code, int) else 1
+    _handle_signals(lambda *_: os._exit(status))  # all is done, and Python may still wait for threads
     try:
         if sys.stdout is not None:
             write_out("")
     except OutputError as error:
         say(str(error))
         status = 1
-    _handle_signals(lambda *_: os._exit(status))  # all is done, and Python may still wait for threads
     sys.exit(status)
 
 
@@ -87,10 +87,14 @@ def _handle_signals(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def _on_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if not issubclass(kind, KeyboardInterrupt):
+    """End without a traceback on an interrupt that `main` didn't catch, or that a library turned into another error."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__context__
+    if cause is None:
         sys.__excepthook__(kind, error, trace)
         return
-    say("Stopped.")  # before the command began or after its end
+    say("Stopped.")
     os._exit(INTERRUPTED)
 
 

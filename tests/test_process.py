@@ -61,6 +61,19 @@ run(main)
 """
 
 
+TURNED_ERROR = """
+from img2loc.process import run
+
+def main():
+    try:
+        raise KeyboardInterrupt
+    finally:
+        raise AttributeError("as a lock that was never taken is let go")
+
+run(main)
+"""
+
+
 def begin(*arguments: object, **streams: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
@@ -100,6 +113,12 @@ def test_an_interrupt_that_python_loses_comes_again():
     process = begin("-c", LOST_ERROR)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130 and said == b"" and time.monotonic() - begun < 9
+
+
+def test_an_interrupt_that_a_library_turns_into_an_error_is_no_traceback():
+    process = begin("-c", TURNED_ERROR)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and said == b"Stopped.\n"
 
 
 def full(pipe: int) -> bool:
