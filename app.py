@@ -81,9 +81,8 @@ def serve(settings: Settings, address: Address) -> None:
         settings, problem = load_model(settings)
         host = Host(settings, problem=problem)
         page = build(host, settings)
-        if uploads:
-            delete_old_uploads_periodically(uploads, settings.keep_minutes * 60)
-        launch(page, host, address)
+        with delete_old_uploads_periodically(uploads, settings.keep_minutes * 60):
+            launch(page, host, address)
 
 
 def forbid_core_dumps() -> None:

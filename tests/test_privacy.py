@@ -161,20 +161,19 @@ def test_a_clock_that_is_set_deletes_no_upload_early_and_none_late(
         def monotonic(self) -> float:
             return self.now
 
-        def sleep(self, seconds: float) -> None:
-            """Let the time pass, and what happens in it."""
+        def wait(self, seconds: float) -> bool:
+            """Let the time pass, and what happens in it; whether it is over."""
             gone.update({file: self.now for file in files if self.now > 0 and not file.exists() and file not in gone})
-            if self.now > 3 * KEPT_S:
-                raise TimeoutError
             for file in files if self.now == 0 else files[1:] if self.now == KEPT_S - every_s else ():
                 sent[file] = self.now + seconds / 2
                 file.write_bytes(b"photo")
                 os.utime(file, (0, 2e9 + self.now + wrong_s))
             self.now += seconds
+            return self.now > 3 * KEPT_S
 
-    monkeypatch.setattr(upload_folder, "time", Clock())
-    with pytest.raises(TimeoutError):
-        upload_folder._sweep(folder, set(), KEPT_S)
+    clock = Clock()
+    monkeypatch.setattr(upload_folder, "time", clock)
+    upload_folder._sweep(folder, set(), KEPT_S, clock)
     assert {file: KEPT_S <= gone[file] - sent[file] <= KEPT_S + every_s for file in files} == dict.fromkeys(files, True)
 
 

@@ -154,18 +154,17 @@ def test_what_is_put_in_place_of_a_living_servers_folder_stays(
         else:
             precious = folder.path
             precious.mkdir()
-        delete_old_uploads_periodically(folder, 0)
-        (precious / "thesis").mkdir()
-        (precious / "thesis" / "thesis.tex").write_text("years of work")
-        (precious / "thesis.tex").write_text("years of work")
-        (tmp_path / "moved" / "late.jpg").write_bytes(b"photo")
-        while (tmp_path / "moved" / "late.jpg").exists():
-            time.sleep(0.01)
-        time.sleep(0.1)  # several more sweeps
-        assert (precious / "thesis.tex").exists() and (precious / "thesis" / "thesis.tex").exists()
-    assert (precious / "thesis.tex").exists() and (precious / "thesis" / "thesis.tex").exists()
-    assert [path.name for path in (tmp_path / "moved").iterdir() if not path.is_file()] == []
-    assert not (tmp_path / "moved" / "photo.jpg").exists()
+        with delete_old_uploads_periodically(folder, 0.1):
+            (precious / "thesis").mkdir()
+            for file in (precious / "thesis.tex", precious / "thesis" / "thesis.tex"):
+                file.write_text("years of work")
+            (tmp_path / "moved" / "late.jpg").write_bytes(b"photo")
+            while (tmp_path / "moved" / "late.jpg").exists():
+                time.sleep(0.01)
+            time.sleep(0.2)  # several more sweeps
+        assert len(list(precious.rglob("thesis.tex"))) == 2
+    assert len(list(precious.rglob("thesis.tex"))) == 2
+    assert [path.name for path in (tmp_path / "moved").iterdir()] == [".img2loc-uploads"]
 
 
 def test_links_in_an_upload_folder_are_deleted_and_not_followed(tmp_path: Path):

@@ -35,8 +35,6 @@ for name in ("httpcore2", "sse_starlette"):
 import img2loc.lmm.chat, img2loc.lmm.hf, img2loc.ui.upload_folder
 
 class MovedClock:
-    sleep = time.sleep
-
     @staticmethod
     def monotonic():
         moved = folder / "seconds-later"

@@ -90,17 +90,28 @@ def delete_upload_folder(folder: OwnFolder) -> None:
         folder.remove_if_empty()
 
 
-def delete_old_uploads_periodically(folder: OwnFolder, max_age_s: float) -> None:
-    """Delete visitors' files at that age, from now on; call it once the page is built, whose own pictures stay.
+@contextmanager
+def delete_old_uploads_periodically(folder: OwnFolder | None, max_age_s: float) -> Iterator[None]:
+    """Delete visitors' files at that age until the end; enter it once the page is built, whose own pictures stay.
 
     Gradio's own cleaning knows the files that came through the page, and not those that agents sent.
 
     Args:
-        folder: The upload folder.
+        folder: The upload folder, which may be closed afterwards; None on Windows, where nothing is deleted.
         max_age_s: In seconds; a file may become a sixth older before it is looked at.
     """
+    if folder is None:
+        yield
+        return
     page_files = {path for path, _, _ in _walk(folder)}
-    threading.Thread(target=_sweep, args=(folder, page_files, max_age_s), name="sweep", daemon=True).start()
+    stopped = threading.Event()
+    thread = threading.Thread(target=_sweep, args=(folder, page_files, max_age_s, stopped), name="sweep", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 # When a file was first seen under its path, and again when it was sent again: by a clock that nobody sets, as that of
@@ -108,10 +119,9 @@ def delete_old_uploads_periodically(folder: OwnFolder, max_age_s: float) -> None
 _Seen = dict[tuple[str, int], float]
 
 
-def _sweep(folder: OwnFolder, kept: Collection[str], max_age_s: float) -> None:
+def _sweep(folder: OwnFolder, kept: Collection[str], max_age_s: float, stopped: threading.Event) -> None:
     seen: _Seen = {}
-    while True:
-        time.sleep(min(SWEEP_EVERY_S, max_age_s / 6))
+    while not stopped.wait(min(SWEEP_EVERY_S, max_age_s / 6)):
         with suppress(OSError):  # it is tried again
             seen = _delete_old(folder, kept, seen, max_age_s)
 
