@@ -374,6 +374,14 @@ def test_a_file_that_was_not_written_by_the_command_is_left_alone(files, monkeyp
     assert all((files / name).stat().st_size > 20 for name in names)
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b"my notes", b'{\n "data": "mine"\n}'])
+def test_a_calibration_takes_no_other_files_place(files, capsys, content):
+    (files / "mine.json").write_bytes(content)
+    assert main(["calibrate", "--data", str(files / "runs"), "--out", str(files / "mine.json")]) == 1
+    assert "mine.json exists, and this command didn't write it." in capsys.readouterr().err
+    assert (files / "mine.json").read_bytes() == content
+
+
 def test_two_runs_whose_predictions_would_share_a_file_are_refused(files, capsys):
     (files / "runs" / "a b.jsonl").write_bytes((files / "runs" / "journal.jsonl").read_bytes())
     (files / "runs" / "a-b.jsonl").write_bytes((files / "runs" / "journal.jsonl").read_bytes())
