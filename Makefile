@@ -17,7 +17,7 @@ test: $(VENV)/dev.stamp $(VENV)/browser.stamp  ## every test, the browser's too;
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-ray: $(VENV)/ray.stamp  ## the embed stage on a cluster of two nodes on this machine, one of which is lost
-	$(BIN)/python -m pytest tests/test_ray_embed.py
+	$(BIN)/python -m pytest tests/index_builder/test_ray_embed.py
 
 soak: $(VENV)/dev.stamp  ## the long versions of what the tests do with files, replies and crowds made to hurt: docs/reliability.md
 	$(BIN)/python -m tests.soak.photos --inputs 100000
@@ -34,10 +34,11 @@ audit: $(VENV)/dev.stamp  ## known weaknesses of what is installed, asked of PyP
 	$(BIN)/python -m tests.soak.dependencies --versions > $(VENV)/audit.txt
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r $(VENV)/audit.txt
 
-lint: $(VENV)/dev.stamp  ## style and types
+lint: $(VENV)/dev.stamp  ## style, types, and the order of the rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .

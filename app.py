@@ -7,7 +7,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from img2loc.signals import exit_on_interrupt
+        from img2loc.system.signals import exit_on_interrupt
 
         exit_on_interrupt()  # what follows takes a second
     except KeyboardInterrupt:
@@ -19,14 +19,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from img2loc.environment import prepare_environment
 from img2loc.errors import ConfigError, Img2LocError, LMMError
-from img2loc.gradio_settings import Address, prepare_gradio, read_address
-from img2loc.host import Host
-from img2loc.hub import disable_telemetry
+from img2loc.hardening.gradio_settings import Address, prepare_gradio, read_address
 from img2loc.lmm import BACKENDS
-from img2loc.settings import Settings
-from img2loc.signals import Ended, end_on_signals
+from img2loc.policy.settings import Settings
+from img2loc.retrieval.hub import disable_telemetry
+from img2loc.system.environment import prepare_environment
+from img2loc.system.signals import Ended, end_on_signals
+from img2loc.web.gallery_loader import Host
 
 # glibc makes up to eight heaps per processor, keeps what threads free in them, and pictures leave them full of holes.
 # With two heaps, trimmed regularly, memory stays flat (benchmarks/load.py). Taking large blocks from the system instead
@@ -71,8 +71,8 @@ def serve(settings: Settings, address: Address) -> None:
     if unsupported := prepare_gradio(address):
         print(f"app.py: ignoring {', '.join(unsupported)}, which Img2Loc doesn't support.", file=sys.stderr)
     # Imported late: Gradio takes seconds, and reads the environment.
-    from img2loc.ui import build, launch  # noqa: PLC0415
-    from img2loc.ui.upload_folder import delete_old_uploads_periodically, use_private_upload_folder  # noqa: PLC0415
+    from img2loc.hardening.upload_folder import delete_old_uploads_periodically, use_private_upload_folder  # noqa: PLC0415
+    from img2loc.web.page import build, launch  # noqa: PLC0415
 
     share_heaps()
     forbid_core_dumps()

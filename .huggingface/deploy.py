@@ -24,10 +24,10 @@ from huggingface_hub.hf_api import RepoFile, SpaceInfo
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # Python looks beside a script, not in the repository
 
-from img2loc.environment import prepare_environment  # noqa: E402
 from img2loc.errors import ConfigError, HubError, Img2LocError  # noqa: E402
-from img2loc.hub import split_revision  # noqa: E402
-from img2loc.manifest import MANIFEST  # noqa: E402
+from img2loc.retrieval.hub import split_revision  # noqa: E402
+from img2loc.retrieval.manifest import MANIFEST  # noqa: E402
+from img2loc.system.environment import prepare_environment  # noqa: E402
 
 GALLERY = "IMG2LOC_GALLERY"
 HUBS_OWN = ".gitattributes"  # the Hub writes it itself
@@ -265,8 +265,8 @@ def _check_ours(space: str, remote: Collection[str]) -> None:
 
 def _geoclip(repo: str, private: bool, published: list[str]) -> Iterator[Step]:
     """Build GeoCLIP's gallery, unless a whole one lies here, and publish it; its name ends up in `published`."""
-    from index_builder.geoclip import build_geoclip  # noqa: PLC0415 - torch takes seconds
-    from index_builder.publish import publish_gallery  # noqa: PLC0415
+    from index_builder.stages.geoclip import build_geoclip  # noqa: PLC0415 - torch takes seconds
+    from index_builder.stages.publish import publish_gallery  # noqa: PLC0415
 
     folder = ROOT / "galleries" / "geoclip"
     if not (folder / MANIFEST).is_file():

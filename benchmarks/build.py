@@ -32,14 +32,14 @@ from PIL import Image, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from img2loc.encoder import Embeddings, Encoder, Inputs, open_encoder
-from img2loc.photo import open_photo
+from img2loc.photo.decode import open_photo
+from img2loc.retrieval.encoder import Embeddings, Encoder, Inputs, open_encoder
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.embed import Pool, begin, embed_local, finish
-from index_builder.index import Label, index_shards
-from index_builder.listing import Listing, write_listing
-from index_builder.pieces import Piece
-from index_builder.sources import Candidate, Counts, list_table
+from index_builder.stages.embed import Pool, begin, embed_local, finish
+from index_builder.stages.index import Label, index_shards
+from index_builder.stages.listing import Listing, write_listing
+from index_builder.stages.sources import Candidate, Counts, list_table
+from index_builder.storage.pieces import Piece
 
 NETWORKS = {
     "b32": {

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.embeddings import EmbeddingSet, Vectors
-from img2loc.search import Searcher, open_index, search_parameters
-from index_builder.layout import LARGE_ROWS, Layout, make_index
-from index_builder.rows import Rows
+from img2loc.retrieval.index import Searcher, open_index, search_parameters
+from index_builder.storage.layout import LARGE_ROWS, Layout, make_index
+from index_builder.storage.rows import Rows
 
 Found = npt.NDArray[np.int64]
 Search = Callable[[Vectors, int, dict[str, int]], Found]

@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
-from img2loc.evaluation.figures import COLOURS, DASHES
+from img2loc.evaluation.report.figures import COLOURS, DASHES
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 760, 420, 70, 40, 50
 

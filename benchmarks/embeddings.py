@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.recall import RECALL_K
+from index_builder.storage.recall import RECALL_K
 
 Vectors = npt.NDArray[np.float32]
 

@@ -31,15 +31,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.build import make_network
 from benchmarks.device import forget_peak, median_s, peak_gb, seconds_of
 from benchmarks.gpu_search import measure_search
-from img2loc import prompt
-from img2loc.encoder import Embeddings, open_encoder
+from img2loc.answer import prompt
 from img2loc.errors import LMMCancelledError, LMMTimeoutError
 from img2loc.lmm import BackendOptions, Turn, llava, open_lmm
 from img2loc.lmm.placement import placement_here
-from img2loc.location import LocationEncoder
-from img2loc.photo import open_photo
+from img2loc.photo.decode import open_photo
+from img2loc.retrieval.encoder import Embeddings, open_encoder
+from img2loc.retrieval.location_encoder import LocationEncoder
 from img2loc.types import LatLon, Neighbour, Retrieval
-from tests.tiny_llava import save_llava
+from tests.fakes.tiny_llava import save_llava
 
 DTYPES = (
     "float32",

@@ -14,12 +14,12 @@ import torch
 
 from benchmarks.device import forget_peak, median_s, seconds_of
 from benchmarks.embeddings import Population
-from img2loc.encoder import Embeddings
-from img2loc.gpu import BLOCK_ROWS
 from img2loc.locator import MAX_SEARCHED
-from img2loc.search import Among, Searcher, open_index, processors
-from index_builder.layout import Layout, make_index
-from index_builder.rows import Rows
+from img2loc.retrieval.encoder import Embeddings
+from img2loc.retrieval.gpu import BLOCK_ROWS
+from img2loc.retrieval.index import Among, Searcher, open_index, processors
+from index_builder.storage.layout import Layout, make_index
+from index_builder.storage.rows import Rows
 
 K = 16
 RECALL_QUERIES, CLIENTS = 100, (1, 4, 16, 50)

@@ -18,10 +18,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from img2loc.candidates import MAX_CANDIDATES, candidates
-from img2loc.geo import to_latlon
+from img2loc.geo.sphere import to_latlon
+from img2loc.judge.candidates import MAX_CANDIDATES, candidates
 from img2loc.types import LatLon, Neighbour
-from index_builder.geoclip import download_wheel, read_wheel
+from index_builder.stages.geoclip import download_wheel, read_wheel
 
 REPEAT = 50
 

@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.provider import MarkedPhoto, SlowProvider, make_photos
 from benchmarks.visitors import Page, Refused, Visitor, faults_of, faults_of_page, marks_in
-from img2loc.limits import MODEL_PLACES
-from img2loc.ui import MAX_SESSIONS
-from tests.app_process import AppProcess
+from img2loc.policy.limits import MODEL_PLACES
+from img2loc.web.page import MAX_SESSIONS
+from tests.fakes.app_process import AppProcess
 
 OPERATOR: Final = "sk-operator"
 PER_VISITOR, TOTAL = 2, 14  # allowed in an hour at the operator's expense

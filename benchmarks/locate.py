@@ -28,14 +28,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.build import make_network
 from benchmarks.embeddings import Population, Vectors
-from img2loc.encoder import Encoder, open_encoder
-from img2loc.gallery import Gallery, open_gallery
 from img2loc.locator import Locator
-from img2loc.photo import open_photo
-from img2loc.search import processors
-from index_builder.geoclip import build_geoclip, download_wheel, embed_positions, read_wheel
-from index_builder.index import Label, write_rows
-from index_builder.rows import Rows
+from img2loc.photo.decode import open_photo
+from img2loc.retrieval.encoder import Encoder, open_encoder
+from img2loc.retrieval.gallery import Gallery, open_gallery
+from img2loc.retrieval.index import processors
+from index_builder.stages.geoclip import build_geoclip, download_wheel, embed_positions, read_wheel
+from index_builder.stages.index import Label, write_rows
+from index_builder.storage.rows import Rows
 
 CLIENTS = (1, 2, 8, 32)
 

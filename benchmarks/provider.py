@@ -22,7 +22,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from img2loc.types import LatLon
-from tests.openai_server import OpenAIServer, Request
+from tests.fakes.openai_server import OpenAIServer, Request
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "photos"
 MARK_BITS, CHECK_BITS = 12, 4

@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.candidates import CANDIDATES, Search
 from benchmarks.drawing import curves
 from benchmarks.embeddings import EmbeddingSet, Vectors, open_set
-from img2loc.search import processors
-from index_builder.layout import TARGET
-from index_builder.recall import RECALL_K
+from img2loc.retrieval.index import processors
+from index_builder.storage.layout import TARGET
+from index_builder.storage.recall import RECALL_K
 
 YARDSTICKS = ("flat32", "flat16")
 CHOICE = "choice"

@@ -27,8 +27,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.app_process import ROOT
 from tests.browser.chromium import open_chromium
+from tests.fakes.app_process import ROOT
 
 IMPORT = ["-c", "import gradio"]
 BARE = [

@@ -22,11 +22,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.embeddings import EmbeddingSet, open_set
-from img2loc.area import read_area
-from img2loc.search import Among, Searcher, open_index
-from index_builder.layout import Layout, make_index
-from index_builder.recall import RECALL_K
-from index_builder.rows import Rows
+from img2loc.geo.areas import read_area
+from img2loc.retrieval.index import Among, Searcher, open_index
+from index_builder.storage.layout import Layout, make_index
+from index_builder.storage.recall import RECALL_K
+from index_builder.storage.rows import Rows
 
 DIM = 768
 AREAS = (

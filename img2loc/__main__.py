@@ -6,7 +6,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from img2loc.signals import exit_on_interrupt
+        from img2loc.system.signals import exit_on_interrupt
 
         exit_on_interrupt()  # what follows takes a second
     except KeyboardInterrupt:
@@ -23,25 +23,25 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from img2loc.environment import prepare_environment
+from img2loc.answer.prompt import TEMPLATES, check_template, template_named
+from img2loc.answer.recorder import Recorder
 from img2loc.errors import ConfigError, Img2LocError, PhotoError, describe_failure
 from img2loc.evaluation.arguments import add_calibrate, add_judge, add_samples, add_within
 from img2loc.evaluation.arguments import add_verb as add_evaluate
 from img2loc.evaluation.calibrate import calibrate
 from img2loc.evaluation.cli import evaluate
-from img2loc.evaluation.cost import Pace
-from img2loc.expense import dollars, expense, prices_of
+from img2loc.evaluation.run.budget import Pace
 from img2loc.lmm import BACKENDS, LMM, open_lmm
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
-from img2loc.names import printable_name
-from img2loc.photo import Photo, open_photo, read_photo
-from img2loc.printer import FORMATS, Format, Printer
-from img2loc.process import INTERRUPTED, hold_interrupts, run
-from img2loc.prompt import TEMPLATES, check_template, template_named
-from img2loc.recorder import Recorder
-from img2loc.settings import Settings
-from img2loc.terminal import Parser, parse_arguments, say, whole_number
+from img2loc.output.printer import FORMATS, Format, Printer
+from img2loc.photo.decode import Photo, open_photo, read_photo
+from img2loc.policy.cost import dollars, expense, prices_of
+from img2loc.policy.settings import Settings
+from img2loc.system.environment import prepare_environment
+from img2loc.system.names import printable_name
+from img2loc.system.process import INTERRUPTED, hold_interrupts, run
+from img2loc.system.terminal import Parser, parse_arguments, say, whole_number
 from img2loc.types import OutcomeKind, Prediction
 
 

@@ -11,25 +11,25 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from img2loc import prompt
-from img2loc.area import Area
-from img2loc.candidates import Fit, candidates, spread_km, with_choice
-from img2loc.choice import choose, options, worded
-from img2loc.coarse import EXACT, Precision, coarse_area
-from img2loc.encoder import Encoder, cpu_has_bfloat16, open_encoder
+from img2loc.answer import prompt
+from img2loc.answer.vote import vote
 from img2loc.errors import ConfigError
-from img2loc.gallery import Gallery, open_gallery
-from img2loc.geo import nearest_place
-from img2loc.hub import OnBytes, ignore_bytes
+from img2loc.geo.areas import Area
+from img2loc.geo.coarse import EXACT, Precision, coarse_area
+from img2loc.geo.sphere import nearest_place
+from img2loc.judge.candidates import Fit, candidates, spread_km, with_choice
+from img2loc.judge.choice import choose, options, worded
+from img2loc.judge.sampling import Judge, ask_all, central_outcome, nearest_outcome
 from img2loc.lmm import LMM
-from img2loc.manifest import Manifest
-from img2loc.photo import Photo
-from img2loc.precision import coarsen_outcome, coarsen_retrieval
-from img2loc.sampling import Judge, ask_all, central_outcome, nearest_outcome
-from img2loc.search import processors
-from img2loc.settings import Settings
+from img2loc.photo.decode import Photo
+from img2loc.policy.precision import coarsen_outcome, coarsen_retrieval
+from img2loc.policy.settings import Settings
+from img2loc.retrieval.encoder import Encoder, cpu_has_bfloat16, open_encoder
+from img2loc.retrieval.gallery import Gallery, open_gallery
+from img2loc.retrieval.hub import OnBytes, ignore_bytes
+from img2loc.retrieval.index import processors
+from img2loc.retrieval.manifest import Manifest
 from img2loc.types import Candidate, LatLon, Method, Neighbour, Outcome, OutcomeKind, Prediction, Retrieval
-from img2loc.vote import vote
 
 DEFAULT_NEIGHBOURS = 16  # each way, as in the authors' own app
 VOTE_NEIGHBOURS = 16  # the vote never uses fewer, so that it is there when a prompt is sent without neighbours

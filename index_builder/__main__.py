@@ -6,7 +6,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from img2loc.signals import exit_on_interrupt
+        from img2loc.system.signals import exit_on_interrupt
 
         exit_on_interrupt()  # what follows takes a second
     except KeyboardInterrupt:
@@ -18,14 +18,14 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from img2loc.encoder import DEFAULT_ENCODER
-from img2loc.environment import prepare_environment
 from img2loc.errors import ConfigError, Img2LocError
-from img2loc.process import INTERRUPTED, run
-from img2loc.terminal import Parser, parse_arguments, positive, say
-from index_builder import stages
-from index_builder.embed import SHARD_ROWS
-from index_builder.layout import TARGET
+from img2loc.retrieval.encoder import DEFAULT_ENCODER
+from img2loc.system.environment import prepare_environment
+from img2loc.system.process import INTERRUPTED, run
+from img2loc.system.terminal import Parser, parse_arguments, positive, say
+from index_builder import verbs as stages
+from index_builder.stages.embed import SHARD_ROWS
+from index_builder.storage.layout import TARGET
 
 MAX_WORKERS = 16
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from img2loc.encoder import Embeddings, Encoder, open_encoder
-from img2loc.host import Host
 from img2loc.locator import Locator
-from img2loc.photo import Photo, open_photo
-from img2loc.settings import Settings
+from img2loc.photo.decode import Photo, open_photo
+from img2loc.policy.settings import Settings
+from img2loc.retrieval.encoder import Embeddings, Encoder, open_encoder
+from img2loc.web.gallery_loader import Host
+from tests.paths import SHARED
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 PHOTOS = SHARED / "photos"
 MOBILENET = SHARED / "models" / "hf_mobilenet_v1"
 

@@ -7,18 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from img2loc.candidates import MERGE_KM
 from img2loc.errors import ConfigError, GalleryMismatchError, LMMTimeoutError
-from img2loc.geo import haversine_km
+from img2loc.geo.sphere import haversine_km
+from img2loc.judge.candidates import MERGE_KM
+from img2loc.judge.sampling import Judge
 from img2loc.locator import PROMPTS_APART, VOTE_NEIGHBOURS, Locator
-from img2loc.photo import open_photo
-from img2loc.sampling import Judge
-from img2loc.settings import Settings
+from img2loc.photo.decode import open_photo
+from img2loc.policy.settings import Settings
 from img2loc.types import LatLon, OutcomeKind
 from index_builder.__main__ import main
-
-from .conftest import MOBILENET, PHOTOS
-from .scripted_lmm import ScriptedLMM
+from tests.conftest import MOBILENET, PHOTOS
+from tests.fakes.scripted_lmm import ScriptedLMM
 
 EIFFEL_TOWER = LatLon(48.8584, 2.2945)
 

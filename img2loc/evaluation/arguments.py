@@ -6,18 +6,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from img2loc.area import Area, read_area
+from img2loc.answer.prompt import TEMPLATES
 from img2loc.errors import ConfigError
-from img2loc.evaluation.datasets import DATA_SETS
+from img2loc.evaluation.data.datasets import DATA_SETS
 from img2loc.evaluation.outputs import RULE
-from img2loc.evaluation.record import OWN_COUNTRY
+from img2loc.evaluation.run.record import OWN_COUNTRY
+from img2loc.geo.areas import Area, read_area
+from img2loc.judge.sampling import CHOICE, MAX_NEIGHBOURS, MAX_PROMPTS, MAX_SAMPLES, OFF, Judge, read_judge
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS
-from img2loc.prompt import TEMPLATES
-from img2loc.sampling import CHOICE, MAX_NEIGHBOURS, MAX_PROMPTS, MAX_SAMPLES, OFF, Judge, read_judge
-from img2loc.settings import Settings
-from img2loc.terminal import whole_number
+from img2loc.policy.settings import Settings
+from img2loc.system.terminal import whole_number
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]

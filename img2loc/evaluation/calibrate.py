@@ -9,18 +9,18 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from img2loc.calibration import MIN_PHOTOS, PROBABILITY, Calibration, Group, answerer, groups_of
-from img2loc.durable import write_whole
 from img2loc.errors import DataError
-from img2loc.evaluation.datasets import DATA_SETS
-from img2loc.evaluation.journal import read_journal
+from img2loc.evaluation.data.datasets import DATA_SETS
 from img2loc.evaluation.outputs import check_replaceable
-from img2loc.evaluation.record import Entry, Record
-from img2loc.evaluation.tables import named
-from img2loc.geo import geodesic_km
-from img2loc.manifest import CALIBRATION, MANIFEST, describe_file, read_manifest
-from img2loc.names import escape_controls
-from img2loc.terminal import print_text
+from img2loc.evaluation.run.journal import read_journal
+from img2loc.evaluation.run.record import Entry, Record
+from img2loc.geo.sphere import geodesic_km
+from img2loc.geo.tables import named
+from img2loc.retrieval.calibration import MIN_PHOTOS, PROBABILITY, Calibration, Group, answerer, groups_of
+from img2loc.retrieval.manifest import CALIBRATION, MANIFEST, describe_file, read_manifest
+from img2loc.system.durable import write_whole
+from img2loc.system.names import escape_controls
+from img2loc.system.terminal import print_text
 from img2loc.types import LatLon
 
 Measured = dict[str, list[tuple[float, float]]]  # by who answers: similarity of the nearest neighbour, error in km

@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from img2loc.errors import DataError
-from img2loc.evaluation import answers, report
-from img2loc.evaluation.cli_run import run_settings
-from img2loc.evaluation.datasets import Truth, read_predictions, read_truth
-from img2loc.evaluation.document import HTML_HEAD, MARKDOWN_HEAD, to_html, to_markdown
-from img2loc.evaluation.grids import accuracy_grid, haversine_grid, outcomes_grid
-from img2loc.evaluation.journal import read_journal
+from img2loc.evaluation.data.datasets import Truth, read_predictions, read_truth
 from img2loc.evaluation.outputs import check_replaceable, write_text
-from img2loc.evaluation.record import Record
-from img2loc.evaluation.score import Score, open_run, score_all
-from img2loc.evaluation.tables import Columns, named
+from img2loc.evaluation.report import answers, sections
+from img2loc.evaluation.report.document import HTML_HEAD, MARKDOWN_HEAD, to_html, to_markdown
+from img2loc.evaluation.report.grids import accuracy_grid, haversine_grid, outcomes_grid
+from img2loc.evaluation.report.score import Score, open_run, score_all
+from img2loc.evaluation.run.journal import read_journal
+from img2loc.evaluation.run.plan import run_settings
+from img2loc.evaluation.run.record import Record
+from img2loc.geo.tables import Columns, named
 from img2loc.lmm import LMM
-from img2loc.names import escape_controls, printable_name
-from img2loc.settings import Settings
-from img2loc.terminal import print_text, say, write_out
+from img2loc.policy.settings import Settings
+from img2loc.system.names import escape_controls, printable_name
+from img2loc.system.terminal import print_text, say, write_out
 
 OpenLMM = Callable[[argparse.Namespace, Settings, threading.Event], LMM | None]
 ReadTemplate = Callable[[Path | None], str]
@@ -122,7 +122,7 @@ def _report(arguments: argparse.Namespace) -> int:
         open_run(name, record, drop_absent=arguments.drop_absent, seed=arguments.seed)
         for name, record in _records(arguments.journals)
     ]
-    blocks = report.blocks(runs, note=note, drop_absent=arguments.drop_absent)
+    blocks = sections.blocks(runs, note=note, drop_absent=arguments.drop_absent)
     write_text(page, to_html(arguments.title, blocks))
     write_text(text, to_markdown(arguments.title, blocks, page=printable_name(page.name)))
     print_text(f"{escape_controls(text)}\n{escape_controls(page)}\n")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from img2loc.durable import write_whole
 from img2loc.errors import DataError
+from img2loc.system.durable import write_whole
 
 RULE: Final = "a file that is there is replaced only if this command wrote it"  # for --help
 MAX_READ_BYTES: Final = 10_000_000  # a calibration, which has to be whole, has less

@@ -11,7 +11,7 @@ from img2loc.lmm.hf import hugging_face_server
 from img2loc.lmm.servers import server_named
 
 if TYPE_CHECKING:
-    from img2loc.lmm.chat import ChatLMM
+    from img2loc.lmm.openai import ChatLMM
 
 __all__ = [
     "BACKENDS",
@@ -124,7 +124,7 @@ def open_lmm(name: str, options: BackendOptions) -> LMM | None:
         case "openai":
             return _openai(options)
         case "hf":
-            from img2loc.lmm.chat import ChatLMM  # noqa: PLC0415
+            from img2loc.lmm.openai import ChatLMM  # noqa: PLC0415
 
             model = options.model.strip() or backend.models[0]
             return ChatLMM(hugging_face_server(options, model=model), options, name="hf", default_model=model)
@@ -156,7 +156,7 @@ def list_models(name: str, options: BackendOptions) -> tuple[str, ...]:
 
 
 def _openai(options: BackendOptions) -> ChatLMM:
-    from img2loc.lmm.chat import ChatLMM  # noqa: PLC0415
+    from img2loc.lmm.openai import ChatLMM  # noqa: PLC0415
 
     server = server_named(options.base_url)
     return ChatLMM(server, options, name="openai", default_model=BACKENDS["openai"].models[0])

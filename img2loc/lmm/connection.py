@@ -15,10 +15,10 @@ from urllib.request import getproxies
 import httpx2
 import openai
 
-from img2loc.addresses import is_loopback, leads_to_loopback, public_address
-from img2loc.environment import check_certificates, check_proxies
 from img2loc.errors import ConfigError
+from img2loc.hardening.addresses import is_loopback, leads_to_loopback, public_address
 from img2loc.lmm.retry import in_thread
+from img2loc.system.environment import check_certificates, check_proxies
 
 MAX_BODY_BYTES: Final = 20_000_000
 

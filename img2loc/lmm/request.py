@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from img2loc import prompt
+from img2loc.answer import prompt
 from img2loc.lmm.base import Turn
 
 MAX_OUTPUT_TOKENS: Final = 8000  # an answer takes 150; the rest is for models that think first

@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio
 from playwright.sync_api import Page, expect
 
-from tests.openai_server import KEY, OpenAIServer
+from tests.fakes.openai_server import KEY, OpenAIServer
 
 TOWER = gradio.get_image("tower.jpg")
 MAPS = ("#prediction-map", "#nearest-map", "#farthest-map")

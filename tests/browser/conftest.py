@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
-from tests.app_process import AppProcess
 from tests.browser.chromium import open_chromium
-from tests.openai_server import OpenAIServer
+from tests.fakes.app_process import AppProcess
+from tests.fakes.openai_server import OpenAIServer
 
 WAIT_MS = 30_000  # many times what is needed: the machine may have much else to do
 expect.set_options(timeout=WAIT_MS)

@@ -11,11 +11,11 @@ import gradio
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from tests.app_process import ROOT, AppProcess
 from tests.browser.acts import choose, choose_openai, open_more, use_compare_key, use_key
 from tests.browser.chromium import open_chromium
 from tests.conftest import PHOTOS
-from tests.openai_server import OpenAIServer
+from tests.fakes.app_process import ROOT, AppProcess
+from tests.fakes.openai_server import OpenAIServer
 
 TOWER = gradio.get_image("tower.jpg")
 WAIT_MS = 60_000

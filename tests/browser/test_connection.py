@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.app_process import AppProcess
 from tests.browser.acts import LOCATE_MS, MAPS, locate_tower, ready_to_ask, wait_until_asked
-from tests.cutting_proxy import CuttingProxy
-from tests.openai_server import OpenAIServer
+from tests.fakes.app_process import AppProcess
+from tests.fakes.cutting_proxy import CuttingProxy
+from tests.fakes.openai_server import OpenAIServer
 
 
 @pytest.fixture

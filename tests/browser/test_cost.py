@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.browser.acts import LOCATE_MS, choose, choose_openai, open_more, upload, use_key
-from tests.openai_server import OpenAIServer
+from tests.fakes.openai_server import OpenAIServer
 
 
 def test_the_cost_follows_what_is_chosen(page: Page, address: str):

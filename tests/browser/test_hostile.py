@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from img2loc.words import untold
+from img2loc.web.i18n import untold
 from tests.browser.acts import LOCATE_MS, TOWER, choose_openai, upload, use_compare_key, use_key
-from tests.openai_server import OpenAIServer
+from tests.fakes.openai_server import OpenAIServer
 from tests.soak.hostile_replies import MARKUP
 
 IMAGE = '<img src="https://hostile.example/a.png" onerror="window.struck=1">'

@@ -20,7 +20,7 @@ from tests.browser.acts import (
     width_and_overflow,
 )
 from tests.conftest import PHOTOS
-from tests.openai_server import OpenAIServer
+from tests.fakes.openai_server import OpenAIServer
 
 PYRAMID = next(PHOTOS.glob("*Great-Pyramid*"))
 

@@ -19,7 +19,7 @@ from tests.browser.acts import (
     use_key,
     wait_until_asked,
 )
-from tests.openai_server import KEY, OpenAIServer
+from tests.fakes.openai_server import KEY, OpenAIServer
 
 
 def test_a_model_answers_and_its_key_is_nowhere(page: Page, provider: OpenAIServer, address: str):

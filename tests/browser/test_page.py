@@ -12,7 +12,7 @@ import pandas
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from img2loc import maps
+from img2loc.maps import figures
 from tests.browser.acts import (
     LOCATE_MS,
     MAPS,
@@ -260,4 +260,4 @@ def test_a_tablet_has_the_photo_beside_its_answer(page: Page):
 def test_the_legends_colours_are_the_maps(page: Page):
     locate_tower(page)
     star = page.locator("#beside .i2l-red").first.evaluate("e => getComputedStyle(e).color")
-    assert star == "rgb({}, {}, {})".format(*bytes.fromhex(maps.VERMILION[1:]))
+    assert star == "rgb({}, {}, {})".format(*bytes.fromhex(figures.VERMILION[1:]))

@@ -15,10 +15,10 @@ import gradio
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from img2loc.words import translations
-from tests.app_process import ROOT
+from img2loc.web.i18n import translations
 from tests.browser.acts import LOCATE_MS, choose_openai, locate_tower, open_more, upload, use_key, width_and_overflow
-from tests.openai_server import KEY
+from tests.fakes.app_process import ROOT
+from tests.fakes.openai_server import KEY
 
 FRONTEND = Path(gradio.__file__).parent / "templates" / "frontend"
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from img2loc.evaluation.cost import Meter, check_budget
-from img2loc.evaluation.journal import Journal
-from img2loc.evaluation.photos import find_photos
-from img2loc.evaluation.record import Header
-from img2loc.evaluation.runner import Runner
-
-from .runs import ITEMS, SETUP, GridLocator
+from img2loc.evaluation.data.photos import find_photos
+from img2loc.evaluation.run.budget import Meter, check_budget
+from img2loc.evaluation.run.journal import Journal
+from img2loc.evaluation.run.record import Header
+from img2loc.evaluation.run.runner import Runner
+from tests.evaluation.runs import ITEMS, SETUP, GridLocator
 
 
 @pytest.fixture

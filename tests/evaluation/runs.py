@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from img2loc import prompt
-from img2loc.evaluation.datasets import Item
-from img2loc.evaluation.record import Setup
-from img2loc.sampling import ask_often
+from img2loc.answer import prompt
+from img2loc.answer.vote import vote
+from img2loc.evaluation.data.datasets import Item
+from img2loc.evaluation.run.record import Setup
+from img2loc.judge.sampling import ask_often
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Prediction, Reply, Retrieval
-from img2loc.vote import vote
 
 SETUP = Setup(
     dataset="csv",

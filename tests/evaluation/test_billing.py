@@ -9,15 +9,14 @@ import pytest
 
 from img2loc.__main__ import main
 from img2loc.errors import LMMCancelledError
-from img2loc.evaluation.cost import Meter
-from img2loc.evaluation.journal import read_journal
+from img2loc.evaluation.run.budget import Meter
+from img2loc.evaluation.run.journal import read_journal
 from img2loc.lmm import retry
 from img2loc.lmm.prices import Pricing
 from img2loc.locator import Locator
-
-from ..conftest import PHOTOS
-from ..openai_server import OpenAIServer
-from .runs import CountingLMM, Killed, as_older
+from tests.conftest import PHOTOS
+from tests.evaluation.runs import CountingLMM, Killed, as_older
+from tests.fakes.openai_server import OpenAIServer
 
 PRICES = Pricing(100.0, 1000.0)
 DEAR = 1200, 8000  # tokens: $8.12, where others cost $0.18

@@ -11,16 +11,15 @@ from random import Random
 import pytest
 
 from img2loc.errors import DataError
-from img2loc.evaluation.cost import Budget, Meter, Pace
-from img2loc.evaluation.journal import read_journal
-from img2loc.evaluation.score import open_run
+from img2loc.evaluation.report.score import open_run
+from img2loc.evaluation.run.budget import Budget, Meter, Pace
+from img2loc.evaluation.run.journal import read_journal
 from img2loc.lmm import Turn
 from img2loc.lmm.prices import Pricing
 from img2loc.lmm.request import MAX_OUTPUT_TOKENS
 from img2loc.lmm.usage import MAX_PHOTO_TOKENS, max_usage, usage_of
 from img2loc.types import Reply
-
-from .runs import ITEMS, SETUP, CountingLMM, Killed, as_older, number_of
+from tests.evaluation.runs import ITEMS, SETUP, CountingLMM, Killed, as_older, number_of
 
 
 def test_half_a_count_counts_and_a_resumed_run_estimates_the_same(start):

@@ -9,11 +9,10 @@ import subprocess
 import sys
 import time
 
-from img2loc.evaluation.journal import read_journal
-
-from ..conftest import PHOTOS
-from ..evaluation_kills import LIGHT, ROOT
-from ..openai_server import OpenAIServer
+from img2loc.evaluation.run.journal import read_journal
+from tests.conftest import PHOTOS
+from tests.evaluation.evaluation_kills import LIGHT, ROOT
+from tests.fakes.openai_server import OpenAIServer
 
 
 def test_sigterm_amid_a_photo_keeps_all_answers_and_the_run_goes_on_without_asking_again(tmp_path):

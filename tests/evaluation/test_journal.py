@@ -10,11 +10,10 @@ import pytest
 
 from img2loc.__main__ import main
 from img2loc.errors import DataError
-from img2loc.evaluation.journal import Journal, read_journal
-from img2loc.evaluation.record import Header
-from img2loc.evaluation.score import open_run
-
-from .runs import ITEMS, SETUP, CountingLMM
+from img2loc.evaluation.report.score import open_run
+from img2loc.evaluation.run.journal import Journal, read_journal
+from img2loc.evaluation.run.record import Header
+from tests.evaluation.runs import ITEMS, SETUP, CountingLMM
 
 
 def test_a_torn_last_line_is_dropped_and_its_photo_asked_again(start, journal):

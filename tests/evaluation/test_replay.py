@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from img2loc import answer
+from img2loc.answer import ask
+from img2loc.answer.vote import vote
 from img2loc.errors import LMMUnreachableError
-from img2loc.evaluation import answers, runner
-from img2loc.evaluation.metrics import FORMULAS
-from img2loc.evaluation.runner import exclusion
-from img2loc.evaluation.score import open_run
+from img2loc.evaluation.report import answers
+from img2loc.evaluation.report.metrics import FORMULAS
+from img2loc.evaluation.report.score import open_run
+from img2loc.evaluation.run import runner
+from img2loc.evaluation.run.runner import exclusion
 from img2loc.types import LatLon
-from img2loc.vote import vote
-
-from .runs import GALLERY, ITEMS, SETUP, CountingLMM
+from tests.evaluation.runs import GALLERY, ITEMS, SETUP, CountingLMM
 
 
 @pytest.mark.parametrize("samples", [1, 3])
@@ -35,8 +35,8 @@ def test_replay_asks_nothing_and_gives_the_same(start, samples):
 def test_replay_reads_with_todays_parser(start, monkeypatch):
     _, record = start(CountingLMM(lambda number: "somewhere" if number == 7 else f"{number}.1, {2 * number}.1"))
     assert record.entries["07.png"].kind == "unparseable"
-    parse = answer.parse
-    monkeypatch.setattr(answer, "parse", lambda text: parse(text.replace("somewhere", "7.1, 14.1")))
+    parse = ask.parse
+    monkeypatch.setattr(ask, "parse", lambda text: parse(text.replace("somewhere", "7.1, 14.1")))
     again = answers.replay(record)
     assert again.entries["07.png"].outcome.position == LatLon(7.1, 14.1)
     assert {id_ for id_ in record.entries if record.entries[id_] != again.entries[id_]} == {"07.png"}

@@ -9,17 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from img2loc import answer
+from img2loc.answer import ask
 from img2loc.errors import LMMCancelledError, LMMUnreachableError
-from img2loc.evaluation import answers, runner
-from img2loc.evaluation.datasets import Item
-from img2loc.evaluation.journal import read_journal
-from img2loc.evaluation.runner import CUT_TWICE, exclusion
-from img2loc.evaluation.score import open_run
+from img2loc.evaluation.data.datasets import Item
+from img2loc.evaluation.report import answers
+from img2loc.evaluation.report.score import open_run
+from img2loc.evaluation.run import runner
+from img2loc.evaluation.run.journal import read_journal
+from img2loc.evaluation.run.runner import CUT_TWICE, exclusion
 from img2loc.lmm.prices import Pricing
 from img2loc.types import LatLon, Neighbour, PhotoRecord
-
-from .runs import GALLERY, SETUP, CountingLMM, Killed, number_of
+from tests.evaluation.runs import GALLERY, SETUP, CountingLMM, Killed, number_of
 
 
 def test_every_photo_is_accounted_for(start, photos, journal):
@@ -138,8 +138,8 @@ def test_an_unexpected_error_is_one_photos_failure_and_its_replies_are_kept(star
             raise ZeroDivisionError("Bearer sk-secret")
         return parse(text, *rest)
 
-    parse = answer.parse
-    monkeypatch.setattr(answer, "parse", spoil)
+    parse = ask.parse
+    monkeypatch.setattr(ask, "parse", spoil)
     reason, record = start(CountingLMM(), pricing=Pricing(10.0, 40.0))
     entry = record.entries["07.png"]
     assert reason == "" and len(record.entries) == len(record.used) == 12

@@ -12,7 +12,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
+
 PAGE = ROOT / "docs" / "dependencies.md"
 # torch's CUDA build brings more of these than its CPU build does; the table is of the latter.
 CUDA_BUILD = re.compile(r"nvidia-|cuda-|triton")

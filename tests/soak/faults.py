@@ -25,15 +25,15 @@ import safetensors.torch
 import torch
 from pydantic import TypeAdapter
 
-from img2loc.calibration import Calibration, Group
 from img2loc.errors import GalleryError
-from img2loc.gallery import STARTER, open_gallery
-from img2loc.location import LOGIT_SCALE
-from img2loc.manifest import CALIBRATION, MANIFEST, describe_file, read_manifest
+from img2loc.retrieval.calibration import Calibration, Group
+from img2loc.retrieval.gallery import STARTER, open_gallery
+from img2loc.retrieval.location_encoder import LOGIT_SCALE
+from img2loc.retrieval.manifest import CALIBRATION, MANIFEST, describe_file, read_manifest
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.index import Label, write_rows
-from index_builder.layout import Layout
-from index_builder.rows import from_memory
+from index_builder.stages.index import Label, write_rows
+from index_builder.storage.layout import Layout
+from index_builder.storage.rows import from_memory
 
 BLOCK = 4096
 ROWS, FACTORY = 4000, "OPQ64_256,IVF1,PQ64x4fs,Refine(SQfp16)"

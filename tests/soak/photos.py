@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from img2loc.errors import PhotoError
-from img2loc.photo import JPEG_MAX_SIDE_PX, MAX_SIDE_PX, Photo, exif_position, open_photo
+from img2loc.photo.decode import JPEG_MAX_SIDE_PX, MAX_SIDE_PX, Photo, exif_position, open_photo
 from img2loc.types import LatLon
 from tests.soak.hostile_files import case
 from tests.soak.named_files import Case, named_cases

@@ -13,7 +13,9 @@ from pathlib import Path
 import pillow_heif
 from PIL import Image, TiffImagePlugin
 
-PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "photos"
+from tests.paths import SHARED
+
+PHOTOS = SHARED / "photos"
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIC", "TIFF", "GIF")
 SERIAL = b"serial number 4711"  # stands in descriptions; must stand in nothing that we give away
 SMALL, LARGER = (96, 72), (400, 300)

@@ -21,17 +21,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from img2loc import exports, maps, report
-from img2loc.angles import Unreadable, read_angle
-from img2loc.answer import MAX_PLACE_CHARS, MAX_QUOTED_CHARS, MAX_REASONING_CHARS, Answer, ask, parse
-from img2loc.api import no_formula, prediction_json
-from img2loc.coordinates import read_coordinates
+from img2loc.answer.angles import Unreadable, read_angle
+from img2loc.answer.ask import MAX_PLACE_CHARS, MAX_QUOTED_CHARS, MAX_REASONING_CHARS, Answer, ask, parse
+from img2loc.answer.coordinates import read_coordinates
+from img2loc.answer.lenient_json import objects
 from img2loc.errors import ConfigError
-from img2loc.lenient_json import objects
 from img2loc.lmm import Turn
-from img2loc.markup import text as escaped
-from img2loc.query import parse_position
+from img2loc.maps import figures
+from img2loc.output import exports
+from img2loc.output.schema import no_formula, prediction_json
 from img2loc.types import LatLon, Outcome, OutcomeKind, Place, Prediction, Reply, Retrieval, Vote
+from img2loc.web.render import prediction as report
+from img2loc.web.render.markup import text as escaped
+from img2loc.web.request import parse_position
 from tests.soak.hostile_replies import UNITS, Said, reply
 from tests.soak.shown import TEMPLATE_SIGNS, elements
 
@@ -172,7 +174,7 @@ def _flaw(outcome: Outcome, everywhere: bool) -> str:
         return f"the card holds more than its own elements: {card[:2000]}"
     if not everywhere:
         return ""
-    drawn = maps.answers_map([maps.Mark("A", prediction.position, rough)], None, lambda _: PLACE)
+    drawn = figures.answers_map([figures.Mark("A", prediction.position, rough)], None, lambda _: PLACE)
     (hover,) = drawn.data[-1].hovertext
     if elements(hover) != [("b",), ("/b",), ("br",), ("br",)]:
         return f"the map's words hold markup: {hover}"

@@ -1,0 +1,142 @@
+"""The keyless answer: the neighbours vote, and the mode of their density is the position."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from img2loc.geo.areas import Area, holds
+from img2loc.geo.sphere import EARTH_RADIUS_KM, FloatArray, arc_km, to_latlon, unit_vectors
+from img2loc.types import LatLon, Neighbour, Vote
+
+SIGMA_KM = 4.0
+WEIGHT_POWER = 10
+# Below this squared distance two embeddings show the same picture, and closer means nothing more.
+SAME_PICTURE = 1e-4
+MEAN_SHIFT_STEPS = 100
+MEAN_SHIFT_TOLERANCE = 1e-12  # squared chord on the unit sphere: about 6 m on the ground
+
+
+def vote_weights(similarities: FloatArray) -> FloatArray:
+    """Weigh neighbours by their similarity, so that one clear match outweighs a crowd of vague ones.
+
+    Args:
+        similarities: (k,) cosines.
+
+    Returns:
+        (k,) positive weights that sum to 1: the squared distance of unit embeddings, 2 - 2 cos, to the power of -10.
+
+    Source: Vo, Jacobs, Hays 2017, https://arxiv.org/abs/1705.04838; the power is that of the authors' released code
+        (predict_gps.m, commit d9434770).
+    """
+    squared = np.maximum(2 - 2 * similarities, SAME_PICTURE)
+    weights = (squared.min() / squared) ** WEIGHT_POWER
+    return np.asarray(weights / weights.sum())
+
+
+def vote(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within: Area | None = None) -> Vote | None:
+    """Find where the neighbours' density peaks most, and how far half of it spreads.
+
+    Args:
+        neighbours: The nearest neighbours of a query.
+        sigma_km: Width of the Gaussian.
+        within: Where all neighbours lie, and so must the mode; None for anywhere.
+
+    Returns:
+        The mode and the radius around it that holds half of the density, or None when there are no neighbours.
+
+    Source: [L]kNN of Vo, Jacobs, Hays 2017, https://arxiv.org/abs/1705.04838, with sigma = 4.
+    """
+    found = modes(neighbours, sigma_km=sigma_km, within=within)
+    if not found:
+        return None
+    points, weights = _voters(neighbours)
+    mode, _ = found[0]
+    radius_km = _half_mass_km(unit_vectors([mode])[0], points, weights, sigma_km)
+    return Vote(mode, radius_km, len(neighbours))
+
+
+def modes(
+    neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within: Area | None = None
+) -> list[tuple[LatLon, float]]:
+    """Find all places where the neighbours' density peaks.
+
+    A Gaussian of great-circle distance stands on each neighbour; the modes are found by mean shift on the sphere from
+    every neighbour at once.
+
+    Args:
+        neighbours: The nearest neighbours of a query.
+        sigma_km: Width of the Gaussian.
+        within: Where all neighbours lie; a mode that lies elsewhere, as between two islands, gives way to the neighbour
+            that led to it.
+
+    Returns:
+        Places, to a metre, with their densities, the densest first; each once.
+    """
+    if not neighbours:
+        return []
+    points, weights = _voters(neighbours)
+    found = _peaks(neighbours, points, weights, sigma_km, within)
+    density = _kernel(unit_vectors(found), points, sigma_km) @ weights
+    order = np.argsort(-density, kind="stable")
+    return [(found[at], float(density[at])) for at in order]
+
+
+def _peaks(
+    neighbours: Sequence[Neighbour], points: FloatArray, weights: FloatArray, sigma_km: float, within: Area | None
+) -> list[LatLon]:
+    shifted = points
+    for _ in range(MEAN_SHIFT_STEPS):
+        pull = _kernel(shifted, points, sigma_km) * weights
+        moved = pull @ points
+        moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+        shift = np.square(moved - shifted).sum(axis=1).max()
+        shifted = moved
+        if shift < MEAN_SHIFT_TOLERANCE:
+            break
+    led = sorted(zip(shifted, neighbours, strict=True), key=lambda pair: pair[1].similarity)  # the most similar counts
+    places = {_to_a_metre(to_latlon(mode)): neighbour.position for mode, neighbour in led}
+    return list(dict.fromkeys(mode if holds(within, mode) else own for mode, own in places.items()))
+
+
+def _to_a_metre(at: LatLon) -> LatLon:
+    """Rounds to a metre, so that modes which differ only numerically compare equal."""
+    return LatLon(round(at.lat, 5), round(at.lon, 5))
+
+
+def _voters(neighbours: Sequence[Neighbour]) -> tuple[FloatArray, FloatArray]:
+    similarities = np.array([neighbour.similarity for neighbour in neighbours], dtype=np.float64)
+    return unit_vectors([neighbour.position for neighbour in neighbours]), vote_weights(similarities)
+
+
+def _kernel(a: FloatArray, b: FloatArray, sigma_km: float) -> FloatArray:
+    """The (n, m) Gaussian of the great-circle distances between two sets of points."""
+    return np.asarray(np.exp(-0.5 * np.square(arc_km(a, b) / sigma_km)))
+
+
+def _half_mass_km(mode: FloatArray, points: FloatArray, weights: FloatArray, sigma_km: float) -> float:
+    """Radius around the mode that holds half of the density.
+
+    Each neighbour's Gaussian is stood for by 8 x 12 points of equal mass: at the mid-quantiles of its distance, which
+    is Rayleigh distributed, and at even bearings.
+    """
+    quantiles = (np.arange(8) + 0.5) / 8
+    angles = sigma_km * np.sqrt(-2 * np.log(1 - quantiles)) / EARTH_RADIUS_KM
+    bearings = np.arange(12) * (2 * math.pi / 12)
+    # Any two directions at right angles to a point and to each other span its tangent plane; at the poles too.
+    helper = np.where(np.abs(points[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
+    first = np.cross(points, helper)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    second = np.cross(points, first)
+    heading = first[:, None, :] * np.cos(bearings)[:, None] + second[:, None, :] * np.sin(bearings)[:, None]
+    cloud = (
+        points[:, None, None, :] * np.cos(angles)[:, None, None]
+        + heading[:, None, :, :] * np.sin(angles)[:, None, None]
+    ).reshape(-1, 3)
+    distances_km = arc_km(mode[None, :], cloud)[0]
+    each = len(angles) * len(bearings)
+    mass = np.repeat(weights, each) / each
+    order = distances_km.argsort()
+    return float(distances_km[order][np.searchsorted(mass[order].cumsum(), 0.5)])

@@ -1,0 +1,233 @@
+"""What evaluate run does: plans every setting, says what all will cost, and runs one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import product
+
+from tqdm import tqdm
+
+from img2loc.errors import DataError
+from img2loc.evaluation.data.datasets import Truth
+from img2loc.evaluation.data.photos import Folder, find_photos
+from img2loc.evaluation.run.budget import Meter, check_budget
+from img2loc.evaluation.run.journal import Journal
+from img2loc.evaluation.run.record import UNEXPECTED, Entry, Header, Record, Setup
+from img2loc.evaluation.run.runner import Runner
+from img2loc.geo.tables import named
+from img2loc.judge.sampling import Judge
+from img2loc.lmm import LMM
+from img2loc.lmm.prices import Pricing
+from img2loc.lmm.servers import SERVERS, pricing, server_named
+from img2loc.locator import Locator
+from img2loc.policy.settings import Settings
+from img2loc.retrieval.manifest import RECORDS
+from img2loc.system.terminal import say
+
+PlannedRun = tuple[str, Journal, Meter, Runner]
+
+
+def run_settings(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    truth: Truth,
+    *,
+    lmm: LMM | None,
+    template: str,
+    cancel: threading.Event,
+) -> tuple[list[tuple[str, Record]], str]:
+    """Run every setting that the arguments ask for, or go on with it.
+
+    Args:
+        arguments: What arguments.add_verb's parser read.
+        settings: The operator's.
+        truth: The listing.
+        lmm: The model; None for the vote.
+        template: The prompt's text.
+        cancel: Gives up the model's requests.
+
+    Returns:
+        The journals with their names, none after a dry run; and why it stopped before the end, empty if it did not.
+
+    Raises:
+        Img2LocError: What was asked can't be done.
+    """
+    truth = _sampled(truth, arguments.sample, arguments.seed)
+    folder = find_photos(arguments.photos, truth.items, unavailable_md5=arguments.unavailable_md5)
+    locator = Locator.from_settings(settings)
+    notes = (*truth.notes, *_lasting_notes(folder, locator))
+    for note in (*notes, *_passing_notes(folder, len(truth.items))):
+        say(f"img2loc: {note}")
+    with ExitStack() as stack:
+        runs = []
+        for nearest, farthest, judge in product(arguments.nearest, arguments.farthest, arguments.judge):
+            setup = _setup(arguments, settings, locator, lmm, template, nearest, farthest, judge)
+            header = Header(setup, truth.items, notes, datetime.now(tz=UTC).date().isoformat())
+            journal = stack.enter_context(Journal(arguments.out / f"{_name(setup)}.jsonl", header))
+            meter = Meter(_pricing(arguments, setup), journal.record.used)
+            runner = Runner(
+                locator,
+                lmm,
+                journal,
+                folder,
+                meter=meter,
+                concurrency=arguments.concurrency,
+                retry_failed=arguments.retry_failed,
+                cancel=cancel,
+            )
+            runs.append((_name(setup), journal, meter, runner))
+        _preview(runs, arguments.max_cost)
+        if arguments.dry_run:
+            return [], ""
+        for name, journal, meter, runner in runs:
+            others = sum(other.spent.cost_usd or 0.0 for _, _, other, _ in runs if other is not meter)
+            left = None if arguments.max_cost is None else arguments.max_cost - others
+            if reason := _run_one(journal, meter, runner, left):
+                return [], f"{name}: {reason} Run the same command again to go on from here."
+        records = [(name, journal.record) for name, journal, _, _ in runs]
+        return records, " ".join(filter(None, (_unexpected(name, record) for name, record in records)))
+
+
+def _preview(runs: Sequence[PlannedRun], max_cost_usd: float | None) -> None:
+    """Say what all runs will cost, before the first request of any."""
+    previews = []
+    for name, _, _, runner in runs:
+        for lost, words in (
+            (runner.again, "the run was killed while it asked about these photos; they are asked again"),
+            (runner.given_up, "this happened twice with these; they count as failed (--retry-failed asks again)"),
+        ):
+            if lost:
+                say(f"img2loc: {name}: {words}: {named(lost)}.")
+        if (preview := runner.preview()) is not None:
+            say(f"img2loc: {name}: {preview}")
+            previews.append(preview)
+    if max_cost_usd is not None:
+        check_budget(previews, max_cost_usd)
+
+
+def _run_one(journal: Journal, meter: Meter, runner: Runner, max_cost_usd: float | None) -> str:
+    header = journal.record.header
+    asks = header.setup.backend != "vote"
+    with tqdm(total=len(header.items), initial=len(header.items) - runner.left, unit="photo", file=sys.stderr) as bar:
+
+        def on_photo(entry: Entry) -> None:
+            if asks:
+                cost = meter.spent.cost_usd
+                bar.set_postfix_str("cost unknown" if cost is None else f"${cost:,.4f}", refresh=False)
+            bar.update()
+
+        reason = runner.run(on_photo, max_cost_usd=max_cost_usd)
+    if asks:
+        say(f"img2loc: {meter.spent}")
+    return reason
+
+
+def _unexpected(name: str, record: Record) -> str:
+    """What to say where photos failed for a reason that nobody expected; empty where none did."""
+    failed = [entry for entry in record.entries.values() if entry.kind == UNEXPECTED]
+    if not failed:
+        return ""
+    ids = named([entry.id for entry in failed])
+    return (
+        f"{name}: {len(failed):,} photos failed ({ids}), the first so: {failed[0].message} --retry-failed asks again."
+    )
+
+
+def _sampled(truth: Truth, sample: int, seed: int) -> Truth:
+    if not 0 < sample < len(truth.items):
+        return truth
+    chosen = set(random.Random(seed).sample(range(len(truth.items)), sample))
+    items = tuple(item for number, item in enumerate(truth.items) if number in chosen)
+    note = f"N is {sample:,}: a random sample of the listing's {len(truth.items):,} photos (seed {seed})."
+    return replace(truth, items=items, notes=(*truth.notes, note))
+
+
+def _lasting_notes(folder: Folder, locator: Locator) -> Iterable[str]:
+    """What a report must say of the photos and the gallery."""
+    if folder.repeated:
+        yield (
+            f"{len(folder.repeated):,} photos are identical to one by another author or of another place: an unknown "
+            "placeholder, or a mistake in the listing. They are used as they are (--unavailable-md5 names a "
+            f"placeholder): {named(folder.repeated)}."
+        )
+    if RECORDS not in locator.gallery.manifest.files:
+        yield "The gallery has no records, so neither the photos themselves nor their authors' can be left out by name."
+
+
+def _passing_notes(folder: Folder, count: int) -> Iterable[str]:
+    """What may be mended before the run goes on; a report reads how it ended from the journal."""
+    for ids, words in (
+        (folder.missing, "are missing and count as misses"),
+        (folder.ambiguous, "share their name with other files, are not used and count as misses"),
+        (folder.unavailable, "are a picture that says “no longer available”, are not asked about and count as misses"),
+    ):
+        if ids:
+            yield f"{len(ids):,} of {count:,} photos {words}: {named(ids)}."
+
+
+def _setup(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    locator: Locator,
+    lmm: LMM | None,
+    template: str,
+    nearest: int,
+    farthest: int,
+    judge: Judge | None,
+) -> Setup:
+    manifest = locator.gallery.manifest
+    return Setup(
+        dataset=arguments.dataset,
+        backend=arguments.backend,
+        model=lmm.model if lmm else "",
+        server=_server(arguments, settings) if lmm else "",
+        temperature=arguments.temperature if arguments.temperature is not None else settings.temperature,
+        samples=arguments.samples,
+        gallery=manifest.name,
+        gallery_sha256=manifest.identity,
+        gallery_count=manifest.count,
+        encoder=f"{manifest.encoder.source}@{manifest.encoder.revision[:19]}",
+        template=template if lmm else "",
+        nearest=nearest,
+        farthest=farthest,
+        exclude_itself=not arguments.keep_itself,
+        exclude_author=not arguments.keep_author,
+        near_duplicate=arguments.near_duplicate,
+        judge=judge,
+        within=str(arguments.within or ""),
+    )
+
+
+def _server(arguments: argparse.Namespace, settings: Settings) -> str:
+    """A server's name, or its host: an address may hold a password."""
+    url = settings.options(arguments.backend, server=arguments.base_url).base_url
+    if not url and arguments.backend != "openai":
+        return ""
+    server = server_named(url)
+    return server.name if server.name in SERVERS else server.label
+
+
+def _pricing(arguments: argparse.Namespace, setup: Setup) -> Pricing | None:
+    """The prices given, else those of the list, which hold at a model's own provider only."""
+    given = [price for price in (arguments.price_input, arguments.price_output) if price is not None]
+    if len(given) == 1:
+        raise DataError("One price isn't enough for a cost; give both --price-input and --price-output.")
+    if given:
+        return Pricing(*given)
+    return pricing(SERVERS[setup.server], setup.model) if setup.server in SERVERS else None
+
+
+def _name(setup: Setup) -> str:
+    model = re.sub(r"[^\w.]+", "-", setup.model)
+    judged = "" if setup.judge is None else f"judge{setup.judge}".replace(",", "+")
+    within = f"within {setup.within}" if setup.within else ""
+    parts = (setup.backend, model, f"n{setup.nearest}", f"f{setup.farthest}", judged, within)
+    return re.sub(r"[^\w.+]+", "-", "-".join(part for part in parts if part))

@@ -1,0 +1,1 @@
+"""The Earth: distances, places, known areas, and positions in tables."""

@@ -1,0 +1,152 @@
+"""What becomes of uploads that are broken off, too large, refused or find no room."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi.exceptions import RequestValidationError
+from gradio.route_utils import FnIndexInferError, GradioMultiPartParser
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from img2loc.hardening.visitors import agent_in
+from img2loc.photo.decode import MAX_BYTES
+from img2loc.policy.offers import MAX_BATCH
+
+DRAIN_S: Final = 2.0
+MAX_FIELD_BYTES: Final = 1_000  # of what comes with files
+MAX_UPLOAD_BYTES: Final = MAX_BATCH * (MAX_BYTES + 1_000)
+MAX_AGENTS_BYTES: Final = 4 * 1024 * 1024  # what Gradio's MCP server takes; more, and it hangs up without a word
+MAX_FOR_AGENTS_BYTES: Final = 2 * MAX_AGENTS_BYTES  # of what it then sends to the API, written in another way
+MAX_REQUEST_BYTES: Final = 300_000  # the page takes templates of 20,000 characters, of twelve bytes each at most
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class TidyParser(GradioMultiPartParser):
+    """Reads uploads, and keeps what becomes a photo; Gradio's own keeps for ever what is broken off or too large."""
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Take a piece; of what is no file no more than a little, since that is kept in memory."""
+        part = self._current_part
+        if part.file is not None:
+            super().on_part_data(data, start, end)
+        elif len(part.data) + end - start > MAX_FIELD_BYTES:
+            raise MultiPartException("The upload contains more than photos.")
+        else:
+            part.data += data[start:end]
+
+    async def parse(self) -> FormData:
+        """Read a form."""
+        kept: list[str] = []
+        try:
+            form = await super().parse()
+            kept = [str(item.file.name) for item in form.getlist("files") if isinstance(item, UploadFile)]
+            return form
+        finally:
+            for file in self._files_to_close_on_error:
+                if file.name not in kept:
+                    with contextlib.suppress(OSError):
+                        os.unlink(file.name)
+                    with contextlib.suppress(OSError):  # what it still holds has no room either
+                        file.close()
+
+
+class BoundedBodies:
+    """Reads no more of a request than an honest one has; Gradio takes bodies of any size into memory.
+
+    Args:
+        app: Gradio's own.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 413, or let Gradio."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        left = _most_bytes(scope["path"], Headers(scope=scope))
+        told = f"The request is larger than {left:,} bytes, the most that this site accepts."
+        if int(Headers(scope=scope).get("content-length") or 0) > left:
+            await _drain(receive)
+            await PlainTextResponse(told, status_code=413)(scope, receive, send)
+            return
+
+        async def bounded() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise HTTPException(413, told)
+            return message
+
+        await self._app(scope, bounded, send)
+
+
+def _most_bytes(path: str, headers: Headers) -> int:
+    if path.endswith("/gradio_api/upload"):
+        return MAX_UPLOAD_BYTES
+    if agent_in(headers) is not None:
+        return MAX_FOR_AGENTS_BYTES
+    return MAX_AGENTS_BYTES if "/gradio_api/mcp/" in f"{path}/" else MAX_REQUEST_BYTES
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on for a moment: whoever still sends when the connection closes never reads the answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while (await receive()).get("more_body"):
+                pass
+
+
+async def _busy(request: Request, error: Exception) -> Response:
+    """Gradio's queue is full, or stopped."""
+    told = "Too many photos are waiting. Try again in a minute."
+    return JSONResponse({"detail": told}, status_code=503, headers={"Retry-After": "60"})
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """The client hung up while it was sending."""
+    return Response(status_code=400)
+
+
+async def _no_room(request: Request, error: Exception) -> Response:
+    """The disk is full."""
+    if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
+        raise error
+    await _drain(request.receive)
+    return PlainTextResponse("The server's disk is full. Try again later.", status_code=507)
+
+
+async def _no_event(request: Request, error: Exception) -> Response:
+    """A client named an endpoint, or an event of the page by its number, that there isn't."""
+    if isinstance(error, KeyError) and traceback.extract_tb(error.__traceback__)[-1].name != "get_fn":
+        raise error
+    return JSONResponse({"error": "There is no endpoint of this name; docs/api.md lists them."}, status_code=404)
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    """A request is not of the shape that Gradio reads; FastAPI's own answer, or a crash on NaN, would repeat it."""
+    told = "The request can't be read; docs/api.md says what it must look like."
+    return JSONResponse({"detail": told}, status_code=422)
+
+
+REFUSALS: Final[dict[Any, Callable[..., Any]]] = {
+    503: _busy,
+    ClientDisconnect: _gone,
+    RequestValidationError: _unreadable,
+    OSError: _no_room,
+    FnIndexInferError: _no_event,
+    KeyError: _no_event,
+}

@@ -1,0 +1,142 @@
+"""What strangers may have Gradio do with addresses: fetch a photo from the public internet, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+import gradio as gr
+import httpx
+from gradio.processing_utils import PUBLIC_HOSTNAME_WHITELIST
+from gradio.utils import get_upload_folder, is_in_or_equal
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from img2loc.errors import AddressError
+from img2loc.hardening.addresses import public_address
+from img2loc.photo.decode import MAX_BYTES
+from img2loc.system.environment import check_certificates
+
+FETCH_S: Final = 20.0
+MAX_FETCHES: Final = 16  # at once; each holds a place in Gradio's queue
+# Gradio would hand on any public address's content to anybody, as much of it as there is; let ffmpeg work on any file
+# outside the queue; take files into memory for components that this page hasn't; ask other Spaces; and keep for ever
+# what a visitor did, for whoever has the link. Nothing here needs them.
+_CLOSED: Final = re.compile(r"/(?:file[=/]https?:|process_recording|component_server|deep_link|proxy=)")
+
+
+class PhotoTransport(httpx.AsyncBaseTransport):
+    """How Gradio fetches files that clients name by address, redirects one by one.
+
+    Its own way bounds neither size nor time, unpacks what is packed, and takes some networks of clouds for public. No
+    proxy is used: it would look the name up again, and might be inside the private network.
+
+    Raises:
+        ConfigError: The certificates that the environment names can't be loaded.
+    """
+
+    def __init__(self) -> None:
+        check_certificates()
+        self._tls = httpx.create_ssl_context()  # made once: it takes longer than many a photo
+        self._places = threading.BoundedSemaphore(MAX_FETCHES)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Fetch a file from a public address, of a photo's size at most; what was uploaded here comes from the disk.
+
+        Raises:
+            gr.Error: It can't be had; the message says why.
+        """
+        if uploaded := _uploaded_file(request.url):
+            return httpx.Response(200, content=await asyncio.to_thread(uploaded.read_bytes))
+        host = request.url.raw_host.decode("ascii")
+        if not self._places.acquire(blocking=False):
+            reason = "Too many photos are being fetched; send the photo itself, or try again in a minute."
+            raise gr.Error(reason, print_exception=False)
+        try:
+            async with asyncio.timeout(FETCH_S):
+                return await self._fetch(request, host)
+        except AddressError as error:
+            reason = str(error)
+        except TimeoutError:
+            reason = f"{host[:100]} didn't send the whole photo within {FETCH_S:.0f} s. Send the photo itself instead."
+        except httpx.HTTPError:
+            reason = f"{host[:100]} can't be reached. Check the photo's address, or send the photo itself."
+        finally:
+            self._places.release()
+        raise gr.Error(reason, print_exception=False)
+
+    async def _fetch(self, request: httpx.Request, host: str) -> httpx.Response:
+        # Inside a Space the Hub's own names lead to private addresses.
+        trusted = any(fnmatchcase(host, name) for name in PUBLIC_HOSTNAME_WHITELIST)
+        address = host if trusted else await asyncio.to_thread(public_address, host)
+        there = httpx.Request(
+            request.method,
+            request.url.copy_with(host=address),
+            headers={"Host": request.headers["Host"], "Accept-Encoding": "identity"},
+            extensions={"sni_hostname": host},
+        )
+        body = bytearray()
+        async with httpx.AsyncHTTPTransport(verify=self._tls) as connection:
+            response = await connection.handle_async_request(there)
+            if not response.has_redirect_location:
+                if response.status_code != 200:
+                    raise AddressError(f"{host[:100]} has no photo at this address (HTTP {response.status_code}).")
+                async for piece in response.aiter_raw():
+                    body += piece
+                    if len(body) > MAX_BYTES:
+                        raise AddressError(f"The file at {host[:100]} is larger than {MAX_BYTES / 1e6:.0f} MB.")
+        kept = {name: value for name, value in response.headers.items() if name in ("location", "content-type")}
+        return httpx.Response(response.status_code, headers=kept, content=bytes(body))
+
+
+def _uploaded_file(url: httpx.URL) -> Path | None:
+    """The file behind an address of Gradio's for an upload, as agents get it from Gradio's upload tool."""
+    _, found, path = url.path.partition("/gradio_api/file=")
+    file = Path(path)
+    return file if found and is_in_or_equal(path, get_upload_folder()) and file.is_file() else None
+
+
+class ClosedRoutes:
+    """Answers 404 for those of Gradio's routes that fetch or process what anybody sends, and that nothing here needs.
+
+    Args:
+        app: Gradio's own.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or let Gradio."""
+        closed = scope["type"] == "http" and _CLOSED.search(scope["path"])
+        app = PlainTextResponse("This site doesn't offer that.", status_code=404) if closed else self._app
+        await app(scope, receive, send)
+
+
+class UncachedAnswers:
+    """Keeps browsers and proxies from storing visitors' photos and answers; the page's own assets may be cached.
+
+    Args:
+        app: Gradio's own.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the header to what the API answers."""
+        if scope["type"] != "http" or "/gradio_api/" not in scope["path"]:
+            await self._app(scope, receive, send)
+            return
+
+        async def uncached(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Cache-Control"] = "private, no-store"
+            await send(message)
+
+        await self._app(scope, receive, uncached)

@@ -1,0 +1,1 @@
+"""Several answers, judged: candidates, and the choice among them."""

@@ -1,0 +1,1 @@
+"""Results as JSON, GeoJSON, KML, CSV and text."""

@@ -1,0 +1,1 @@
+"""What the operator decides: settings, limits, precision, offers and costs."""

@@ -1,0 +1,158 @@
+"""How precisely a public page may answer: a Prediction replaced, as a whole, by one that knows no more than that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from img2loc.geo.coarse import CITY, COUNTRY, EXACT, REGION, Precision, coarse_places, coarse_positions, round_radius_km
+from img2loc.geo.sphere import haversine_km, nearest_place
+from img2loc.judge.candidates import spread_km
+from img2loc.types import LatLon, Neighbour, Outcome, OutcomeKind, Place, Prediction, Retrieval
+
+WITHHELD_ROW = -1  # of a neighbour whose row would lead to its exact position
+
+# How large a region and a country are taken to be. Source: Hays, Efros 2008, https://doi.org/10.1109/CVPR.2008.4587784
+REGION_KM, COUNTRY_KM = 200.0, 750.0
+
+_MESSAGES = {
+    OutcomeKind.REFUSED: "The model refused to answer.",
+    OutcomeKind.UNPARSEABLE: "No position could be read from the model's reply.",
+    OutcomeKind.OUTSIDE: "The model placed the photo outside the area.",
+}
+
+
+def coarsen(prediction: Prediction, level: Precision) -> Prediction:
+    """Give away no more than a level allows.
+
+    Each position, the neighbours' and the candidates' too, becomes that of the city it lies in or is nearest to, or of
+    the city in the midst of its region or country. Each radius becomes a round one that holds the area's cities and the
+    spread of the vote or of the candidates; it tells nothing of where in the area the exact position lies, which may be
+    outside the circle, so it has no probability. What could tell more is withheld: prompt, replies, reasons, the
+    model's own name for the place, and which photos of the gallery the neighbours are.
+
+    Args:
+        prediction: What was found. The vote's radius is kept as its spread: it must have been taken from coarse
+            positions where it is to tell nothing of exact ones.
+        level: One of LEVELS. What is withheld already stays so.
+    """
+    if level == EXACT:
+        return prediction
+    if prediction.withheld == COUNTRY or (prediction.withheld == REGION and level == CITY):
+        level = prediction.withheld
+    places = coarse_positions([candidate.position for candidate in prediction.candidates], level)
+    candidates = tuple(
+        replace(candidate, position=at) for candidate, at in zip(prediction.candidates, places, strict=True)
+    )
+    vote = prediction.vote
+    if vote is not None:
+        (area,) = coarse_places([vote.position], level)
+        vote = replace(vote, position=area.position, radius_km=max(area.radius_km, round_radius_km(vote.radius_km)))
+    position, place, radius_km = None, None, None
+    if prediction.position is not None:
+        (area,) = coarse_places([prediction.position], level)
+        position, place, radius_km = area.position, area.place, area.radius_km
+        if candidates:
+            radius_km = max(radius_km, round_radius_km(spread_km(candidates)))
+        elif vote is not None and prediction.method == "vote":
+            radius_km = max(radius_km, vote.radius_km)
+    return replace(
+        prediction,
+        position=position,
+        radius_km=radius_km,
+        place=place,
+        vote=vote,
+        retrieval=coarsen_retrieval(prediction.retrieval, level),
+        prompt="",
+        outcome=prediction.outcome and coarsen_outcome(prediction.outcome, level),
+        choice=prediction.choice and coarsen_outcome(prediction.choice, level),
+        candidates=candidates,
+        probability=None,
+    )
+
+
+def abstain(prediction: Prediction, bound_km: float | None) -> Prediction:
+    """Say no more than a calibrated radius allows.
+
+    Args:
+        prediction: What was found.
+        bound_km: Up to which radius an answer is given whole; None for any. Beyond it an answer is coarsened to its
+            region while the radius is one of a region, to its country while it is one of a country, and else withheld.
+    """
+    radius_km = prediction.radius_km
+    if bound_km is None or prediction.probability is None or radius_km is None or radius_km <= bound_km:
+        return prediction
+    if radius_km <= REGION_KM:
+        return _withheld(prediction, radius_km, "region")
+    if radius_km <= COUNTRY_KM:
+        return _withheld(prediction, radius_km, "country")
+    bare = replace(coarsen(prediction, COUNTRY), position=None, place=None, radius_km=None, vote=None)
+    return replace(
+        bare, method="none", candidates=(), retrieval=Retrieval((), ()), withheld="nothing", outcome=None, choice=None
+    )
+
+
+def _withheld(prediction: Prediction, radius_km: float, level: Literal["region", "country"]) -> Prediction:
+    """Coarsen an answer, but to circles that hold its own ones, so that the probability still holds."""
+
+    def round_km(position: LatLon, radius_km: float) -> float:
+        (area,) = coarse_places([position], level)
+        return max(area.radius_km, round_radius_km(haversine_km(area.position, position) + radius_km))
+
+    coarse = coarsen(prediction, level)
+    vote = prediction.vote
+    return replace(
+        coarse,
+        radius_km=round_km(prediction.position, radius_km) if prediction.position else None,
+        probability=prediction.probability,
+        vote=vote and coarse.vote and replace(coarse.vote, radius_km=round_km(vote.position, vote.radius_km)),
+        withheld=level,
+    )
+
+
+def coarsen_retrieval(retrieval: Retrieval, level: Precision) -> Retrieval:
+    """Do the same for neighbours alone.
+
+    Args:
+        retrieval: The neighbours.
+        level: One of LEVELS.
+    """
+    if level == EXACT:
+        return retrieval
+
+    def coarse(neighbours: Sequence[Neighbour]) -> tuple[Neighbour, ...]:
+        positions = coarse_positions([neighbour.position for neighbour in neighbours], level)
+        return tuple(
+            Neighbour(WITHHELD_ROW, position, neighbour.similarity)
+            for position, neighbour in zip(positions, neighbours, strict=True)
+        )
+
+    return Retrieval(coarse(retrieval.nearest), coarse(retrieval.farthest))
+
+
+def coarsen_outcome(outcome: Outcome, level: Precision) -> Outcome:
+    """Do the same for how asking a model ended.
+
+    Args:
+        outcome: With an exact position, or none.
+        level: One of LEVELS.
+    """
+    if level == EXACT:
+        return outcome
+    return Outcome(
+        outcome.kind,
+        position=outcome.position and coarse_positions([outcome.position], level)[0],
+        message=_MESSAGES.get(outcome.kind, outcome.message),
+        replies=tuple(replace(reply, text="") for reply in outcome.replies),
+    )
+
+
+def place_of(position: LatLon, level: Precision) -> Place:
+    """Name a position as precisely as a level allows; a coarse position keeps its name.
+
+    Args:
+        position: Anywhere on Earth.
+        level: One of LEVELS.
+    """
+    return nearest_place(position) if level == EXACT else coarse_places([position], level)[0].place

@@ -1,0 +1,1 @@
+"""Encoders and galleries: a photo's embedding, and its nearest and farthest neighbours."""

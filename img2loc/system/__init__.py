@@ -1,0 +1,1 @@
+"""Files, processes, terminals and the environment of this machine."""

@@ -1,0 +1,141 @@
+"""What both command lines share: output that can fail or lack characters, and the parsing of arguments."""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn
+
+from tqdm import tqdm
+
+from img2loc.errors import OutputError
+from img2loc.system.names import escape_controls, is_text, printable_name
+
+MAX_DIGITS: Final = 9
+
+
+def write_out(text: str, *, as_json: bool = False) -> None:
+    """Write to standard output, and flush it.
+
+    Args:
+        text: What to write. A character that the output's encoding lacks is escaped.
+        as_json: Whether it is JSON, in which an escape has to be JSON's own.
+
+    Raises:
+        OutputError: Standard output is closed, or its disk is full.
+    """
+    try:
+        if sys.stdout is None:
+            raise OSError("it is closed")
+        encoding = sys.stdout.encoding or "utf-8"
+        escaped = text.encode(encoding, _JSON_ESCAPES if as_json else "backslashreplace").decode(encoding)
+        with tqdm.external_write_mode(file=sys.stdout):  # a progress bar on the same terminal makes way
+            raw = getattr(sys.stdout, "buffer", None)
+            if isinstance(raw, io.RawIOBase):  # with PYTHONUNBUFFERED, where Python drops what doesn't fit at once
+                _write_raw(raw, escaped.replace("\n", os.linesep).encode(encoding))
+            else:
+                sys.stdout.write(escaped)
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        _discard_output()  # nobody may take it, and Python would wait for that at its end
+        raise
+    except (OSError, ValueError) as error:
+        _discard_output()
+        raise OutputError(f"Standard output can't be written ({getattr(error, 'strerror', None) or error}).") from None
+
+
+def print_text(text: str) -> None:
+    """Write text for people to standard output, with what a terminal would act on escaped.
+
+    Raises:
+        OutputError: See write_out.
+    """
+    write_out(escape_controls(text, keep="\n\t"))
+
+
+def say(text: str) -> None:
+    """Write a message as one line to standard error, with what a terminal would act on escaped."""
+    say_data(escape_controls(text))
+
+
+def say_data(text: str) -> None:
+    """Write data as it is to standard error; if that fails too, nobody can be told."""
+    with suppress(OSError, ValueError), tqdm.external_write_mode(file=sys.stderr):
+        print(text, file=sys.stderr, flush=True)
+
+
+def whole_number(text: str, *, least: int = 0) -> int:
+    """Read a whole number, for argparse."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {least}.")
+    if len(text) > MAX_DIGITS:
+        raise argparse.ArgumentTypeError("The number is too large.")
+    if int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}.")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1, for argparse."""
+    return whole_number(text, least=1)
+
+
+def parse_arguments(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None, *, any_path: bool = True
+) -> argparse.Namespace:
+    """Parse the command line, and refuse what isn't text in UTF-8.
+
+    Args:
+        parser: The command line's.
+        argv: The arguments; None for the process's own.
+        any_path: Whether the names of files and folders may be in any bytes.
+    """
+    arguments = parser.parse_args(argv)
+    checked = str if any_path else str | Path
+    for name, value in vars(arguments).items():
+        for part in value if isinstance(value, list) and not any_path else [value]:
+            if isinstance(part, checked) and not is_text(part):
+                parser.error(f"argument {name.replace('_', '-')}: {printable_name(part)} must be text in UTF-8.")
+    return arguments
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors, which repeat arguments, can be shown on any terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        super().error(escape_controls(message))
+
+
+def _write_raw(raw: io.RawIOBase, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[raw.write(left) or 0 :]
+
+
+def _discard_output() -> None:
+    """Send what is left to nowhere, so that Python's own flush at exit doesn't fail again.
+
+    Source: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _json_escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+_JSON_ESCAPES: Final = "img2loc-json"
+codecs.register_error(_JSON_ESCAPES, _json_escape)

@@ -1,0 +1,1 @@
+"""The Gradio page, the client API and the MCP tools."""

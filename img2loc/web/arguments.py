@@ -1,0 +1,163 @@
+"""What each argument of the client API must be, checked before Gradio reads it, and one sentence for what isn't that.
+
+Gradio's own checks differ from one way of calling to the next, and their messages repeat what was sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gradio.data_classes import FileData
+from gradio.utils import get_upload_folder, is_in_or_equal
+
+from img2loc.errors import ConfigError, quoted
+from img2loc.judge.sampling import MAX_NEIGHBOURS
+
+_WEB = ("http://", "https://")
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument.
+
+    Args:
+        expected: What it must be, to stand after "must be".
+        accepts: Whether a JSON value can be one.
+        required: Whether a call by names may not leave it out.
+    """
+
+    expected: str
+    accepts: Callable[[object], bool]
+    required: bool = False
+
+
+Arguments = Mapping[str, Mapping[str, Argument]]  # of each endpoint, in their order
+
+
+def api_arguments(backends: Sequence[str], *, for_agents: bool) -> Arguments:
+    """List the arguments of all endpoints.
+
+    Args:
+        backends: Those that are offered.
+        for_agents: Whether as the MCP tools take them, with photos as text, or as the client API does.
+    """
+    count = Argument(f"an integer from 0 to {MAX_NEIGHBOURS}", _is_count)
+    text = Argument("text", _is_text)
+    backend = Argument(f"one of: {', '.join(backends)}", lambda value: value in backends)
+    if for_agents:
+        one, is_photo = "a public http(s) address or a data: URI in base64, as text", _is_address
+        listed, is_listed = "a list of photos, each an address as text", _is_text
+    else:
+        one = 'a file, {"path": ..., "meta": {"_type": "gradio.FileData"}}, at an http(s) address or uploaded here'
+        listed, is_photo = f"a list of photos, each an address as text, or {one}", _is_file
+
+        def is_listed(value: object) -> bool:
+            return _is_text(value) or _is_file(value)
+
+    photo = Argument(one, is_photo, required=True)
+    photos = Argument(listed, lambda value: isinstance(value, list) and all(map(is_listed, value)), required=True)
+    counts = {"nearest": count, "farthest": count}
+    asked = {"backend": backend, "model": text, **counts}
+    asked |= dict.fromkeys(("prompt", "base_url", "judge", "within"), text)
+    return {
+        "locate": {"photo": photo, **asked},
+        "locate_batch": {"photos": photos, **asked},
+        "neighbours": {"photo": photo, **counts, "within": text},
+        "backends": {},
+        "info": {},
+    }
+
+
+def endpoint_arguments(arguments: Arguments, name: str, kind: str = "endpoint") -> Mapping[str, Argument]:
+    """Look an endpoint up.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name not in arguments:
+        raise ConfigError(f"There is no {kind} {quoted(name)}; there are {', '.join(arguments)}.")
+    return arguments[name]
+
+
+def check_names(arguments: Mapping[str, Argument], given: Mapping[str, object]) -> None:
+    """Check the names of a call by names.
+
+    Raises:
+        ConfigError: One is unknown, or one that is required is missing.
+    """
+    for name in given:
+        if name not in arguments:
+            known = f"; there are {', '.join(arguments)}" if arguments else "; none is taken"
+            raise ConfigError(f"There is no argument {quoted(name)}{known}.")
+    for name, argument in arguments.items():
+        if argument.required and name not in given:
+            raise ConfigError(f"{name} is missing; it must be {argument.expected}.")
+
+
+def check_count(arguments: Mapping[str, Argument], given: int) -> None:
+    """Check how many arguments a call by position has.
+
+    Raises:
+        ConfigError: Too many or too few.
+    """
+    if given != len(arguments):
+        raise ConfigError(f"This endpoint takes {len(arguments)} arguments, not {given}: {', '.join(arguments)}.")
+
+
+def check_values(arguments: Mapping[str, Argument], given: Mapping[str, object]) -> None:
+    """Check the values of a call, whose names are known.
+
+    Raises:
+        ConfigError: One is not what it must be.
+    """
+    for name, value in given.items():
+        if not arguments[name].accepts(value):
+            raise ConfigError(f"{name} must be {arguments[name].expected}; {_described(value)} was sent.")
+
+
+def is_data_uri(text: str) -> bool:
+    """Whether a text is a data: URI in base64, whatever it holds."""
+    head, _, data = text.partition(",")
+    with suppress(ValueError):  # binascii.Error, or a character outside of ASCII
+        return head.startswith("data:") and head.endswith(";base64") and bool(base64.b64decode(data))
+    return False
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_NEIGHBOURS  # True is an int, too
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is text that can be sent on: JSON may hold half a character, which UTF-8 can't."""
+    with suppress(UnicodeEncodeError):
+        return isinstance(value, str) and bool(value.encode() or True)
+    return False
+
+
+def _is_address(value: object) -> bool:
+    return isinstance(value, str) and _is_text(value) and (value.startswith(_WEB) or is_data_uri(value))
+
+
+def _is_file(value: object) -> bool:
+    """Whether a value is a file as Gradio takes it: with a web address, or uploaded here."""
+    if not (isinstance(value, dict) and FileData.is_file_data(value) and _is_text(value["path"])):
+        return False
+    path, meta = value["path"], value.get("meta")
+    if meta is not None and meta.get("_type") != "gradio.FileData":
+        return False
+    with suppress(ValueError):  # no file has such a path
+        return (meta is not None and path.startswith(_WEB)) or is_in_or_equal(path, get_upload_folder())
+    return False
+
+
+def _described(value: object) -> str:
+    """Name a wrong value, without repeating more than a piece of it."""
+    if isinstance(value, str):
+        return f"the text {quoted(value)}" if _is_text(value) else "text with half a character"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return json.dumps(value)[:20]

@@ -1,0 +1,176 @@
+"""The page: one photo under Locate, one photo and several answers under Compare, many photos under Batch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from importlib import resources
+
+import gradio as gr
+from gradio import processing_utils, route_utils
+from gradio.utils import get_space
+from starlette.middleware import Middleware
+
+from img2loc.hardening.bodies import REFUSALS, BoundedBodies, TidyParser
+from img2loc.hardening.errors import install_error_handlers, join_refused
+from img2loc.hardening.fetching import MAX_FETCHES, ClosedRoutes, PhotoTransport, UncachedAnswers
+from img2loc.hardening.gradio_settings import Address
+from img2loc.hardening.visitors import AgentAddress
+from img2loc.photo.decode import MAX_BYTES
+from img2loc.policy.limits import MODEL_PLACES
+from img2loc.policy.settings import Settings
+from img2loc.system.signals import wait_until_ended
+from img2loc.web.checked_requests import CheckedBlocks, ReadableRequests
+from img2loc.web.endpoints import add_endpoints
+from img2loc.web.gallery_loader import Host
+from img2loc.web.i18n import for_gradio, word
+from img2loc.web.sessions import Mailboxes, Sessions, end_all_work
+from img2loc.web.tabs.batch import add_batch_tab
+from img2loc.web.tabs.compare import add_compare_tab
+from img2loc.web.tabs.locate import add_locate_tab
+from img2loc.web.tabs.locate_events import PENDING_EVERY_S, Events
+from img2loc.web.theme import theme
+
+FIRST_PAGE_S = 2  # it loads a second sooner if nothing is opened beside it; a request in this time opens all the same
+AT_ONCE = 8  # of each event that asks no model
+# As many as can wait for a model, for a photo from elsewhere or for a server's list of models, and 32 for votes and the
+# rest of the page, which then never wait for those.
+MAX_THREADS = MODEL_PLACES + MAX_FETCHES + AT_ONCE + 32
+KEY_KEPT_S = 3600
+# At the end: for requests under way to be answered without their model, and then for connections to be closed. Docker
+# kills what hasn't ended within 10 s.
+LAST_ANSWERS_S = 1.5
+CLOSING_S = 1
+MAX_SESSIONS = 1000  # a visit to the page takes 0.8 MB, and a request to the API makes a session of its own
+
+# Before anything is drawn, so that a compact page never flashes at its full size.
+_HEAD = """<script>
+if (new URLSearchParams(location.search).get("embed") === "true") document.documentElement.classList.add("i2l-embed");
+</script>"""
+
+
+def build(host: Host, settings: Settings) -> CheckedBlocks:
+    """Build the page and the client API.
+
+    Args:
+        host: Who answers.
+        settings: The operator's choices.
+
+    Returns:
+        The page, ready for `launch`.
+    """
+    sessions = Sessions()
+    events = Events(host, settings, sessions)
+    demo = CheckedBlocks(settings.offered, title="Img2Loc", analytics_enabled=False)
+    with demo:
+        add_endpoints(host, settings)  # first, for their names: an event of the page would take /locate
+        with gr.Row(elem_id="top", equal_height=True):
+            gr.HTML(word("html_head"), elem_id="head")
+            if get_space():
+                gr.DuplicateButton(min_width=140, elem_id="duplicate")
+        keys = gr.State({}, time_to_live=KEY_KEPT_S)
+        banner = gr.HTML(events.banner(), elem_id="banner")
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab(word("tab_locate"), id="locate"):
+                asked = add_locate_tab(demo, events, settings, keys, login=login_works())
+            with gr.Tab(word("tab_compare"), id="compare"):
+                add_compare_tab(demo, host, settings, sessions, keys, asked[-1])
+            with gr.Tab(word("tab_batch"), id="batch"):
+                add_batch_tab(host, settings, sessions, asked)
+        gr.HTML(word("html_foot"), elem_id="foot")
+        if host.can_change:
+            clock = gr.Timer(PENDING_EVERY_S)
+
+            def follow_gallery() -> tuple[str, gr.Timer]:
+                now, follow_on = events.follow_gallery()
+                if now != banner.value and not host.pending:  # who comes later sees no other first
+                    banner.value = now
+                    demo.config = demo.get_config_file()
+                return now, follow_on
+
+            gr.on(
+                [demo.load, clock.tick],
+                follow_gallery,
+                None,
+                [banner, clock],
+                api_visibility="private",
+                queue=False,
+                show_progress="hidden",
+            )
+        demo.unload(sessions.leave)
+    demo.queue(max_size=64, default_concurrency_limit=AT_ONCE, api_open=True)
+    queue = demo._queue
+    queue.sleep_when_free = 0.01  # Gradio's own thousandth takes 7 % of a core while nobody asks for anything
+    queue.pending_messages_per_session = Mailboxes(queue.pending_event_ids_session)  # type: ignore[assignment]
+    return demo
+
+
+def login_works() -> bool:
+    """Whether visitors can sign in: off a Space, Gradio's stand-in for the login wants a token and stops the start."""
+    return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID"))
+
+
+def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
+    """Serve the page, with everything set that keeps visitors' photos and keys to themselves, until the process ends.
+
+    Args:
+        demo: What `build` made.
+        host: Who answers; opened once the page is served.
+        address: Where.
+
+    Raises:
+        Img2LocError: Nobody can answer.
+        OSError: The port is taken.
+    """
+    data = resources.files("img2loc") / "data"
+    processing_utils.async_transport = PhotoTransport()  # type: ignore[assignment]  # Gradio's place for one's own
+    route_utils.GradioMultiPartParser = TidyParser  # type: ignore[misc]
+    install_error_handlers()
+    # uvicorn trusts proxies on this machine by default, and with them whatever X-Forwarded-For their visitors write.
+    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    demo.launch(
+        prevent_thread_lock=True,
+        server_name=address.for_url,
+        server_port=address.port,
+        share=False,  # else Gradio opens a third party's tunnel to this page where it takes the machine for a notebook
+        app_kwargs={
+            "middleware": [
+                *(Middleware(gate) for gate in (UncachedAnswers, ClosedRoutes, BoundedBodies)),
+                Middleware(ReadableRequests, demo.backends),
+                Middleware(AgentAddress),
+            ],
+            "exception_handlers": {**REFUSALS, 400: join_refused},
+        },
+        run_history=False,  # on by default: it writes inputs, keys included, to the browser's storage
+        enable_monitoring=False,  # on by default: anybody is told how much the site is used
+        show_error=False,  # our own errors pass; nothing else's text does
+        max_file_size=MAX_BYTES,
+        max_threads=MAX_THREADS,
+        state_session_capacity=MAX_SESSIONS,
+        ssr_mode=False,
+        footer_links=["api", "gradio", "settings"],
+        theme=theme(),
+        css=(data / "page.css").read_text("utf-8"),
+        js=(data / "page.js").read_text("utf-8"),
+        head=_HEAD,
+        i18n=for_gradio(),
+    )
+    demo.server.config.timeout_graceful_shutdown = CLOSING_S
+    try:
+        time.sleep(FIRST_PAGE_S)
+        host.open()
+        wait_until_ended()
+    finally:
+        end_all_work()
+        _wait_for_answers(demo)
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # connections that it cuts are no error
+        demo.close(verbose=False)
+
+
+def _wait_for_answers(demo: gr.Blocks) -> None:
+    """Give those who wait for a model a moment to get an answer without it."""
+    end = time.monotonic() + LAST_ANSWERS_S
+    while any(demo._queue.active_jobs) and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.2)  # until the last ones are sent

@@ -1,0 +1,90 @@
+"""Settings in the page's address: what a link may set, and how it is read. Never a key, a photo or a prompt's own text.
+
+A prompt that came with a link would be paid for by whoever follows it, so that only a template's name is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from img2loc.answer.prompt import TEMPLATES
+from img2loc.errors import ConfigError
+from img2loc.geo.areas import read_area
+from img2loc.judge.sampling import MAX_NEIGHBOURS, OFF, read_judge
+from img2loc.lmm.servers import SERVERS
+
+MAX_MODEL_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What a link sets; None for what it leaves alone.
+
+    Args:
+        backend: A backend's exact name.
+        server: A provider's name in lmm/servers.py.
+        model: A model's name.
+        nearest: How many of the most similar photos.
+        farthest: How many of the most dissimilar.
+        prompt: A template's name.
+        judge: As sampling.read_judge has it.
+        within: As area.read_area has it.
+        problems: What the link asks for and can't have, in words for a person.
+    """
+
+    backend: str | None = None
+    server: str | None = None
+    model: str | None = None
+    nearest: int | None = None
+    farthest: int | None = None
+    prompt: str | None = None
+    judge: str | None = None
+    within: str | None = None
+    problems: tuple[str, ...] = ()
+
+
+def read_preset(query: Mapping[str, str], backends: Collection[str]) -> Preset:
+    """Read an address's query; what can't be used is left out and named.
+
+    Args:
+        query: Its parameters by name; unknown ones are somebody else's.
+        backends: The backends that this site offers.
+    """
+    allowed = {
+        "backend": list(backends),
+        "server": [server.name for server in SERVERS.values() if server.public and server.base_url],
+        "prompt": list(TEMPLATES),
+    }
+    found: dict[str, Any] = {}
+    problems = []
+    for name, names in allowed.items():
+        if value := query.get(name):
+            if value in names:
+                found[name] = value
+            else:
+                problems.append(f"{name} in this page's address must be one of: {', '.join(names)}.")
+    for name in ("nearest", "farthest"):
+        if value := query.get(name):
+            if re.fullmatch(r"[0-9]{1,2}", value) and int(value) <= MAX_NEIGHBOURS:
+                found[name] = int(value)
+            else:
+                problems.append(f"{name} in this page's address must be a number from 0 to {MAX_NEIGHBOURS}.")
+    if value := query.get("judge", ""):
+        try:
+            found["judge"] = str(read_judge(value) or OFF)
+        except ConfigError as error:
+            problems.append(str(error))
+    if value := query.get("within", "").strip():
+        try:
+            found["within"] = str(read_area(value) or "")
+        except ConfigError as error:
+            problems.append(str(error))
+    if model := query.get("model", "").strip():
+        if len(model) <= MAX_MODEL_LENGTH and model.isprintable():
+            found["model"] = model
+        else:
+            problems.append("model in this page's address is not a valid name.")
+    return Preset(**found, problems=tuple(problems))

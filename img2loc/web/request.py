@@ -1,0 +1,257 @@
+"""What a visitor or a client asks of one photo, checked before any work is done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from img2loc.answer.coordinates import read_coordinates
+from img2loc.answer.prompt import TEMPLATES, chosen_template, template_named
+from img2loc.errors import ConfigError, PhotoError, quoted
+from img2loc.geo.areas import read_area
+from img2loc.geo.coarse import EXACT, coarse_area
+from img2loc.geo.sphere import decimal_position
+from img2loc.judge.sampling import MAX_NEIGHBOURS, read_judge, requests_of
+from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
+from img2loc.lmm.keys import check_key
+from img2loc.lmm.servers import server_named
+from img2loc.lmm.usage import MeteredLMM
+from img2loc.locator import Locator, OnStage
+from img2loc.photo.decode import MAX_BYTES, Photo, open_photo
+from img2loc.policy.cost import max_tokens
+from img2loc.policy.precision import abstain, coarsen
+from img2loc.policy.settings import Settings
+from img2loc.types import LatLon, Prediction, Retrieval
+
+MAX_POSITION_CHARS = 100
+
+Keys = Mapping[str, str]  # by provider, as provider_of names them
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One request.
+
+    Args:
+        photo_path: The uploaded file, as Gradio keeps it; None when there is none.
+        backend: The backend's exact name.
+        model: The model's name; empty for the operator's choice or the backend's default.
+        keys: The visitor's own keys, by provider. Where there is none for the provider that is asked, the operator's is
+            used, if there is one.
+        nearest: How many of the most similar photos, 0 to MAX_NEIGHBOURS.
+        farthest: How many of the most dissimilar, 0 to MAX_NEIGHBOURS.
+        prompt: A template's name, or a template; empty for the operator's choice.
+        base_url: A server to ask instead of the operator's: a provider's name in lmm/servers.py, or, where the operator
+            allows it, an address.
+        cancel: Set when nobody waits for the answer any more.
+        visitor: Whom it comes from, as limits.client_address has it; all those of whom nothing is known count as one.
+        judge: As sampling.read_judge has it; empty for the operator's choice.
+        within: Where the photo is known to have been taken, as area.read_area has it; empty for anywhere.
+
+    Raises:
+        ConfigError: A count, the key, judge or within can't be one.
+    """
+
+    photo_path: str | None
+    backend: str = "vote"
+    model: str = ""
+    keys: Keys = field(default_factory=dict, repr=False)
+    nearest: int = 16
+    farthest: int = 16
+    prompt: str = ""
+    base_url: str = ""
+    cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    visitor: str = field(default="", repr=False)
+    judge: str = ""
+    within: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("nearest", "farthest"):
+            count = getattr(self, name)
+            if not isinstance(count, int) or not 0 <= count <= MAX_NEIGHBOURS:
+                got = f"the string {count[:40]!r}" if isinstance(count, str) else repr(count)[:40]
+                raise ConfigError(f"{name} must be an integer from 0 to {MAX_NEIGHBOURS}, not {got}.")
+        for name in ("backend", "model", "prompt", "base_url", "judge", "within"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name} must be a string.")
+        check_key(self.own_key)
+        read_judge(self.judge)
+        read_area(self.within)
+
+    @property
+    def own_key(self) -> str:
+        """The visitor's key for the provider that is asked, and for no other; empty where there is none."""
+        return self.keys.get(provider_of(self.backend, self.base_url), "")
+
+    def photo(self) -> Photo:
+        """Open the photo.
+
+        Raises:
+            PhotoError: There is none, or it can't be used.
+        """
+        if not self.photo_path:
+            raise PhotoError("No photo was sent. Choose one first.")
+        try:
+            with Path(self.photo_path).open("rb") as file:
+                return open_photo(file.read(MAX_BYTES + 1))
+        except OSError:
+            raise PhotoError("The photo is no longer on the server. Upload it again.") from None
+
+    def locate(
+        self, photo: Photo, locator: Locator, settings: Settings, *, on_stage: OnStage = lambda stage: None
+    ) -> Prediction:
+        """Say where the photo was taken, as often and as precisely as the operator allows.
+
+        Raises:
+            ConfigError: The backend, its key, its model or the template can't be used.
+            LimitError: The operator pays for no more at the moment.
+        """
+        template = chosen_template(self.prompt or settings.prompt)
+        lmm = open_lmm(self.backend, self.options(settings))
+        judge = read_judge(self.judge) if self.judge.strip() else settings.judge
+        within = read_area(self.within)
+        ask = partial(
+            locator.locate,
+            photo,
+            nearest=self.nearest,
+            farthest=self.farthest,
+            template=template,
+            samples=settings.samples,
+            judge=judge,
+            within=within,
+            precision=settings.precision,
+            on_stage=on_stage,
+        )
+        if lmm is not None and self._is_paid_by_operator(settings):
+            self._check_paid_template(template)
+            known = coarse_area(within, settings.precision)
+            most = max_tokens(judge, template, self.nearest, self.farthest, samples=settings.samples, within=known)
+            reservation = settings.limits.reserve(self.visitor, requests_of(judge), most)
+            metered = MeteredLMM(lmm)
+            try:
+                prediction = ask(lmm=metered)
+            finally:
+                settings.limits.settle(reservation, metered.tokens)
+        else:
+            prediction = ask(lmm=lmm)
+        return coarsen(abstain(prediction, settings.abstain_km), settings.precision)
+
+    def _is_paid_by_operator(self, settings: Settings) -> bool:
+        """Whether a model answers at the operator's expense.
+
+        A visitor's key shows that the visitor pays only where it is certain to be what pays: at a provider with a fixed
+        address. A server at the operator's own address may check no key, or take another in its place.
+        """
+        if self.base_url.strip():  # the visitor's choice, which never gets the operator's key
+            return False
+        at_provider = server_named(settings.options(self.backend).base_url).public  # hf's is empty, as OpenAI's is
+        return not (self.own_key and backend_named(self.backend).needs_key and at_provider)
+
+    def _check_paid_template(self, template: str) -> None:
+        """Refuse a prompt of the visitor's own where the operator pays a provider for the answer."""
+        if backend_named(self.backend).needs_key and template not in map(template_named, TEMPLATES):
+            raise ConfigError(
+                "A prompt of your own needs a key of your own at a provider such as OpenAI. "
+                f"Give one, or choose one of: {', '.join(TEMPLATES)}."
+            )
+
+    def options(self, settings: Settings) -> BackendOptions:
+        """Join what is asked with what the operator has set.
+
+        Raises:
+            ConfigError: It asks for a backend, a server or a model that is the operator's to choose.
+        """
+        if self.backend in BACKENDS and self.backend not in settings.backends:
+            raise ConfigError(
+                f"This site doesn't offer the backend {self.backend!r}; choose one of: {', '.join(settings.backends)}."
+            )
+        model, server = self.model.strip(), self.base_url.strip()
+        own = settings.options(self.backend)
+        if server:
+            if not (server_named(server).public or settings.allow_base_url):
+                raise ConfigError(
+                    "This site doesn't accept server addresses. Choose one of its providers. "
+                    "(The site's operator can allow addresses with IMG2LOC_ALLOW_BASE_URL.)"
+                )
+            settings.options(self.backend, server=server)  # refuses a backend that asks no server
+            # The operator's key is for the operator's server, and so is the way into the operator's network.
+            own = replace(own, base_url=server, public_only=True, api_key="", model="")
+        if backend_named(self.backend).runs_here:
+            if not settings.llava_model:
+                raise ConfigError(
+                    "No model runs on this site's machine. Choose another backend. "
+                    "(The site's operator can offer one with IMG2LOC_LLAVA_MODEL.)"
+                )
+            if model not in ("", settings.llava_model):
+                raise ConfigError(f"Only {settings.llava_model} runs on this site's machine. Leave the model empty.")
+        model = model or own.model
+        if settings.models and backend_named(self.backend).needs_key and self._is_paid_by_operator(settings):
+            model = model or first_of(settings.models, backend_named(self.backend).models)
+            if model not in settings.models:
+                raise ConfigError(
+                    f"{quoted(model)} needs a key of your own at a provider such as OpenAI. "
+                    f"Give one, or choose one of: {', '.join(settings.models)}."
+                )
+        # Sent again, it might be billed twice, and only one of them was reserved.
+        resend = settings.hourly_tokens is None or not self._is_paid_by_operator(settings)
+        key = self.own_key or own.api_key
+        return replace(own, api_key=key, model=model, cancel=self.cancel, resend_billed=resend)
+
+    def neighbours(self, photo: Photo, locator: Locator, settings: Settings) -> Retrieval:
+        """Find the photo's neighbours, placed as precisely as the operator allows."""
+        return locator.neighbours(
+            photo,
+            nearest=self.nearest,
+            farthest=self.farthest,
+            within=read_area(self.within),
+            precision=settings.precision,
+        )
+
+
+def provider_of(backend: str, server: str) -> str:
+    """Name the provider that a request goes to: the server's name or address, or the backend for the operator's own.
+
+    OpenAI itself goes by its host's name, since the operator's own server may be another one.
+    """
+    server = server.strip()
+    return "api.openai.com" if server == "openai" else server or backend
+
+
+def known_position(photo: Photo, settings: Settings) -> LatLon | None:
+    """What the photo's own EXIF says, for comparison; None where the operator lets nobody see anything as exact."""
+    return photo.exif_position if settings.precision == EXACT else None
+
+
+def first_of(allowed: Sequence[str], suggested: Sequence[str]) -> str:
+    """The model to ask where none is named: the first that is allowed, and one that the backend has if any is."""
+    return next((name for name in allowed if name in suggested), allowed[0])
+
+
+def parse_position(text: str) -> LatLon | None:
+    """Read a position typed by a person.
+
+    Args:
+        text: 'lat, lon' in decimal degrees, or with degree signs and hemispheres.
+
+    Returns:
+        The position, or None for an empty text.
+
+    Raises:
+        ConfigError: It is no position; two plain numbers are never swapped.
+    """
+    if not text.strip():
+        return None
+    advice = "Write it as latitude, longitude in decimal degrees, such as 48.8584, 2.2945."
+    if len(text) > MAX_POSITION_CHARS:  # blanks without end would keep the search below busy without end
+        raise ConfigError(f"The true position can't be read. {advice}")
+    try:
+        plain = decimal_position(text)
+    except ValueError as error:
+        raise ConfigError(f"The true position isn't valid: {error}. {advice}") from None
+    found = plain or read_coordinates(text)  # degrees, minutes and hemispheres, as maps copy them
+    if isinstance(found, LatLon):
+        return found
+    raise ConfigError(f"The true position can't be read. {advice}")

@@ -1,0 +1,209 @@
+"""The Batch tab: many photos, a table, a map and a zip."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from img2loc.errors import ConfigError, Img2LocError, page_message
+from img2loc.hardening.errors import GENERIC_MESSAGE, print_exc
+from img2loc.hardening.visitors import single_visitor_of, visitor_of
+from img2loc.maps.figures import Mark, answers_map
+from img2loc.output.exports import answer_row, data_url, to_zip
+from img2loc.photo.decode import Photo
+from img2loc.policy.offers import MAX_BATCH
+from img2loc.policy.settings import Settings
+from img2loc.types import Prediction
+from img2loc.web.endpoints import shown_errors
+from img2loc.web.gallery_loader import Host
+from img2loc.web.i18n import Say, word
+from img2loc.web.render.markup import error_html, km, row_button, shorten, text
+from img2loc.web.request import Keys, Query
+from img2loc.web.sessions import Sessions
+from img2loc.web.tabs.locate import QUIET, map_plot
+from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, say_to, server_of, with_login
+
+SHOW_EVERY_S = 1.0
+THUMBNAIL_PX = 56
+
+# A photo's name, its thumbnail's address and what became of it.
+Done = tuple[str, str, Prediction | str]
+
+
+class BatchEvents:
+    """What happens under Batch when a visitor acts."""
+
+    def __init__(self, host: Host, settings: Settings, sessions: Sessions) -> None:
+        self._host = host
+        self._settings = settings
+        self._sessions = sessions
+
+    def check(self, files: Sequence[str] | None, *others: object) -> list[Update]:
+        """Say at the photos what is wrong with how many they are; for Gradio, before locate_all."""
+        return [checked(lambda: _a_batch(files)), *[RIGHT] * len(others)]
+
+    def locate_all(
+        self,
+        files: Sequence[str] | None,
+        backend: str,
+        model: str | None,
+        keys: Keys,
+        nearest: int,
+        farthest: int,
+        template: str,
+        server: str,
+        judge: str,
+        within: str,
+        request: gr.Request | None = None,
+        token: gr.OAuthToken | None = None,
+    ) -> Iterator[tuple[str, Any]]:
+        """Locate one photo after another, and show each answer with the files of all so far.
+
+        A photo that fails stops no other. After a cancel, what was answered stays.
+
+        Yields:
+            The table and the map.
+        """
+        place = self._settings.limits.place(backend, visitor=single_visitor_of(request))
+        with shown_errors(error_html), place, self._sessions.asked_by(request, "batch") as cancel:
+            files = _a_batch(files)
+            keys = with_login(keys, token)
+            say, done = say_to(request), list[Done]()
+            shown_at = 0.0
+            for file in files:
+                if time.monotonic() - shown_at > SHOW_EVERY_S:
+                    yield _table(done, len(files), say), gr.skip()
+                    shown_at = time.monotonic()
+                if cancel.is_set():
+                    break
+                words, visitor = (template or "", server_of(backend, server)), visitor_of(request)
+                thumbnail = ""
+                try:
+                    how = (judge or "", within or "")
+                    query = Query(file, backend, model or "", keys, nearest, farthest, *words, cancel, visitor, *how)
+                    photo = query.photo()
+                    thumbnail = _thumbnail(photo)
+                    result: Prediction | str = query.locate(photo, self._host.locator, self._settings)
+                except Img2LocError as error:
+                    result = page_message(error)
+                except Exception:
+                    print_exc()
+                    result = GENERIC_MESSAGE
+                if cancel.is_set() and not _is_answered(result):
+                    break
+                done.append((Path(file).name, thumbnail, result))
+            yield _table(done, len(done), say), gr.skip()  # before the map, which may fail
+            drawn = answers_map([Mark(str(n), p, name) for n, name, p in _positions(done)], name=namer(self._settings))
+            yield gr.skip(), gr.update(value=plot(drawn), visible=bool(done))
+
+
+def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, asked: Sequence[Component]) -> None:
+    """Add the tab's content to the Blocks that are being built.
+
+    Args:
+        host: Who answers.
+        settings: The operator's choices.
+        sessions: Who waits.
+        asked: What an answer depends on besides the photo, as `add_locate_tab` gives it.
+    """
+    events = BatchEvents(host, settings, sessions)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            files = gr.File(
+                file_count="multiple",
+                file_types=["image", ".heic", ".heif"],
+                label=word("photos"),
+                height=280,
+                elem_id="photos",
+            )
+            with gr.Row():
+                go = gr.Button(word("locate_all"), variant="primary", scale=3, elem_id="locate-all")
+                cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_classes="i2l-cancel")
+        with gr.Column(scale=8, min_width=320):
+            table = gr.HTML(word("html_batch"), elem_id="batch-answers")
+            drawn = map_plot("map_all", "batch-map", visible=False)
+    go.click(
+        events.locate_all,
+        [files, *asked],
+        [table, drawn],
+        validator=events.check,
+        concurrency_limit=None,  # held to places instead, as are the other tabs
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    # Not stopped by the queue: the photo under way is given up, and what was answered is still shown and packed.
+    cancel.click(sessions.leave, None, None, **QUIET)
+
+
+def _a_batch(files: Sequence[str] | None) -> Sequence[str]:
+    if not files:
+        raise ConfigError("Choose some photos first.")
+    if len(files) > MAX_BATCH:
+        raise ConfigError(f"You chose {len(files)} photos; at most {MAX_BATCH} are located at a time.")
+    return files
+
+
+def _is_answered(result: Prediction | str) -> bool:
+    """Whether something came of a photo before a cancel, perhaps a reply that was paid for."""
+    return isinstance(result, Prediction) and (result.outcome is None or bool(result.outcome.replies))
+
+
+def _positions(done: Sequence[Done]) -> Iterator[tuple[int, str, Any]]:
+    for number, (name, _, result) in enumerate(done, start=1):
+        if isinstance(result, Prediction) and result.position:
+            yield number, name, result.position
+
+
+def _table(done: Sequence[Done], total: int, say: Say) -> str:
+    """The photos one by one, how far it is, and the files of those that are done."""
+    rows = "".join(_table_row(number, *item, say) for number, item in enumerate(done, start=1))
+    names = ("number", "photo", "place", "position", "radius")
+    columns = "".join(f'<th scope="col">{say(name)}</th>' for name in names)
+    table = (
+        f'<div class="i2l-table i2l-batch" tabindex="0" role="region" aria-label="{say("table_photos")}">'
+        f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+    files = ""
+    if done:
+        packed = data_url(to_zip([answer_row(name, result) for name, _, result in done]), "zip")
+        files = f'<a class="i2l-button" download="img2loc.zip" href="{packed}">{say("save_zip")}</a>'
+    if len(done) < total:
+        head = (
+            f'<p class="i2l-pending">{say("done_of", done=len(done), total=total)} {files}</p>'
+            f'<progress value="{len(done)}" max="{total}" aria-label="{say("table_photos")}"></progress>'
+        )
+    else:
+        head = f'<p class="i2l-files"><span>{say("photos_done", count=len(done))}</span> {files}</p>'
+    return f'<section class="i2l-card">{head}{table}</section>'
+
+
+def _table_row(number: int, name: str, thumbnail: str, result: Prediction | str, say: Say) -> str:
+    picture = f'<img src="{thumbnail}" alt="">' if thumbnail else ""
+    photo = f"<figure>{picture}{text(shorten(name, 40))}</figure>"
+    position = None if isinstance(result, str) else result.position
+    if isinstance(result, str) or position is None:
+        words = result if isinstance(result, str) else say("nowhere_title")
+        return f'<tr><td>{number}</td><td>{photo}</td><td colspan="3" class="i2l-failed">{text(words)}</td></tr>'
+    place = text(str(result.place))
+    radius = "" if result.radius_km is None else km(result.radius_km)
+    failed = result.outcome and not result.outcome.position
+    note = f'<br><small class="i2l-failed">{text(result.outcome.message)}</small>' if result.outcome and failed else ""
+    button = row_button(str(number), [f"batch-map|mark {number}|0"], place, say)
+    cells = (button, photo, f"{place}{note}", f"<code>{position}</code>", radius)
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _thumbnail(photo: Photo) -> str:
+    """A small picture that lies in the page itself."""
+    small = photo.image.copy()
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    jpeg = io.BytesIO()
+    small.save(jpeg, "JPEG", quality=70)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"

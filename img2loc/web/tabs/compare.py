@@ -1,0 +1,156 @@
+"""The Compare tab: one photo, several who answer, one map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from img2loc.hardening.visitors import single_visitor_of, visitor_of
+from img2loc.maps.figures import answers_map
+from img2loc.output.exports import Row, answer_row
+from img2loc.policy.settings import Settings
+from img2loc.types import Prediction
+from img2loc.web.endpoints import shown_errors
+from img2loc.web.gallery_loader import Host
+from img2loc.web.i18n import told, word
+from img2loc.web.render import evidence
+from img2loc.web.render.markup import error_html
+from img2loc.web.request import Keys, Query, known_position
+from img2loc.web.sessions import Sessions
+from img2loc.web.tabs import contestants as contest
+from img2loc.web.tabs.keys import KeyFields
+from img2loc.web.tabs.locate import QUIET, map_plot, photo_input
+from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, provided_note, say_to, with_login
+
+
+class CompareEvents:
+    """What happens under Compare when a visitor acts."""
+
+    def __init__(self, host: Host, settings: Settings, sessions: Sessions) -> None:
+        self._host = host
+        self._settings = settings
+        self._sessions = sessions
+
+    def provided(self, request: gr.Request | None = None) -> str:
+        """What the operator pays for, in the visitor's language."""
+        notes = [item for item in contest.providers(self._settings).values() if item.provided]
+        return "".join(provided_note(self._settings, say_to(request), item.label) for item in notes)
+
+    def check(self, photo: str | None, names: Sequence[str], *others: object) -> list[Update]:
+        """Say at each field what is wrong with it; for Gradio, before compare."""
+        named = checked(lambda: contest.read_contestants(names, self._settings))
+        return [checked(lambda: Query(photo).photo()), named, *[RIGHT] * len(others)]
+
+    def compare(
+        self,
+        photo: str | None,
+        names: Sequence[str],
+        keys: Keys,
+        within: str = "",
+        request: gr.Request | None = None,
+        token: gr.OAuthToken | None = None,
+    ) -> Iterator[tuple[str, Any, str]]:
+        """Ask all that were chosen and show each answer as it comes.
+
+        Yields:
+            The cards, the map, and the files to take away.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(shown_errors(error_html))
+            contestants = contest.read_contestants(names, self._settings)
+            backends = (one.provider.backend for one in contestants)
+            stack.enter_context(self._settings.limits.place(*backends, visitor=single_visitor_of(request)))
+            cancel = stack.enter_context(self._sessions.asked_by(request, "compare"))
+            opened = Query(photo, within=within or "").photo()
+            truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(request)
+            keys = with_login(keys, token)
+            yield contest.cards(contestants, {}, truth, say), gr.update(visible=False), ""
+            for answers in contest.ask_all(
+                contestants,
+                opened,
+                keys,
+                locator=self._host.locator,
+                settings=self._settings,
+                cancel=cancel,
+                visitor=visitor_of(request),
+                within=within or "",
+            ):
+                drawn = answers_map(contest.marks(contestants, answers), truth, name)
+                done = len(answers) == len(contestants)
+                rows = [_row(Path(photo or "").name, one, answer) for one, answer in answers.items()]
+                yield (
+                    contest.cards(contestants, answers, truth, say),
+                    gr.update(value=plot(drawn), visible=True),
+                    evidence.files(rows, say) if done else "",
+                )
+
+
+def add_compare_tab(
+    demo: gr.Blocks, host: Host, settings: Settings, sessions: Sessions, keys: gr.State, within: Component
+) -> None:
+    """Add the tab's content to the Blocks that are being built.
+
+    Args:
+        demo: The Blocks.
+        host: Who answers.
+        settings: The operator's choices.
+        sessions: Who waits.
+        keys: The visitor's own keys, as given under Locate.
+        within: Where the photo is known to have been taken, as given under Locate.
+    """
+    events = CompareEvents(host, settings, sessions)
+    choices = [
+        (told("backend_vote") if name == "vote" else label, name) for label, name in contest.suggestions(settings)
+    ]
+    labels = contest.keyed_providers(settings)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            photo = photo_input("compare-photo")
+            chosen = gr.Dropdown(
+                choices,
+                value=[name for _, name in choices[:2]],
+                multiselect=True,
+                allow_custom_value=True,
+                max_choices=contest.MAX_CONTESTANTS,
+                label=word("contestants"),
+                info=word("contestants_info"),
+                elem_id="contestants",
+            )
+            note = events.provided()
+            provided = gr.HTML(note, visible=bool(note), elem_id="compare-provided")
+            with gr.Accordion(word("keys"), open=False, visible=bool(labels), elem_id="compare-keys"):
+                fields = KeyFields(keys, labels, prefix="compare-key")
+            with gr.Row():
+                go = gr.Button(word("compare"), variant="primary", scale=3, elem_id="compare")
+                cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_classes="i2l-cancel")
+        with gr.Column(scale=8, min_width=320):
+            cards = gr.HTML(word("html_compare"), elem_id="compare-answers")
+            drawn = map_plot("map_all", "compare-map", visible=False)
+            files = gr.HTML(elem_classes="i2l-beside")
+    shown = [cards, drawn, files]
+    demo.load(events.provided, None, provided, **QUIET)
+    # A key that still stands in its box is taken first.
+    fields.wire(go.click).success(
+        events.compare,
+        [photo, chosen, keys, within],
+        shown,
+        validator=events.check,
+        concurrency_limit=None,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    # Not stopped by the queue: what is still asked for is given up, and what has come stays.
+    cancel.click(sessions.leave, None, None, **QUIET)
+
+
+def _row(photo: str, contestant: contest.Contestant, answer: Prediction | str) -> Row:
+    position = contest.own_position(answer)
+    if isinstance(answer, Prediction) and position:
+        return answer_row(photo, answer)
+    message = answer.outcome.message if isinstance(answer, Prediction) and answer.outcome else str(answer)
+    return Row(photo, "answer", who=contestant.model or contestant.provider.name, message=message)

@@ -1,0 +1,229 @@
+"""One photo, several answers: who may be asked, asking them side by side, and the cards that show what came."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from img2loc.errors import ConfigError, page_message
+from img2loc.geo.sphere import geodesic_km
+from img2loc.lmm import BACKENDS
+from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.locator import Locator
+from img2loc.maps.figures import BLUE, GREEN, PURPLE, VERMILION, Mark
+from img2loc.photo.decode import Photo
+from img2loc.policy.offers import models_of, provided
+from img2loc.policy.settings import Settings
+from img2loc.types import LatLon, Prediction
+from img2loc.web.i18n import ENGLISH, Say
+from img2loc.web.render.markup import km, row_button, shorten, text
+from img2loc.web.request import Keys, Query
+
+MAX_CONTESTANTS = 6
+COLOURS = (VERMILION, BLUE, GREEN, PURPLE, "#8a6d00", "#5b6472")
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Where models are asked for.
+
+    Args:
+        name: What a contestant's name begins with.
+        label: Its name for people.
+        backend: The backend behind it.
+        server: The server behind that; empty for the operator's choice.
+        models: Suggested models; empty where there is nothing to choose.
+        needs_key: Whether somebody must bring a key.
+        provided: Whether the operator does.
+    """
+
+    name: str
+    label: str
+    backend: str
+    server: str = ""
+    models: tuple[str, ...] = ()
+    needs_key: bool = False
+    provided: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One who answers: a model of a provider."""
+
+    provider: Provider
+    model: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return f"{self.provider.label}: {self.model}" if self.model else self.provider.label
+
+
+Answers = dict[Contestant, Prediction | str]
+
+
+def providers(settings: Settings) -> dict[str, Provider]:
+    """Whom visitors may ask here, by name."""
+    own = server_named(settings.openai_base_url)
+
+    def operators(name: str, label: str) -> Provider:
+        return Provider(name, label, name, "", models_of(settings, name), True, provided(settings, name))
+
+    found = [
+        Provider("vote", BACKENDS["vote"].label, "vote"),
+        operators("openai", own.label),
+        *(
+            Provider(server.name, server.label, "openai", server.name, server.models, True)
+            for server in SERVERS.values()
+            if server.public and server.base_url and server.name != own.name
+        ),
+        operators("hf", BACKENDS["hf"].label),
+        Provider("llava", BACKENDS["llava"].label, "llava", "", (settings.llava_model,)),
+    ]
+    return {provider.name: provider for provider in found if provider.backend in settings.offered}
+
+
+def keyed_providers(settings: Settings) -> dict[str, str]:
+    """The labels, by name, of the providers for which a visitor may bring a key."""
+    return {provider.name: provider.label for provider in providers(settings).values() if provider.needs_key}
+
+
+def suggestions(settings: Settings) -> list[tuple[str, str]]:
+    """The contestants to choose from: their labels and names."""
+    return [
+        (Contestant(provider, model).label, f"{provider.name}:{model}" if model else provider.name)
+        for provider in providers(settings).values()
+        for model in provider.models or ("",)
+    ]
+
+
+def read_contestants(names: Sequence[str], settings: Settings) -> list[Contestant]:
+    """Read names as suggested or typed.
+
+    Raises:
+        ConfigError: There are too few or too many, or one's provider isn't offered.
+    """
+    if not 1 <= len(names) <= MAX_CONTESTANTS:
+        raise ConfigError(f"Choose who answers: one to {MAX_CONTESTANTS}.")
+    known = providers(settings)
+    found = []
+    for name in dict.fromkeys(names):
+        provider, _, model = name.strip().partition(":")
+        if provider not in known:
+            raise ConfigError(
+                f"There is no provider {provider[:40]!r}; write provider:model with one of: {', '.join(known)}."
+            )
+        found.append(Contestant(known[provider], model.strip()))
+    return found
+
+
+def ask_all(
+    contestants: Sequence[Contestant],
+    photo: Photo,
+    keys: Keys,
+    *,
+    locator: Locator,
+    settings: Settings,
+    cancel: threading.Event,
+    visitor: str,
+    within: str = "",
+) -> Iterator[Answers]:
+    """Ask all at once.
+
+    Args:
+        contestants: Who answers.
+        photo: Of what.
+        keys: The visitor's own; each goes to its own provider only.
+        locator: Who finds the neighbours.
+        settings: The operator's choices.
+        cancel: Set when nobody waits any more.
+        visitor: Whom it comes from, as Query has it.
+        within: Where the photo is known to have been taken, as Query has it.
+
+    Yields:
+        The answers so far, in the contestants' order: a prediction, or why there is none.
+    """
+
+    def ask(contestant: Contestant) -> Prediction | str:
+        provider = contestant.provider
+        try:
+            query = Query(
+                None,
+                provider.backend,
+                contestant.model,
+                keys,
+                base_url=provider.server,
+                cancel=cancel,
+                visitor=visitor,
+                within=within,
+            )
+            return query.locate(photo, locator, settings)
+        except Exception as error:  # whatever it is, the others' answers stay
+            return page_message(error)
+
+    answers: Answers = {}
+    with ThreadPoolExecutor(len(contestants)) as pool:
+        try:
+            asked = {pool.submit(contextvars.copy_context().run, ask, one): one for one in contestants}
+            for done in as_completed(asked):
+                answers[asked[done]] = done.result()
+                yield {one: answers[one] for one in contestants if one in answers}
+        finally:  # whoever stops listening stops the asking
+            cancel.set()
+
+
+def own_position(answer: Prediction | str | None) -> LatLon | None:
+    """Where a contestant places the photo; the vote that stands in for a model that failed is not its answer."""
+    if not isinstance(answer, Prediction) or (answer.outcome and not answer.outcome.position):
+        return None
+    return answer.position
+
+
+def marks(contestants: Sequence[Contestant], answers: Answers) -> list[Mark]:
+    """What the map shows: a letter for each contestant that has a position."""
+    return [
+        Mark(letter, position, contestant.label, colour)
+        for letter, colour, contestant in _lettered(contestants)
+        if (position := own_position(answers.get(contestant)))
+    ]
+
+
+def cards(contestants: Sequence[Contestant], answers: Answers, truth: LatLon | None, say: Say = ENGLISH) -> str:
+    """A card for each contestant: its answer, its failure in words, or that it is still being asked."""
+    shown = "".join(
+        f'<li class="i2l-card">{_card(letter, colour, contestant, answers.get(contestant), truth, say)}</li>'
+        for letter, colour, contestant in _lettered(contestants)
+    )
+    return f'<ul class="i2l-cards" aria-live="polite">{shown}</ul>'
+
+
+def _card(
+    letter: str, colour: str, contestant: Contestant, answer: Prediction | str | None, truth: LatLon | None, say: Say
+) -> str:
+    label = say("the_vote") if contestant.provider.backend == "vote" else text(contestant.label)
+    who = f'<p class="i2l-who">{label}</p>'
+    position = own_position(answer)
+    if answer is None:
+        return f'<span class="i2l-letter">{letter}</span>{who}<p class="i2l-pending">{say("asking")}</p>'
+    if not isinstance(answer, Prediction) or position is None:
+        message = answer if isinstance(answer, str) else answer.outcome.message if answer.outcome else "No position."
+        return f'<span class="i2l-letter">{letter}</span>{who}<p class="i2l-warning">{text(message)}</p>'
+    place = text(str(answer.place))
+    facts = [f"<code>{position}</code>"]
+    if truth:
+        facts.append(say("from_truth", distance=f"<b>{km(geodesic_km(position, truth))}</b>"))
+    if answer.vote and contestant.model:
+        facts.append(say("from_vote", distance=km(geodesic_km(position, answer.vote.position))))
+    facts.append(f"{sum(seconds for _, seconds in answer.timings):.1f} s")
+    reason = shorten(answer.outcome.reasoning, 200) if answer.outcome else ""
+    return (
+        f"{row_button(letter, [f'compare-map|mark {letter}|0'], place, say, colour)}{who}<h3>{place}</h3>"
+        f"<p>{' · '.join(facts)}</p>" + (f'<p class="i2l-why">“{text(reason)}”</p>' if reason else "")
+    )
+
+
+def _lettered(contestants: Sequence[Contestant]) -> Iterator[tuple[str, str, Contestant]]:
+    return zip("ABCDEF", COLOURS, contestants, strict=False)

@@ -1,0 +1,286 @@
+"""The Locate tab: a photo on the left, its position and three maps on the right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
+
+from img2loc.answer.prompt import MAX_TEMPLATE_CHARS, TEMPLATES, template_named
+from img2loc.geo.areas import MAX_CHARS
+from img2loc.judge.sampling import MAX_NEIGHBOURS, OFF
+from img2loc.lmm import BACKENDS, backend_named
+from img2loc.lmm.servers import SERVERS, Server, server_named
+from img2loc.locator import DEFAULT_NEIGHBOURS
+from img2loc.policy.settings import Settings
+from img2loc.web.components import PhotoInput
+from img2loc.web.i18n import told, word
+from img2loc.web.request import provider_of
+from img2loc.web.tabs import contestants
+from img2loc.web.tabs.keys import KeyFields
+from img2loc.web.tabs.locate_events import Chosen, Events, Shown, judge_choices
+
+RADII_KM = (5, 2000, 100, 5)  # of a circle set on the map: from, to, at first, by steps of
+# On a phone the result lies below the fold.
+_SCROLL_JS = """() => {
+  if (innerWidth < 800) document.getElementById("answer").scrollIntoView({behavior: "smooth"});
+}"""
+_LINK_JS = f"""(backend, server, model, nearest, farthest, prompt, judge, within) =>
+  i2lLink({json.dumps(told("link_copied"))}, {{backend, server, model, nearest, farthest, prompt, judge, within}})"""
+_LABELS = {"vote": "backend_vote", "openai": "backend_openai", "llava": "backend_llava"}  # hf's is a name
+# Nothing of the page is part of the API: its events carry the visitor's key, and its inputs are for people.
+QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+# Whoever is quicker than the server is followed all the same: Gradio would pass over what comes while it is busy.
+LATEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+# Only in the queue may an event give a warning, and does Gradio notice that a state has changed.
+QUEUED: dict[str, Any] = {**QUIET, "queue": True}
+
+
+def add_locate_tab(
+    demo: gr.Blocks, events: Events, settings: Settings, keys: gr.State, *, login: bool
+) -> Sequence[Component]:
+    """Add the tab's content to the Blocks that are being built.
+
+    Args:
+        demo: The Blocks.
+        events: What happens when a visitor acts.
+        settings: The operator's choices.
+        keys: The visitor's own keys.
+        login: Whether visitors can sign in with Hugging Face.
+
+    Returns:
+        What an answer depends on besides the photo: backend, model, keys, nearest, farthest, template, server, judge,
+        within.
+    """
+    first = Chosen(*events.choose_backend(settings.backend)[: len(Chosen._fields)])
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300, elem_id="ask"):
+            photo = photo_input("photo")
+            gr.Examples(
+                [[gr.get_image(name)] for name in ("tower.jpg", "cheetah1.jpg")],
+                [photo],
+                cache_examples=False,
+                label=word("examples"),
+                elem_id="examples",
+                api_visibility="private",
+            )
+            backend = gr.Dropdown(
+                [(told(_LABELS[name]) if name in _LABELS else BACKENDS[name].label, name) for name in settings.offered],
+                value=settings.backend,
+                label=word("backend"),
+                filterable=False,
+                elem_id="backend",
+            )
+            with gr.Group(
+                visible=backend_named(settings.backend).needs_key, elem_id="model-settings"
+            ) as model_settings:
+                server = gr.Dropdown(
+                    _servers(server_named(settings.openai_base_url)),
+                    value="",
+                    label=word("server"),
+                    filterable=False,
+                    visible=settings.backend == "openai",
+                    elem_id="server",
+                )
+                model = gr.Dropdown(
+                    first.model["choices"],
+                    value=first.model["value"],
+                    allow_custom_value=True,
+                    label=word("model"),
+                    info=word("model_info"),
+                    elem_id="model",
+                )
+                if login:
+                    gr.LoginButton(told("sign_in"), size="sm")
+                provided = gr.HTML(visible=first.provided["visible"], elem_id="provided")
+                fields = KeyFields(
+                    keys,
+                    contestants.keyed_providers(settings),
+                    prefix="key",
+                    visible=provider_of(settings.backend, ""),
+                )
+                refused = gr.HTML(visible=False, elem_id="refused")
+            cost = gr.HTML(visible=False, elem_id="cost")
+            with gr.Row(elem_id="go"):
+                locate = gr.Button(word("locate"), variant="primary", scale=3, elem_id="locate")
+                cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_id="cancel", elem_classes="i2l-cancel")
+            with gr.Accordion(word("within_title"), open=False, elem_id="where") as where:
+                within = gr.Textbox(
+                    label=word("within"),
+                    placeholder=word("within_hint"),
+                    info=word("within_info"),
+                    max_length=MAX_CHARS,
+                    elem_id="within",
+                )
+                area = gr.HTML(elem_id="area")
+                area_plot = map_plot("map_area", "area-map", visible=False)
+                first_km, last_km, radius_km, step_km = RADII_KM
+                gr.Slider(
+                    first_km,
+                    last_km,
+                    radius_km,
+                    step=step_km,
+                    label=word("within_radius"),
+                    interactive=True,  # only the browser reads it
+                    elem_id="within-radius",
+                )
+            with gr.Accordion(word("more"), open=False, elem_id="more"):
+                nearest, farthest = (
+                    gr.Slider(
+                        0,
+                        MAX_NEIGHBOURS,
+                        DEFAULT_NEIGHBOURS,
+                        step=1,
+                        precision=0,
+                        label=word(f"map_{name}"),
+                        elem_id=name,
+                    )
+                    for name in ("nearest", "farthest")
+                )
+                judge = gr.Dropdown(
+                    judge_choices(settings.judge),
+                    value=str(settings.judge or OFF),
+                    label=word("judge"),
+                    info=word("judge_info"),
+                    filterable=False,
+                    elem_id="judge",
+                )
+                judge_cost = gr.HTML(visible=False, elem_id="judge-cost")
+                truth = gr.Textbox(label=word("truth"), placeholder=word("truth_hint"), max_length=100, elem_id="truth")
+                named = gr.Dropdown(
+                    [(words, name) for name, words in TEMPLATES.items()],
+                    value=settings.prompt,
+                    label=word("prompt"),
+                    filterable=False,
+                    elem_id="named-template",
+                )
+                template = gr.Textbox(
+                    template_named(settings.prompt),
+                    label=word("template"),
+                    info=word("template_info"),
+                    lines=6,
+                    max_lines=12,
+                    max_length=MAX_TEMPLATE_CHARS,
+                    elem_id="template",
+                )
+                with gr.Row():
+                    reset = gr.Button(word("restore"), size="sm", min_width=120)
+                    link = gr.Button(word("link"), size="sm", min_width=120, elem_id="link")
+        with gr.Column(scale=8, min_width=320, elem_id="result"):
+            shown = _result()
+
+    asked = [photo, backend, model, keys, nearest, farthest, template, truth, server, judge, within]
+    chosen = [*Chosen(model_settings, server, model, provided), *fields.rows]
+    linked = [backend, nearest, farthest, named, template, judge, within, *chosen]
+    followed = demo.load(events.follow_link, None, linked, **QUEUED)
+    gr.on([where.expand, within.submit, within.blur], events.show_area, within, [area, area_plot], **LATEST)
+    settled = [
+        backend.select(events.choose_backend, backend, chosen, **LATEST),
+        server.select(events.choose_backend, [backend, server], chosen, **LATEST),
+    ]
+    gr.on([named.select, reset.click], template_named, named, template, **LATEST)
+    listing: dict[str, Any] = {
+        "fn": events.list_models,
+        "inputs": [backend, server, model, keys],
+        "outputs": [model, refused],
+    }
+    changes: list[Callable[..., Dependency]] = [keys.change, *(each.then for each in settled)]
+    listed = [change(**listing, **QUEUED) for change in changes]
+    asking = [backend, server, model, judge, nearest, farthest, template]
+    priced: dict[str, Any] = {"fn": events.expense, "inputs": asking, "outputs": [cost, judge_cost], **LATEST}
+    gr.on([model.input, judge.input], **priced)
+    # After what sets several fields at once, and not at each one's change, which would see the others as they were.
+    for each in (followed, *settled, *listed):
+        each.then(**priced)
+    shared = [backend, server, model, nearest, farthest, named, judge, within]
+    link.click(None, shared, link, js=_LINK_JS, api_visibility="private")
+    # Those that may ask a model are held to places instead, so that votes don't wait behind models.
+    looking: dict[str, Any] = {
+        "api_visibility": "private",
+        "show_progress_on": shown.answer,
+        "concurrency_limit": None,
+    }
+    # The photo that was chosen last is located, though the one before be under way.
+    at_once = photo.change(events.change_photo, [photo, backend], [shown.answer, shown.evidence], **LATEST).then(
+        events.locate_unless_paid,
+        asked,
+        list(shown),
+        validator=events.check_chosen,
+        trigger_mode="always_last",
+        **looking,
+    )
+    # A key that still stands in its box is taken first.
+    pressed = fields.wire(partial(gr.on, [locate.click, truth.submit])).success(
+        events.locate, asked, list(shown), validator=events.check, **looking
+    )
+    for run in (at_once, pressed):
+        run.success(None, js=_SCROLL_JS, api_visibility="private")
+    cancel.click(events.cancel, None, [shown.answer, shown.evidence], cancels=[at_once, pressed], **QUIET)
+    return [backend, model, keys, nearest, farthest, template, server, judge, within]
+
+
+def photo_input(elem_id: str) -> PhotoInput:
+    """Add a box to drop, paste or take a photo."""
+    return PhotoInput(
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard", "webcam"],
+        webcam_options=gr.WebcamOptions(mirror=False),
+        label=word("photo"),
+        height=280,
+        buttons=["fullscreen"],
+        alt_text="The photo to locate",
+        elem_id=elem_id,
+    )
+
+
+def map_plot(name: str, elem_id: str, *, visible: bool = True) -> gr.Plot:
+    """Add a place for a map."""
+    return gr.Plot(label=word(name), elem_id=elem_id, elem_classes="i2l-map", min_width=260, visible=visible)
+
+
+def _servers(own: Server) -> list[tuple[str, str]]:
+    """The servers to choose from, the operator's own first."""
+    others = [item for item in SERVERS.values() if item.public and item.base_url and item.name != own.name]
+    return [(own.label, ""), *((item.label, item.name) for item in others)]
+
+
+def _result() -> Shown:
+    answer = gr.HTML(word("html_empty"), elem_id="answer")
+    with gr.Column(visible=False, elem_id="evidence") as evidence:
+        prediction_plot = map_plot("map_prediction", "prediction-map")
+        beside = gr.HTML(elem_id="beside")
+        with gr.Row(elem_id="lists"):
+            with gr.Column(min_width=300):
+                nearest_plot = map_plot("map_nearest", "nearest-map")
+                nearest_table = gr.HTML(elem_classes="i2l-neighbours")
+            with gr.Column(min_width=300):
+                farthest_plot = map_plot("map_farthest", "farthest-map")
+                farthest_table = gr.HTML(elem_classes="i2l-neighbours")
+        with gr.Accordion(word("conversation"), open=False, visible=False, elem_id="conversation") as conversation:
+            reasoning, reply, prompt = (
+                gr.Textbox(label=word(name), lines=lines, max_lines=20, interactive=False, buttons=["copy"])
+                for name, lines in (("reasoning", 3), ("reply", 5), ("prompt_sent", 8))
+            )
+        with gr.Accordion(word("timings"), open=False, elem_id="timings"):
+            timings = gr.HTML()
+    return Shown(
+        answer=answer,
+        evidence=evidence,
+        prediction_plot=prediction_plot,
+        beside=beside,
+        nearest_plot=nearest_plot,
+        nearest_table=nearest_table,
+        farthest_plot=farthest_plot,
+        farthest_table=farthest_table,
+        conversation=conversation,
+        reasoning=reasoning,
+        reply=reply,
+        prompt=prompt,
+        timings=timings,
+    )

@@ -1,0 +1,283 @@
+"""The index stage: embeddings, positions and records into a gallery's folder; its manifest comes last."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from img2loc.errors import ConfigError
+from img2loc.retrieval.encoder import Embeddings as Embeddings
+from img2loc.retrieval.encoder import EncoderSpec
+from img2loc.retrieval.gallery import first_off_earth, open_gallery
+from img2loc.retrieval.manifest import (
+    HEAD,
+    INDEX,
+    LOCATION,
+    MANIFEST,
+    POSITIONS,
+    RECORDS,
+    Manifest,
+    describe_file,
+)
+from img2loc.system.durable import write_whole
+from img2loc.types import LatLon, PhotoRecord
+from index_builder.stages.listing import Listing
+from index_builder.storage.folders import NEW, check_out, partial_folder, put_in_place, restore, working_folder
+from index_builder.storage.layout import Layout, make_index, tune
+from index_builder.storage.recall import exact_neighbours
+from index_builder.storage.rows import Rows, from_memory, from_shards, regroup
+from index_builder.storage.store import BFLOAT16, Store
+
+ROWS_PER_GROUP = 4096  # records are read a group at a time
+MAX_NORM_ERROR = 0.1  # embeddings that were stored in 8 or 4 bits a value are within it
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a gallery says of itself to people.
+
+    Args:
+        name: Its short name.
+        about: What it knows and what it can't, in a sentence or two for visitors.
+        source: The data set.
+        licence: The data set's licence.
+    """
+
+    name: str
+    about: str = ""
+    source: str = ""
+    licence: str = ""
+
+
+def write_gallery(
+    folder: Path,
+    embeddings: Embeddings,
+    positions: Sequence[LatLon],
+    records: Sequence[PhotoRecord],
+    *,
+    encoder: EncoderSpec,
+    name: str,
+    about: str,
+    source: str,
+    licence: str,
+    head: bytes = b"",
+    location: bytes = b"",
+    bfloat16_keeps_neighbours: bool = False,
+    may_replace: bool = False,
+) -> Manifest:
+    """Write a gallery from what is in memory; see write_rows.
+
+    Args:
+        folder: Where to.
+        embeddings: (count, dim) float32 of unit norm.
+        positions: Where each was taken.
+        records: Where each comes from; empty where the rows are no photos.
+        encoder: What made the embeddings.
+        name: See Label.
+        about: See Label.
+        source: See Label.
+        licence: See Label.
+        head: The file of the projection put after the encoder; empty where there is none.
+        location: The file of the location encoder; likewise.
+        bfloat16_keeps_neighbours: See Manifest.
+        may_replace: See write_rows.
+
+    Returns:
+        The manifest as written.
+    """
+    return write_rows(
+        folder,
+        from_memory(embeddings, positions, records),
+        encoder=encoder,
+        label=Label(name, about, source, licence),
+        head=head,
+        location=location,
+        bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
+        may_replace=may_replace,
+    )
+
+
+def write_rows(
+    folder: Path,
+    rows: Rows,
+    *,
+    encoder: EncoderSpec,
+    label: Label,
+    layout: Layout | None = None,
+    head: bytes = b"",
+    location: bytes = b"",
+    bfloat16_keeps_neighbours: bool = False,
+    may_replace: bool = False,
+) -> Manifest:
+    """Write a gallery beside its place, open it as the app would, and put it in its place as a whole.
+
+    Args:
+        folder: Where to.
+        rows: What goes into it.
+        encoder: What made the embeddings.
+        label: What it says of itself.
+        layout: The index's kind; None for the one that suits the size.
+        head: The file of the projection put after the encoder; empty where there is none.
+        location: The file of the location encoder; likewise.
+        bfloat16_keeps_neighbours: See Manifest.
+        may_replace: Whether another gallery that is already there may be replaced.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        ConfigError: The folder has something else in it, a row's position or embedding can't be one, or the index
+            can't be made in that layout.
+        GalleryError: The app would refuse the gallery.
+        OSError: The gallery can't be written.
+    """
+    folder = folder.resolve()
+    check_out(folder, may_replace=may_replace)
+    _check_positions(rows)
+    with working_folder(partial_folder(folder)) as work:
+        restore(work, folder)
+        check_out(folder, may_replace=may_replace)
+        work.delete(NEW)
+        new = work.path / NEW
+        new.mkdir()
+        try:
+            rows = dataclasses.replace(rows, embeddings=partial(_checked_embeddings, rows))
+            layout = layout or Layout.choose(rows.count, rows.dim)
+            index = make_index(rows, layout)
+            layout, recall = tune(index, rows, layout)
+            _write_parts(new, index, rows, {HEAD: head, LOCATION: location})
+            manifest = Manifest(
+                name=label.name,
+                about=label.about,
+                source=label.source,
+                licence=label.licence,
+                count=rows.count,
+                dim=rows.dim,
+                encoder=encoder,
+                factory=layout.factory,
+                recall=recall,
+                files={path.name: describe_file(path) for path in sorted(new.iterdir())},
+                bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
+                search=layout.search,
+            )
+            _finish(new, manifest)
+            open_gallery(str(new))
+            put_in_place(work, folder, may_replace=may_replace)
+        finally:
+            work.delete(NEW)
+    return manifest
+
+
+def _check_positions(rows: Rows) -> None:
+    start = 0
+    for block in rows.positions():
+        row = first_off_earth(block.astype("<f4"))
+        if row is not None:
+            lat, lon = block[row].tolist()
+            raise ConfigError(f"Row {start + row} is not on Earth: latitude {lat}, longitude {lon}.")
+        start += len(block)
+
+
+def _checked_embeddings(rows: Rows) -> Iterator[Embeddings]:
+    start = 0
+    for block in rows.embeddings():
+        if (row := first_not_unit(block)) is not None:
+            raise ConfigError(f"The embedding of row {start + row} is not a finite unit vector.")
+        yield block
+        start += len(block)
+
+
+def first_not_unit(block: Embeddings) -> int | None:
+    """The first row of a block that is not a finite vector of about unit length."""
+    with np.errstate(over="ignore"):
+        wrong = ~(np.abs(np.linalg.norm(block, axis=1) - 1) < MAX_NORM_ERROR)  # NaN is wrong, too
+    return int(wrong.argmax()) if wrong.any() else None
+
+
+def bfloat16_keeps_neighbours(rows: Rows, sample: Embeddings) -> bool:
+    """Whether embedding queries in bfloat16 leaves every neighbour of a sample as it is.
+
+    Args:
+        rows: The gallery's rows.
+        sample: (2, n, dim) the same photos embedded in float32 and in bfloat16.
+    """
+    exact, rough = (exact_neighbours(rows.embeddings(), np.concatenate([each, -each])) for each in sample)
+    return bool((exact == rough).all())
+
+
+def _write_parts(folder: Path, index: Any, rows: Rows, networks: dict[str, bytes]) -> None:  # noqa: ANN401
+    import faiss  # noqa: PLC0415
+
+    try:
+        faiss.write_index(index, str(folder / INDEX))
+    except RuntimeError as error:  # FAISS's way to say that the disk is full
+        raise OSError(f"the index can't be written to {folder}: {str(error).splitlines()[-1]}") from error
+    with (folder / POSITIONS).open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows.count, 2)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in rows.positions():
+            file.write(block.astype("<f4").tobytes())
+    writer = None
+    for group in regroup(rows.records(), ROWS_PER_GROUP):
+        writer = writer or pq.ParquetWriter(folder / RECORDS, group.schema, compression="zstd")
+        writer.write_table(group)
+    if writer is not None:
+        writer.close()
+    for name, content in networks.items():
+        if content:
+            (folder / name).write_bytes(content)
+
+
+def _finish(folder: Path, manifest: Manifest) -> None:
+    """Flush a gallery's files to the disk, and write its manifest."""
+    for name in manifest.files:
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
+    with write_whole(folder / MANIFEST) as file:
+        file.write(manifest.to_json().encode())
+
+
+def index_shards(
+    listing: Listing,
+    store: Store,
+    folder: Path,
+    *,
+    label: Label,
+    layout: Layout | None = None,
+    may_replace: bool = False,
+) -> Manifest:
+    """Make a gallery of a finished job's shards.
+
+    Args:
+        listing: The photos.
+        store: Their embeddings.
+        folder: The gallery's.
+        label: What it says of itself.
+        layout: The index's kind; None for the one that suits the size.
+        may_replace: See write_rows.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        ConfigError: The shards are another listing's, not all done, or changed since.
+    """
+    rows = from_shards(listing, store)
+    sample = store.folder / BFLOAT16
+    return write_rows(
+        folder,
+        rows,
+        encoder=store.job.encoder,
+        label=label,
+        layout=layout,
+        bfloat16_keeps_neighbours=sample.exists() and bfloat16_keeps_neighbours(rows, np.load(sample)),
+        may_replace=may_replace,
+    )

@@ -1,0 +1,284 @@
+"""Sources of a listing: a folder of pictures, a table of positions, tar shards. Each offers photos in a fixed order."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from img2loc.errors import ConfigError
+from img2loc.system.names import escape_controls, is_text, printable_name
+from img2loc.types import LatLon, PhotoRecord
+from index_builder.storage.pieces import HUB_PREFIX, Piece, open_stream
+from index_builder.storage.tables import COLUMNS, Columns, Row, read_table
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif"}
+NO_FILE, CUT_SHORT, NOT_IN_TABLE = "no such file", "tar cut short (its last photo)", "not in the table of positions"
+OUTSIDE, NOT_TEXT = "file outside the folder", "name that is not UTF-8: rename the file or its folder"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of a listing's rows; of those dropped for their name, the first one's."""
+
+    read: int = 0
+    kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    example: str = ""
+
+    def drop_name(self, path: Path) -> None:
+        """Count a file as dropped whose name can't be stored."""
+        self.dropped[NOT_TEXT] += 1
+        self.example = self.example or escape_controls(path)
+
+    def move(self, rows: int, reason: str) -> None:
+        """Count rows that were kept as dropped after all."""
+        if rows:
+            self.kept -= rows
+            self.dropped[reason] += rows
+
+    def __str__(self) -> str:
+        reasons = "".join(
+            f"\n  {count:>9,}  {reason}{f' ({self.example})' if reason == NOT_TEXT else ''}"
+            for reason, count in self.dropped.most_common()
+        )
+        return f"{self.read:,} in, {self.kept:,} kept, {self.dropped.total():,} dropped{reasons}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A photo that a source offers.
+
+    Args:
+        piece: Where its bytes lie.
+        position: Where it was taken; None to take it from its EXIF.
+        record: Where it comes from.
+        data: Its bytes, where the source had to read them anyway.
+    """
+
+    piece: Piece
+    position: LatLon | None
+    record: PhotoRecord
+    data: bytes | None = field(default=None, repr=False)
+
+
+def list_folder(folder: Path, counts: Counts) -> Iterator[Candidate]:
+    """Offer a folder's pictures, whose positions stand in their EXIF, in the order of their names.
+
+    Args:
+        folder: Searched with all that lies below it.
+        counts: Grows by what is read.
+    """
+    check_folder(folder)
+    root = folder.resolve()
+    for parent, folders, files in os.walk(root):
+        folders.sort()
+        for name in sorted(files):
+            if PurePosixPath(name).suffix.lower() in SUFFIXES:
+                counts.read += 1
+                path = Path(parent, name)
+                if not is_text(path):
+                    counts.drop_name(path)
+                    continue
+                if not os.path.isfile(path):  # a pipe would be waited for without end
+                    counts.dropped[NO_FILE] += 1
+                    continue
+                yield Candidate(Piece(str(path)), None, PhotoRecord(path.relative_to(root).as_posix()))
+
+
+def list_table(table: Path, folder: Path, counts: Counts, *, url: str = "") -> Iterator[Candidate]:
+    """Offer the photos that a table names, in its order.
+
+    Args:
+        table: A CSV or Parquet file: file, lat and lon in degrees, and where known id, author, url, licence.
+        folder: Where the files are.
+        counts: Grows by what is read and what is dropped.
+        url: See Columns.record.
+
+    Raises:
+        ConfigError: The table can't be read, lacks a column, or its columns make no sense.
+    """
+    check_folder(folder)
+    root = folder.resolve()
+    for columns, row in read_table(table, needed=("file", "lat", "lon")):
+        counts.read += 1
+        position = columns.position(row)
+        if isinstance(position, str):
+            counts.dropped[position] += 1
+            continue
+        name = columns.value(row, "file")
+        path = root / name
+        if not Path(os.path.normpath(path)).is_relative_to(root):  # a table from elsewhere names this machine's files
+            counts.dropped[OUTSIDE] += 1
+            continue
+        if name and not path.suffix:
+            path = path.with_suffix(".jpg")  # OSV-5M's table names photos by their number alone
+        if not name or not os.path.isfile(path):  # Path.is_file raises where a name is too long
+            counts.dropped[NO_FILE] += 1
+            continue
+        if not is_text(path):
+            counts.drop_name(path)
+            continue
+        yield Candidate(Piece(str(path)), position, columns.record(row, name, url))
+
+
+def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None, url: str = "") -> Iterator[Candidate]:
+    """Offer the photos of tar shards (WebDataset's layout, or just pictures), shard by shard, in their order.
+
+    A photo's position comes from the JSON beside it, else from the table, else from its EXIF.
+
+    Args:
+        tars: Files here, or under hf:// on the Hub, where they are streamed.
+        counts: Grows by what is read and what is dropped.
+        table: Positions by file name, for tars that hold pictures alone.
+        url: See Columns.record.
+
+    Raises:
+        ConfigError: A tar can't be read at all, or the table can't.
+    """
+    with closing(_Positions(table)) as known:
+        for tar in tars:
+            if not is_text(tar):
+                raise ConfigError(f"The name of {printable_name(tar)} is not UTF-8; rename the tar file or its folder.")
+            columns: Columns | None = None
+            for sample in _samples(tar, counts):
+                counts.read += 1
+                row = sample.row or known.find(sample.name)
+                if row is None and table is not None:
+                    counts.dropped[NOT_IN_TABLE] += 1
+                elif row is None:
+                    yield Candidate(sample.piece, None, PhotoRecord(sample.name), sample.data)
+                else:
+                    columns = columns or Columns(tar, list(row), needed=("lat", "lon"))
+                    position = columns.position(row)
+                    if isinstance(position, str):
+                        counts.dropped[position] += 1
+                    else:
+                        name = columns.value(row, "file") or sample.name
+                        yield Candidate(sample.piece, position, columns.record(row, name, url), sample.data)
+            if columns is not None:
+                columns.judge()
+
+
+@dataclass(slots=True)
+class _Sample:
+    """The members of a tar that share a key: a picture and what is said of it."""
+
+    name: str
+    piece: Piece
+    data: bytes | None
+    row: Row | None
+
+
+def _samples(tar: str, counts: Counts) -> Iterator[_Sample]:
+    """The pictures of one tar, each with the JSON of the same key, which may stand before or behind it."""
+    try:
+        stream = open_stream(tar)
+    except OSError as error:
+        raise ConfigError(f"The tar {tar} can't be read: {error}.") from error
+    key: str = ""
+    picture: tuple[str, Piece, bytes | None] | None = None
+    row: Row | None = None
+    with stream:
+        for member, data in _members(tar, stream, counts):
+            suffix = PurePosixPath(member.name).suffix.lower()
+            of = member.name[: -len(suffix)] if suffix else member.name
+            if of != key:
+                if picture is not None:
+                    yield _Sample(*picture, row)
+                key, picture, row = of, None, None
+            if suffix == ".json":
+                row = _json_row(data)
+            elif suffix in SUFFIXES and picture is None:
+                piece = Piece(tar, member.offset_data, member.size)
+                picture = (printable_name(member.name.removeprefix("./")), piece, data)
+        if picture is not None:
+            yield _Sample(*picture, row)
+
+
+def _members(tar: str, stream: IO[bytes], counts: Counts) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
+    """A tar's files; with the bytes of JSON, and on the Hub those of pictures, since they pass by anyway."""
+    remote = tar.startswith(HUB_PREFIX)
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    try:
+        archive = tarfile.open(fileobj=stream, mode="r:")
+    except tarfile.ReadError as error:
+        raise ConfigError(f"{tar} isn't a tar file ({error}).") from error
+    with archive:
+        try:
+            while (member := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every member's header
+                if not member.isfile():
+                    continue
+                if member.offset_data + member.size > length:
+                    raise tarfile.ReadError("unexpected end of data")
+                file = archive.extractfile(member) if remote or member.name.endswith(".json") else None
+                yield member, file.read() if file else None
+            # tarfile takes a torn header for the end, which a whole tar marks with a block of zeros.
+            stream.seek(archive.offset)
+            if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                raise tarfile.ReadError("no end mark")
+        except tarfile.ReadError:
+            counts.read += 1
+            counts.dropped[CUT_SHORT] += 1
+
+
+def _json_row(data: bytes | None) -> Row | None:
+    try:
+        values = json.loads(data or b"")
+    except ValueError:
+        return None
+    if not isinstance(values, dict) or not {key.lower() for key in values} & set(COLUMNS["lat"]):
+        return None
+    return {printable_name(key): "" if value is None else printable_name(str(value)) for key, value in values.items()}
+
+
+class _Positions:
+    """A table's rows by the names of their files, on disk, since a table may be longer than memory.
+
+    Their file has no name, so that nothing of it is left when the process is killed.
+    """
+
+    def __init__(self, table: Path | None) -> None:
+        self._rows = sqlite3.connect("")
+        self._rows.execute("PRAGMA synchronous = OFF")
+        self._rows.execute("CREATE TABLE rows (name TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID")
+        if table is not None:
+            pairs = (
+                (PurePosixPath(columns.value(row, "file")).name, json.dumps(row))
+                for columns, row in read_table(table, needed=("file", "lat", "lon"))
+            )
+            try:
+                self._rows.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?)", pairs)
+                self._rows.commit()
+            except BaseException:
+                self._rows.close()
+                raise
+
+    def find(self, name: str) -> Row | None:
+        """A photo's row; None where the table has none."""
+        found = self._rows.execute("SELECT row FROM rows WHERE name = ?", (PurePosixPath(name).name,)).fetchone()
+        row: Row | None = None if found is None else json.loads(found[0])
+        return row
+
+    def close(self) -> None:
+        """Let the file go, so that it can be removed."""
+        self._rows.close()
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that there is a folder of photos.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"There is no folder {printable_name(folder)}; --photos names the folder with the pictures.")

@@ -1,0 +1,1 @@
+"""What stages hand to each other: rows, shards, and the layout of an index."""

@@ -1,0 +1,171 @@
+"""Where a gallery is written: beside its place, in a working folder, and then renamed as a whole.
+
+    NAME                a gallery; what has it open keeps reading it when another takes its place
+    .NAME.partial/      write_rows at work: gallery/ (the new one), replaced/ (the old one, until it is deleted)
+    .NAME.build/        build at work: listing.parquet, shards/; geoclip at work: wheel/
+
+A working folder has a marker of ours and a lock. Whatever has none was made by somebody else and is left alone.
+After a run was killed, at whatever moment, the same command finishes it and leaves nothing but the gallery.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from img2loc.errors import ConfigError, GalleryError
+from img2loc.retrieval.manifest import CALIBRATION, MANIFEST, Manifest, describe_file, read_manifest
+from img2loc.system.durable import sync_folder
+from img2loc.system.own_folder import Marker, OwnFolder, open_folder
+
+# Versions before this one had an empty .img2loc-builder, which proves nothing.
+MARKER: Final = Marker(".img2loc-work", "The builder of Img2Loc's galleries made this folder for unfinished work")
+NEW, OLD = "gallery", "replaced"
+
+
+def partial_folder(folder: Path) -> Path:
+    """The working folder in which write_rows makes a gallery."""
+    return folder.with_name(f".{folder.name}.partial")
+
+
+def build_folder(folder: Path) -> Path:
+    """The working folder for what is made before a gallery, such as embeddings."""
+    return folder.with_name(f".{folder.name}.build")
+
+
+def check_out(folder: Path, *, may_replace: bool) -> None:
+    """Make sure that a gallery may be written to a folder: there is none, it is empty, or it may be replaced.
+
+    If a killed run has left a working folder, the gallery that is there may be its own. Then put_in_place decides.
+
+    Args:
+        folder: The gallery's.
+        may_replace: Whether a gallery that is there may be replaced. Anything else never is.
+
+    Raises:
+        ConfigError: The folder has something else in it, or a gallery that may not be replaced.
+    """
+    place = folder.resolve()
+    was_killed = any(os.path.lexists(path) for path in (partial_folder(place), build_folder(place)))
+    if (manifest := _gallery_in(folder)) is not None and not (may_replace or was_killed):
+        raise _occupied(folder, manifest)
+
+
+def _gallery_in(folder: Path) -> Manifest | None:
+    """The gallery that a folder has and nothing else; None where there is nothing.
+
+    Raises:
+        ConfigError: It has something else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    try:
+        manifest = read_manifest(folder)
+    except GalleryError as error:
+        raise ConfigError(
+            f"{folder} isn't empty, and has no {MANIFEST} of a gallery. Give --out a new folder."
+        ) from error
+    if others := sorted({file.name for file in folder.iterdir()} - _own_files(manifest)):
+        raise ConfigError(
+            f"{folder} has files that aren't part of the gallery, such as {others[0]}. Move them elsewhere, or give "
+            "--out a new folder."
+        )
+    return manifest
+
+
+def _occupied(folder: Path, manifest: Manifest) -> ConfigError:
+    return ConfigError(
+        f"{folder} already has a gallery, {manifest.name!r} with {manifest.count:,} rows. Use --replace to replace "
+        "it, or give --out a new folder."
+    )
+
+
+@contextmanager
+def working_folder(path: Path) -> Iterator[OwnFolder]:
+    """Make a folder for unfinished work, or go on with the one that a killed run has left.
+
+    It is removed at the end if it is empty then; what is left in it is for the next run.
+
+    Raises:
+        ConfigError: Something else has that name, or another process is at work in it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        path.mkdir(0o700)
+    with OwnFolder(path, MARKER, may_mark=True) as work:
+        try:
+            yield work
+        finally:
+            work.remove_if_empty()
+
+
+def put_in_place(work: OwnFolder, folder: Path, *, may_replace: bool) -> None:
+    """Give a finished gallery its place. Between two renames, for an instant, nothing is there.
+
+    A gallery that is there already and is the same was put there by a run that was killed before it ended. It stays.
+
+    Args:
+        work: The working folder, with the finished gallery as NEW. One that is replaced is OLD until it is deleted.
+        folder: The gallery's place.
+        may_replace: Whether a gallery that is there may be replaced by another.
+
+    Raises:
+        ConfigError: The folder has another gallery that may not be replaced, or something else.
+        OSError: It can't be renamed; then the old gallery is where it was.
+    """
+    there = _gallery_in(folder)
+    if there is not None and not may_replace:
+        if not _has_the_same(folder, there, read_manifest(work.path / NEW)):
+            raise _occupied(folder, there)
+        return
+    if there is not None:
+        os.rename(folder, OLD, dst_dir_fd=work.handle)
+    try:
+        os.rename(NEW, folder, src_dir_fd=work.handle)  # takes the place of an empty folder, too
+    except OSError:
+        restore(work, folder)
+        raise
+    sync_folder(folder.parent)
+    restore(work, folder)
+
+
+def _has_the_same(folder: Path, manifest: Manifest, new: Manifest) -> bool:
+    """Whether a folder has a new gallery already, every file of it."""
+    return manifest.identity == new.identity and all(
+        (folder / name).is_file() and describe_file(folder / name) == file for name, file in new.files.items()
+    )
+
+
+def restore(work: OwnFolder, folder: Path) -> None:
+    """Finish what put_in_place began: delete the gallery that was replaced, or put it back where none replaced it.
+
+    Raises:
+        ConfigError: The replaced gallery isn't a folder.
+        OSError: It can't be put back, or has something else in it, which stays.
+    """
+    try:
+        old = open_folder(OLD, dir_fd=work.handle)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"{work.path / OLD} isn't a folder. Remove it by hand.") from error
+    try:
+        if not folder.exists():
+            os.rename(OLD, folder, src_dir_fd=work.handle)
+            return
+        if MANIFEST in os.listdir(old):
+            own = _own_files(read_manifest(work.path / OLD))
+            for name in (*sorted(own - {MANIFEST}), MANIFEST):  # which lists the others
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=old)
+        os.rmdir(OLD, dir_fd=work.handle)
+    finally:
+        os.close(old)
+
+
+def _own_files(manifest: Manifest) -> set[str]:
+    """The files of a gallery's folder; its calibration may have come before it was listed."""
+    return {MANIFEST, CALIBRATION, *manifest.files}

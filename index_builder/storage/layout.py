@@ -1,0 +1,210 @@
+"""The kinds of index, by size, and how each is made, measured and tuned."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from img2loc.errors import ConfigError
+from img2loc.retrieval.encoder import Embeddings
+from img2loc.retrieval.index import search_parameters
+from index_builder.storage.arrange import arrange_by_place
+from index_builder.storage.recall import RECALL_K, Found, measure_recall
+from index_builder.storage.rows import Rows, take
+
+RECALL_QUERIES = 512
+
+# Every vector in half precision, searched one by one: exact enough to keep the order.
+FLAT = "SQfp16"
+# Up to here a flat search, which is exact, takes less than 4 ms on two cores.
+LARGE_ROWS, HUGE_ROWS = 50_000, 20_000_000
+# CLIP's 768 dimensions, rotated, in 128 codes of 4 bits for the 512 that vary most.
+DIMS_PER_CODE, AXES_PER_CODE = 6, 4
+CODES_STEP = 4  # FAISS packs codes by pairs, and reads them fastest by fours
+CELLS_PER_ROOT = 4  # cells of an inverted file: about 4 sqrt(rows), as FAISS's guidelines have it
+TRAINING_ROWS, TRAINING_ROWS_PER_CELL = 65_536, 64
+
+TARGET = 0.99  # recall of both directions
+STANDARD_ERRORS = 2  # by which a sample has to lie above it
+K_FACTORS = (16, 32, 64, 128, 256, 512)
+PROBED_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """An index's kind and how it is searched; see Manifest.factory and Manifest.search.
+
+    Args:
+        factory: In FAISS's words.
+        search: Settings that are given; the others are found by measuring.
+    """
+
+    factory: str
+    search: dict[str, int]
+
+    @classmethod
+    def choose(cls, count: int, dim: int) -> Layout:
+        """The kind that suits a gallery's size, as benchmarks/retrieval.py shows.
+
+        Args:
+            count: How many rows.
+            dim: Length of an embedding.
+        """
+        codes = dim // DIMS_PER_CODE // CODES_STEP * CODES_STEP
+        if count < LARGE_ROWS or not codes:
+            return cls(FLAT, {})
+        # FAISS can leave rows out of a search through an inverted file's codes, so there is one even of a single cell.
+        cells = 1 << round(np.log2(CELLS_PER_ROOT * count**0.5)) if count >= HUGE_ROWS else 1
+        return cls(f"OPQ{codes}_{AXES_PER_CODE * codes},IVF{cells},PQ{codes}x4fs,Refine({FLAT})", {})
+
+    @classmethod
+    def named(cls, factory: str, *, k_factor: int | None = None, nprobe: int | None = None) -> Layout:
+        """A kind that was asked for.
+
+        Args:
+            factory: In FAISS's words.
+            k_factor: For one that ends in Refine(...); None to find it by measuring.
+            nprobe: For one with IVF in it; likewise.
+        """
+        given = {"k_factor": k_factor, "nprobe": nprobe}
+        needed = cls(factory, {}).needed
+        return cls(factory, {name: value for name, value in given.items() if value and name in needed})
+
+    @property
+    def cells(self) -> int:
+        """How many cells an inverted file has; 0 where there is none."""
+        found = re.search(r"\bIVF(\d+)", self.factory)
+        return int(found[1]) if found else 0
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The settings that a search takes."""
+        refined = "Refine" in self.factory or "RFlat" in self.factory
+        return ("k_factor",) * refined + ("nprobe",) * (self.cells > 0)
+
+    def settings(self) -> list[dict[str, int]]:
+        """Every way to search that is worth measuring, the cheapest first; what is given stays as it is."""
+        k_factors = [self.search["k_factor"]] if "k_factor" in self.search else K_FACTORS
+        shares = dict.fromkeys(max(1, round(self.cells * share)) for share in PROBED_SHARES)
+        probes = [self.search["nprobe"]] if "nprobe" in self.search else list(shares)
+        ways: list[dict[str, int]] = [{}]
+        for name, values in (("nprobe", probes), ("k_factor", k_factors)):
+            if name in self.needed:
+                ways = [{**way, name: value} for way in ways for value in values]
+        return ways
+
+
+def make_index(rows: Rows, layout: Layout) -> Any:  # noqa: ANN401 - FAISS has no types
+    """Train an index, fill it a block at a time, and arrange it.
+
+    Raises:
+        ConfigError: FAISS can't make it, or the rows are not as many as they say.
+    """
+    import faiss  # noqa: PLC0415
+
+    try:
+        index = faiss.index_factory(rows.dim, layout.factory, faiss.METRIC_INNER_PRODUCT)
+        if not index.is_trained:
+            sample = _sample(rows, layout)
+            _rotate(index, sample)
+            index.train(sample)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1]
+        raise ConfigError(
+            f"FAISS can't make the index {layout.factory!r} of {rows.count} x {rows.dim}: {reason}"
+        ) from error
+    with tqdm(total=rows.count, unit="row", desc="index") as progress:
+        for block in rows.embeddings():
+            index.add(block)
+            progress.update(len(block))
+    if index.ntotal != rows.count:
+        raise ConfigError(f"{index.ntotal:,} embeddings came for {rows.count:,} rows; run the embed stage again.")
+    arrange_by_place(index, np.concatenate([np.asarray(block, np.float32) for block in rows.positions()]))
+    return index
+
+
+def _rotate(index: Any, sample: Embeddings) -> None:  # noqa: ANN401
+    """Give an OPQ index its rotation: principal axes, dealt out so that every code has the same share of the variance.
+
+    FAISS's own training searches for that rotation in many rounds, each of a k-means and a singular value
+    decomposition: minutes. Where the embeddings are about Gaussian the best one is known in closed form. No mean is
+    subtracted: a rotation alone leaves inner products as they are.
+
+    Source: Ge, He, Ke and Sun, "Optimized Product Quantization for Approximate Nearest Neighbor Search", CVPR 2013,
+    section 3.2.
+    """
+    import faiss  # noqa: PLC0415
+
+    inner: Any = faiss.downcast_index(index.base_index) if isinstance(index, faiss.IndexRefine) else index
+    if not isinstance(inner, faiss.IndexPreTransform):
+        return
+    chain: Any = inner.chain
+    rotation = faiss.downcast_VectorTransform(chain.at(0))
+    if not isinstance(rotation, faiss.OPQMatrix):
+        return
+    variances, axes = np.linalg.eigh(np.cov(sample.T))
+    order = np.argsort(-variances)[: rotation.d_out]
+    logs = np.log(np.maximum(variances[order], np.finfo(np.float32).tiny))
+    logs -= logs.min()  # so that a code's share grows with every axis
+    dealt: list[list[int]] = [[] for _ in range(rotation.M)]
+    shares = np.zeros(rotation.M)
+    for axis, log in zip(order, logs, strict=True):
+        open_codes = [code for code in range(rotation.M) if len(dealt[code]) < rotation.d_out // rotation.M]
+        code = min(open_codes, key=lambda code: shares[code])
+        dealt[code].append(int(axis))
+        shares[code] += log
+    matrix = axes.T[[axis for code in dealt for axis in code]]
+    faiss.copy_array_to_vector(np.ascontiguousarray(matrix, np.float32).ravel(), rotation.A)
+    rotation.is_trained = True
+
+
+def _query_rows(count: int) -> npt.NDArray[np.int64]:
+    """Rows spread evenly, which recall is measured with and training never sees."""
+    queries = min(RECALL_QUERIES, count)
+    return np.arange(queries, dtype=np.int64) * count // queries
+
+
+def _sample(rows: Rows, layout: Layout) -> Embeddings:
+    """Rows spread evenly, but for those that recall is measured with, where enough are left without them."""
+    wanted = max(TRAINING_ROWS, TRAINING_ROWS_PER_CELL * layout.cells)
+    held_out = set(_query_rows(rows.count).tolist()) if rows.count > 2 * RECALL_QUERIES else set()
+    chosen = np.unique(np.linspace(0, rows.count - 1, min(wanted, rows.count)).astype(np.int64))
+    return take(rows.embeddings(), np.array([row for row in chosen.tolist() if row not in held_out]))
+
+
+def tune(index: Any, rows: Rows, layout: Layout) -> tuple[Layout, dict[str, float]]:  # noqa: ANN401
+    """Find the cheapest way to search that finds enough, and surely so for a sample.
+
+    Args:
+        index: As made.
+        rows: What is in it.
+        layout: Its kind, with the settings that are given.
+
+    Returns:
+        The layout with all its settings, and the recall of the "nearest" and of the "farthest"; where no setting finds
+        enough, of the one that finds most.
+    """
+    own = _query_rows(rows.count)
+    queries = take(rows.embeddings(), own)
+    both = np.concatenate([queries, -queries])
+    ways = layout.settings()
+    found = [_search(index, both, rows.count, way) for way in ways]
+    hits = np.stack(measure_recall(rows.embeddings(), both, found, own=np.concatenate([own, own])))
+    recalls = hits.reshape(len(ways), 2, len(own))
+    share, error = recalls.mean(axis=2), recalls.std(axis=2) / len(own) ** 0.5
+    surely = (share - STANDARD_ERRORS * error).min(axis=1)
+    chosen = int(np.argmax(surely >= TARGET)) if (surely >= TARGET).any() else int(np.argmax(surely))
+    nearest, farthest = (round(float(each), 4) for each in share[chosen])
+    return replace(layout, search=ways[chosen]), {"nearest": nearest, "farthest": farthest}
+
+
+def _search(index: Any, queries: Embeddings, count: int, way: dict[str, int]) -> Found:  # noqa: ANN401
+    """Search as the app will."""
+    k = min(RECALL_K + 1, count)
+    _, found = index.search(queries, k, params=search_parameters(index, way))
+    return np.pad(found, ((0, 0), (0, RECALL_K + 1 - k)), constant_values=-1)
