@@ -33,7 +33,7 @@ from img2loc.evaluation.cli import evaluate
 from img2loc.evaluation.run.budget import Pace
 from img2loc.lmm import BACKENDS, LMM, open_lmm
 from img2loc.lmm.servers import SERVERS
-from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
+from img2loc.locator import DEFAULT_NEIGHBOURS, Ask, Locator
 from img2loc.output.printer import FORMATS, Format, Printer
 from img2loc.photo.decode import Photo, open_photo, read_photo
 from img2loc.policy.cost import dollars, expense, prices_of
@@ -83,9 +83,8 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
     template = _template(arguments.prompt)
     if lmm is not None:
         _say_cost(arguments, settings, template, lmm.model)
-    locator = Locator.from_settings(settings)
-    locate_photo = partial(
-        locator.locate,
+    locator = Locator.open(settings.gallery, encoder=settings.encoder, device=settings.device, dtype=settings.dtype)
+    ask = Ask(
         nearest=arguments.nearest,
         farthest=arguments.farthest,
         template=template,
@@ -98,6 +97,7 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
         for path in tqdm(arguments.photos, unit="photo", disable=len(arguments.photos) == 1, file=sys.stderr):
             name = printable_name(path)
             recorder = None if lmm is None else Recorder(lmm, cancel)
+            locate_photo = partial(locator.locate, ask=replace(ask, lmm=recorder))
             failure = _locate_one(path, name, locate_photo, recorder, printer)
             if failure:
                 failed = True
@@ -106,7 +106,11 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _locate_one(
-    path: Path, name: str, locate_photo: Callable[..., Prediction], recorder: Recorder | None, printer: Printer
+    path: Path,
+    name: str,
+    locate_photo: Callable[[Photo], Prediction],
+    recorder: Recorder | None,
+    printer: Printer,
 ) -> str:
     """Print where a photo was taken.
 
@@ -117,7 +121,7 @@ def _locate_one(
     """
     has_replies = False  # on standard output or standard error
     try:
-        item, failure, holds_replies = _answer(path, name, partial(locate_photo, lmm=recorder), printer.form)
+        item, failure, holds_replies = _answer(path, name, locate_photo, printer.form)
         with hold_interrupts():
             try:
                 printer.add(item)

@@ -1,4 +1,4 @@
-"""Where torch runs."""
+"""Where torch runs, and in which number format."""
 
 from __future__ import annotations
 
@@ -29,3 +29,10 @@ def choose_device(name: str) -> torch.device:
     except (AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")[:200]
         raise ConfigError(f"This machine has no device {name!r} ({reason}); choose auto or cpu.") from None
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16 itself; elsewhere it is emulated and slower than float32."""
+    import torch  # noqa: PLC0415
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.backends.cpu.get_cpu_capability() != "DEFAULT"

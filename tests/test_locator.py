@@ -11,9 +11,8 @@ from img2loc.errors import ConfigError, GalleryMismatchError, LMMTimeoutError
 from img2loc.geo.sphere import haversine_km
 from img2loc.judge.candidates import MERGE_KM
 from img2loc.judge.sampling import Judge
-from img2loc.locator import PROMPTS_APART, VOTE_NEIGHBOURS, Locator
+from img2loc.locator import PROMPTS_APART, VOTE_NEIGHBOURS, Ask, Locator
 from img2loc.photo.decode import open_photo
-from img2loc.policy.settings import Settings
 from img2loc.types import LatLon, OutcomeKind
 from index_builder.__main__ import main
 from tests.conftest import MOBILENET, PHOTOS
@@ -39,7 +38,7 @@ def test_the_judge_asks_a_prompt_each_and_chooses_among_all(starter, tower):
         f'{{"latitude": {lat}, "longitude": {lon}}}' for lat, lon in ((36.11, -115.17), (48.86, 2.29), (48.85, 2.3))
     ]
     lmm = ScriptedLMM([said[0], said[1], "I can't tell.", said[2]])
-    prediction = starter.locate(tower, lmm=lmm, nearest=3, farthest=2, judge=Judge((0, 5, 10)))
+    prediction = starter.locate(tower, Ask(lmm=lmm, nearest=3, farthest=2, judge=Judge((0, 5, 10))))
     texts = [turns[0].text for turns, _ in lmm.asked]
     assert len(texts) == 4 and prediction.prompt == PROMPTS_APART.join([texts[0], texts[1], texts[2]])
     assert texts[0].count("(") < texts[1].count("(") < texts[2].count("(")
@@ -53,7 +52,7 @@ def test_the_judge_asks_a_prompt_each_and_chooses_among_all(starter, tower):
 
 
 def test_without_a_model_the_judge_has_the_neighbours(starter, tower):
-    prediction = starter.locate(tower, judge=Judge())
+    prediction = starter.locate(tower, Ask(judge=Judge()))
     assert prediction.method == "judge" and haversine_km(prediction.position, EIFFEL_TOWER) < 1
     assert prediction.outcome is None and len(prediction.candidates) > 1
     assert all(one.answers == one.agreement == 0 for one in prediction.candidates)
@@ -62,7 +61,7 @@ def test_without_a_model_the_judge_has_the_neighbours(starter, tower):
 def test_the_model_may_choose_at_the_end(starter, tower):
     vegas, paris = '{"latitude": 36.11, "longitude": -115.17}', '{"latitude": 48.86, "longitude": 2.29}'
     lmm = ScriptedLMM([vegas, paris, '{"choice": "A", "reasoning": "A copy."}'])
-    prediction = starter.locate(tower, lmm=lmm, judge=Judge((0, 5), choice=True))
+    prediction = starter.locate(tower, Ask(lmm=lmm, judge=Judge((0, 5), choice=True)))
     question = lmm.asked[2][0][0]
     assert prediction.prompt.endswith(PROMPTS_APART + question.text) and question.letters[0] == "A"
     assert "1 of 2 earlier guesses lie here" in question.text and "United States)" in question.text
@@ -71,7 +70,7 @@ def test_the_model_may_choose_at_the_end(starter, tower):
     chosen = [one for one in prediction.candidates if one.choice]
     assert [one.position for one in chosen] == [prediction.choice.position] and chosen[0].position.lon < 0
     assert sum(one.score for one in prediction.candidates) == pytest.approx(1)
-    without = starter.locate(tower, lmm=ScriptedLMM([vegas, paris]), judge=Judge((0, 5)))
+    without = starter.locate(tower, Ask(lmm=ScriptedLMM([vegas, paris]), judge=Judge((0, 5))))
     score = {one.position: one.score for one in without.candidates}
     assert chosen[0].score > score[chosen[0].position] and without.choice is None
 
@@ -79,28 +78,28 @@ def test_the_model_may_choose_at_the_end(starter, tower):
 @pytest.mark.parametrize("said", ["Hm.", LMMTimeoutError("Late.")])
 def test_a_choice_that_fails_leaves_the_rules_order(starter, tower, said):
     answers = ['{"latitude": 36.11, "longitude": -115.17}', '{"latitude": 48.86, "longitude": 2.29}']
-    prediction = starter.locate(tower, lmm=ScriptedLMM([*answers, said]), judge=Judge((0, 5), choice=True))
-    assert prediction.candidates == starter.locate(tower, lmm=ScriptedLMM(answers), judge=Judge((0, 5))).candidates
+    prediction = starter.locate(tower, Ask(lmm=ScriptedLMM([*answers, said]), judge=Judge((0, 5), choice=True)))
+    assert prediction.candidates == starter.locate(tower, Ask(lmm=ScriptedLMM(answers), judge=Judge((0, 5)))).candidates
     assert prediction.choice.position is None and prediction.choice.message
     assert prediction.outcome.kind is OutcomeKind.ANSWERED
 
 
 def test_after_a_providers_error_nobody_is_asked_to_choose(starter, tower):
     lmm = ScriptedLMM([LMMTimeoutError("Late.")])
-    prediction = starter.locate(tower, lmm=lmm, judge=Judge((0, 5), choice=True))
+    prediction = starter.locate(tower, Ask(lmm=lmm, judge=Judge((0, 5), choice=True)))
     assert len(lmm.asked) == 1 and prediction.choice is None and prediction.method == "judge"
 
 
 def test_where_nobody_says_anything_nothing_is_judged(starter, tower):
     lmm = ScriptedLMM([LMMTimeoutError("Late.")])
-    prediction = starter.locate(tower, lmm=lmm, judge=Judge((0, 5)), exclude=lambda neighbour: True)
+    prediction = starter.locate(tower, Ask(lmm=lmm, judge=Judge((0, 5)), exclude=lambda neighbour: True))
     assert prediction.method == "none" and prediction.position is None and prediction.candidates == ()
     assert prediction.outcome.kind is OutcomeKind.PROVIDER_ERROR
 
 
 def test_a_models_answer_comes_first_and_the_vote_stands_beside_it(starter, tower):
     lmm = ScriptedLMM(['{"latitude": 36.11, "longitude": -115.17, "place": "Las Vegas", "reasoning": "A copy."}'])
-    prediction = starter.locate(tower, lmm=lmm, nearest=3, farthest=2)
+    prediction = starter.locate(tower, Ask(lmm=lmm, nearest=3, farthest=2))
     assert prediction.method == "lmm" and prediction.radius_km is None
     assert prediction.position == LatLon(36.11, -115.17)
     assert prediction.place.country_code == "US"
@@ -119,7 +118,7 @@ def test_a_models_answer_comes_first_and_the_vote_stands_beside_it(starter, towe
     ],
 )
 def test_when_the_model_fails_the_vote_answers_and_says_why(starter, tower, replies, kind):
-    prediction = starter.locate(tower, lmm=ScriptedLMM(replies))
+    prediction = starter.locate(tower, Ask(lmm=ScriptedLMM(replies)))
     assert (prediction.method, prediction.outcome.kind) == ("vote", kind)
     assert haversine_km(prediction.position, EIFFEL_TOWER) < 1
     assert prediction.outcome.message
@@ -127,7 +126,7 @@ def test_when_the_model_fails_the_vote_answers_and_says_why(starter, tower, repl
 
 def test_the_vote_is_there_for_a_prompt_without_neighbours(starter, tower):
     lmm = ScriptedLMM(['{"latitude": 48.86, "longitude": 2.29, "place": "Paris", "reasoning": "The tower."}'])
-    prediction = starter.locate(tower, lmm=lmm, nearest=0, farthest=0)
+    prediction = starter.locate(tower, Ask(lmm=lmm, nearest=0, farthest=0))
     assert prediction.retrieval.nearest == prediction.retrieval.farthest == ()
     assert prediction.vote.neighbours == VOTE_NEIGHBOURS
     assert "48.858" not in prediction.prompt
@@ -136,7 +135,7 @@ def test_the_vote_is_there_for_a_prompt_without_neighbours(starter, tower):
 def test_a_bad_template_is_refused_before_anything_is_paid_for(starter, tower):
     lmm = ScriptedLMM([])
     with pytest.raises(ConfigError):
-        starter.locate(tower, lmm=lmm, template="Where is this? $nearset")
+        starter.locate(tower, Ask(lmm=lmm, template="Where is this? $nearset"))
     assert not lmm.asked
 
 
@@ -150,14 +149,14 @@ def test_many_visitors_at_once_each_get_their_own_answer(starter):
 
 
 def test_what_is_excluded_makes_room_for_the_next(starter, tower):
-    plain = starter.locate(tower, nearest=200, farthest=0).retrieval.nearest
+    plain = starter.locate(tower, Ask(nearest=200, farthest=0)).retrieval.nearest
     first = {neighbour.row for neighbour in plain[:100]}
-    rest = starter.locate(tower, nearest=20, farthest=3, exclude=lambda neighbour: neighbour.row in first)
+    rest = starter.locate(tower, Ask(nearest=20, farthest=3, exclude=lambda neighbour: neighbour.row in first))
     assert [neighbour.row for neighbour in rest.retrieval.nearest] == [neighbour.row for neighbour in plain[100:120]]
     assert rest.vote.neighbours == 20 and len(rest.retrieval.farthest) == 3
-    few = starter.locate(tower, exclude=lambda neighbour: neighbour.row > 4)
+    few = starter.locate(tower, Ask(exclude=lambda neighbour: neighbour.row > 4))
     assert sorted(neighbour.row for neighbour in few.retrieval.nearest) == [0, 1, 2, 3, 4]
-    assert starter.locate(tower, exclude=lambda neighbour: True).method == "none"
+    assert starter.locate(tower, Ask(exclude=lambda neighbour: True)).method == "none"
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +183,7 @@ def mobilenet_gallery(halves, tmp_path_factory):
 
 
 def test_another_gallery_finds_another_view_of_the_same_site(mobilenet_gallery, halves, tower):
-    locator = Locator.from_settings(Settings(gallery=mobilenet_gallery, encoder=str(MOBILENET)))
+    locator = Locator.open(mobilenet_gallery, encoder=str(MOBILENET))
     gallery, queries = halves
     site = {row["file"]: row["group"] for row in gallery}
     found = 0
@@ -201,6 +200,6 @@ def test_another_gallery_finds_another_view_of_the_same_site(mobilenet_gallery, 
 
 def test_a_gallery_is_refused_without_its_own_encoder(mobilenet_gallery):
     with pytest.raises(ConfigError, match="set IMG2LOC_ENCODER to that folder"):
-        Locator.from_settings(Settings(gallery=mobilenet_gallery))
+        Locator.open(mobilenet_gallery)
     with pytest.raises(GalleryMismatchError, match="made with another encoder"):
-        Locator.from_settings(Settings(gallery=mobilenet_gallery, encoder="lite0"))
+        Locator.open(mobilenet_gallery, encoder="lite0")

@@ -1,4 +1,4 @@
-"""The words that go to a large multimodal model: the prompt, the answer's schema, and the repair turn."""
+"""The words that go to a large multimodal model: the prompt and the repair turn."""
 
 from __future__ import annotations
 
@@ -36,38 +36,6 @@ OUTSIDE: Final = (
     "That position lies outside of the area in which the photo is known to have been taken: {area}. "
     "Answer again in the same form, with the most likely position inside it."
 )
-
-# Strict mode wants every key required and no others. Our parser checks ranges: not all servers accept them here.
-# Source: https://platform.openai.com/docs/guides/structured-outputs
-ANSWER_SCHEMA: Final[dict[str, object]] = {
-    "type": "object",
-    "properties": {
-        "latitude": {"type": "number", "description": "Decimal degrees, negative in the south."},
-        "longitude": {"type": "number", "description": "Decimal degrees, negative in the west."},
-        "place": {"type": "string", "description": "The name of the place."},
-        "reasoning": {"type": "string", "description": "One or two sentences on what decided it."},
-    },
-    "required": ["latitude", "longitude", "place", "reasoning"],
-    "additionalProperties": False,
-}
-
-
-def choice_schema(letters: Sequence[str]) -> dict[str, object]:
-    """The schema of a choice among candidates, as strict as the answer's.
-
-    Args:
-        letters: The candidates'.
-    """
-    return {
-        "type": "object",
-        "properties": {
-            "choice": {"type": "string", "enum": list(letters), "description": "The letter of the place."},
-            "reasoning": {"type": "string", "description": "One or two sentences on what decided it."},
-        },
-        "required": ["choice", "reasoning"],
-        "additionalProperties": False,
-    }
-
 
 _NONE = "none"
 

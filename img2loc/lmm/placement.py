@@ -9,7 +9,7 @@ from typing import Final
 
 import torch
 
-from img2loc.retrieval.encoder import cpu_has_bfloat16
+from img2loc.devices import cpu_has_bfloat16
 
 # What a model of seven billion parameters takes in 16 bits, with room for a picture; on a smaller GPU, 4 bits.
 ROOMY_BYTES: Final = 20 * 10**9

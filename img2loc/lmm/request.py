@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from img2loc.answer import prompt
 from img2loc.lmm.base import Turn
 
 MAX_OUTPUT_TOKENS: Final = 8000  # an answer takes 150; the rest is for models that think first
@@ -16,6 +15,20 @@ SMALL_OUTPUT_TOKENS: Final = 1000  # for models whose whole context is a few tho
 
 _TOO_LONG = re.compile(r"too (?:large|long|high|big|many)|context (?:length|window|size)|maximum|at most \d", re.I)
 _NO_FORMAT = re.compile(r"response_format|json_schema|structured[ _]outputs?|guided|grammar", re.I)
+
+# Strict mode wants every key required and no others. Our parser checks ranges: not all servers accept them here.
+# Source: https://platform.openai.com/docs/guides/structured-outputs
+ANSWER_SCHEMA: Final[dict[str, object]] = {
+    "type": "object",
+    "properties": {
+        "latitude": {"type": "number", "description": "Decimal degrees, negative in the south."},
+        "longitude": {"type": "number", "description": "Decimal degrees, negative in the west."},
+        "place": {"type": "string", "description": "The name of the place."},
+        "reasoning": {"type": "string", "description": "One or two sentences on what decided it."},
+    },
+    "required": ["latitude", "longitude", "place", "reasoning"],
+    "additionalProperties": False,
+}
 
 LimitName = Literal["max_completion_tokens", "max_tokens"]
 
@@ -99,5 +112,22 @@ def _messages(turns: Sequence[Turn], jpeg: bytes, *, pictures: bool) -> list[dic
 
 def _response_format(letters: Sequence[str]) -> dict[str, Any]:
     """The answer's schema: one of the letters, or a position where there are none."""
-    name, schema = ("choice", prompt.choice_schema(letters)) if letters else ("position", prompt.ANSWER_SCHEMA)
+    name, schema = ("choice", choice_schema(letters)) if letters else ("position", ANSWER_SCHEMA)
     return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+
+
+def choice_schema(letters: Sequence[str]) -> dict[str, object]:
+    """The schema of a choice among candidates, as strict as the answer's.
+
+    Args:
+        letters: The candidates'.
+    """
+    return {
+        "type": "object",
+        "properties": {
+            "choice": {"type": "string", "enum": list(letters), "description": "The letter of the place."},
+            "reasoning": {"type": "string", "description": "One or two sentences on what decided it."},
+        },
+        "required": ["choice", "reasoning"],
+        "additionalProperties": False,
+    }

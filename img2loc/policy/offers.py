@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from img2loc import __version__
 from img2loc.answer.prompt import TEMPLATES
 from img2loc.judge.sampling import MAX_NEIGHBOURS
@@ -10,8 +12,7 @@ from img2loc.lmm.servers import SERVERS, server_named
 from img2loc.output.schema import SCHEMA_VERSION, BackendJson, BackendsJson, InfoJson, LimitsJson, gallery_json
 from img2loc.photo.decode import MAX_BYTES
 from img2loc.policy.settings import Settings
-from img2loc.web.gallery_loader import Host
-from img2loc.web.request import first_of
+from img2loc.retrieval.manifest import Manifest
 
 MAX_BATCH = 50
 KEY_HEADERS = {"openai": "x-openai-api-key", "hf": "x-hf-token"}
@@ -46,6 +47,11 @@ def models_of(settings: Settings, backend: str, server: str = "") -> tuple[str, 
     return tuple(dict.fromkeys(name for name in ("" if server else own.model, *suggested) if name))
 
 
+def first_of(allowed: Sequence[str], suggested: Sequence[str]) -> str:
+    """The model to ask where none is named: the first that is allowed, and one that the backend has if any is."""
+    return next((name for name in allowed if name in suggested), allowed[0])
+
+
 def backends_json(settings: Settings) -> BackendsJson:
     """List who may answer."""
     first = [name for name in settings.offered if name == settings.backend]
@@ -62,9 +68,14 @@ def backends_json(settings: Settings) -> BackendsJson:
     }
 
 
-def info_json(host: Host, settings: Settings) -> InfoJson:
-    """Say which gallery answers, how precisely, and how much may be asked."""
-    manifest = host.manifest
+def info_json(manifest: Manifest, notice: str, settings: Settings) -> InfoJson:
+    """Say which gallery answers, how precisely, and how much may be asked.
+
+    Args:
+        manifest: The gallery's.
+        notice: What visitors should know where not all is as configured; empty where it is.
+        settings: The operator's choices.
+    """
     limits: LimitsJson = {
         "hourly_per_visitor": settings.hourly_per_visitor,
         "hourly_total": settings.hourly_total,
@@ -79,7 +90,7 @@ def info_json(host: Host, settings: Settings) -> InfoJson:
         "version": __version__,
         "gallery": gallery_json(manifest),
         "about": manifest.about,
-        "notice": host.notice,
+        "notice": notice,
         "banner": settings.banner,
         "precision": settings.precision,
         "limits": limits,

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from img2loc.answer.coarsen import coarsen_outcome, coarsen_retrieval
 from img2loc.geo.coarse import CITY, COUNTRY, EXACT, REGION, Precision, coarse_places, coarse_positions, round_radius_km
 from img2loc.geo.sphere import haversine_km, nearest_place
 from img2loc.judge.candidates import spread_km
-from img2loc.types import LatLon, Neighbour, Outcome, OutcomeKind, Place, Prediction, Retrieval
-
-WITHHELD_ROW = -1  # of a neighbour whose row would lead to its exact position
+from img2loc.types import LatLon, Place, Prediction, Retrieval
 
 # How large a region and a country are taken to be. Source: Hays, Efros 2008, https://doi.org/10.1109/CVPR.2008.4587784
 REGION_KM, COUNTRY_KM = 200.0, 750.0
-
-_MESSAGES = {
-    OutcomeKind.REFUSED: "The model refused to answer.",
-    OutcomeKind.UNPARSEABLE: "No position could be read from the model's reply.",
-    OutcomeKind.OUTSIDE: "The model placed the photo outside the area.",
-}
 
 
 def coarsen(prediction: Prediction, level: Precision) -> Prediction:
@@ -108,43 +100,6 @@ def _withheld(prediction: Prediction, radius_km: float, level: Literal["region",
         probability=prediction.probability,
         vote=vote and coarse.vote and replace(coarse.vote, radius_km=round_km(vote.position, vote.radius_km)),
         withheld=level,
-    )
-
-
-def coarsen_retrieval(retrieval: Retrieval, level: Precision) -> Retrieval:
-    """Do the same for neighbours alone.
-
-    Args:
-        retrieval: The neighbours.
-        level: One of LEVELS.
-    """
-    if level == EXACT:
-        return retrieval
-
-    def coarse(neighbours: Sequence[Neighbour]) -> tuple[Neighbour, ...]:
-        positions = coarse_positions([neighbour.position for neighbour in neighbours], level)
-        return tuple(
-            Neighbour(WITHHELD_ROW, position, neighbour.similarity)
-            for position, neighbour in zip(positions, neighbours, strict=True)
-        )
-
-    return Retrieval(coarse(retrieval.nearest), coarse(retrieval.farthest))
-
-
-def coarsen_outcome(outcome: Outcome, level: Precision) -> Outcome:
-    """Do the same for how asking a model ended.
-
-    Args:
-        outcome: With an exact position, or none.
-        level: One of LEVELS.
-    """
-    if level == EXACT:
-        return outcome
-    return Outcome(
-        outcome.kind,
-        position=outcome.position and coarse_positions([outcome.position], level)[0],
-        message=_MESSAGES.get(outcome.kind, outcome.message),
-        replies=tuple(replace(reply, text="") for reply in outcome.replies),
     )
 
 

@@ -310,13 +310,6 @@ def open_encoder(source: str, *, head: bytes | None = None, device: str = "auto"
     return TransformersEncoder(source, head=head, device=device, dtype=dtype)
 
 
-def cpu_has_bfloat16() -> bool:
-    """Whether this CPU computes in bfloat16 itself; elsewhere it is emulated and slower than float32."""
-    import torch  # noqa: PLC0415
-
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.backends.cpu.get_cpu_capability() != "DEFAULT"
-
-
 def _locate(source: str) -> tuple[Path, str, str]:
     """Find a model: its folder, the name to record and the revision to record."""
     folder = Path(source).expanduser()

@@ -213,7 +213,7 @@ class Endpoints:
         Returns:
             version, gallery, about (what the gallery knows), notice, banner, precision and limits.
         """
-        return _answer(info_json(self._host, self._settings), request)
+        return _answer(info_json(self._host.manifest, self._host.notice, self._settings), request)
 
     def _sourced(self, locator: Locator) -> SourcedJson:
         return {

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from img2loc.errors import ConfigError, EncoderError, GalleryError, GalleryMisma
 from img2loc.locator import Locator
 from img2loc.policy.settings import Settings
 from img2loc.retrieval import gallery
-from img2loc.retrieval.hub import split_revision
+from img2loc.retrieval.hub import OnBytes, ignore_bytes, split_revision
 from img2loc.retrieval.manifest import Manifest, read_manifest
 
 # The first answer waits so long for the configured gallery. If opening it takes longer, the starter answers meanwhile.
@@ -123,7 +122,7 @@ class Host:
     def _open_first(self) -> Locator:
         if self._settings.gallery == STARTER:
             try:
-                return Locator.from_settings(self._settings)
+                return self._open(STARTER, self._settings.encoder)
             except EncoderError as error:
                 if not self._settings.encoder:
                     raise
@@ -134,7 +133,11 @@ class Host:
         self._tried.wait(self._grace_s)
         if isinstance(self._failure, ConfigError):
             raise self._failure
-        return self._configured or Locator.from_settings(replace(self._settings, gallery=STARTER, encoder=""))
+        return self._configured or self._open(STARTER)
+
+    def _open(self, name: str, encoder: str = "", on_bytes: OnBytes = ignore_bytes) -> Locator:
+        device, dtype = self._settings.device, self._settings.dtype
+        return Locator.open(name, encoder=encoder, device=device, dtype=dtype, on_bytes=on_bytes)
 
     def _keep_opening(self) -> None:
         """Open the configured gallery, and try again later as long as that can help."""
@@ -159,7 +162,7 @@ class Host:
         """Open the configured gallery; what went wrong, if anything did."""
         name = self._settings.gallery
         try:
-            self._configured = Locator.from_settings(self._settings, on_bytes=self._count)
+            self._configured = self._open(name, self._settings.encoder, self._count)
         except Img2LocError as error:
             return error
         except Exception as error:  # nobody knows of what kind: without this the gallery would be pending for ever

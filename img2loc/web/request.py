@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from img2loc.answer.coordinates import read_coordinates
@@ -19,9 +18,10 @@ from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
 from img2loc.lmm.keys import check_key
 from img2loc.lmm.servers import server_named
 from img2loc.lmm.usage import MeteredLMM
-from img2loc.locator import Locator, OnStage
+from img2loc.locator import Ask, Locator, OnStage, ignore_stage
 from img2loc.photo.decode import MAX_BYTES, Photo, open_photo
 from img2loc.policy.cost import max_tokens
+from img2loc.policy.offers import first_of
 from img2loc.policy.precision import abstain, coarsen
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon, Prediction, Retrieval
@@ -101,7 +101,7 @@ class Query:
             raise PhotoError("The photo is no longer on the server. Upload it again.") from None
 
     def locate(
-        self, photo: Photo, locator: Locator, settings: Settings, *, on_stage: OnStage = lambda stage: None
+        self, photo: Photo, locator: Locator, settings: Settings, *, on_stage: OnStage = ignore_stage
     ) -> Prediction:
         """Say where the photo was taken, as often and as precisely as the operator allows.
 
@@ -113,9 +113,8 @@ class Query:
         lmm = open_lmm(self.backend, self.options(settings))
         judge = read_judge(self.judge) if self.judge.strip() else settings.judge
         within = read_area(self.within)
-        ask = partial(
-            locator.locate,
-            photo,
+        ask = Ask(
+            lmm=lmm,
             nearest=self.nearest,
             farthest=self.farthest,
             template=template,
@@ -123,7 +122,6 @@ class Query:
             judge=judge,
             within=within,
             precision=settings.precision,
-            on_stage=on_stage,
         )
         if lmm is not None and self._is_paid_by_operator(settings):
             self._check_paid_template(template)
@@ -132,11 +130,11 @@ class Query:
             reservation = settings.limits.reserve(self.visitor, requests_of(judge), most)
             metered = MeteredLMM(lmm)
             try:
-                prediction = ask(lmm=metered)
+                prediction = locator.locate(photo, replace(ask, lmm=metered), on_stage=on_stage)
             finally:
                 settings.limits.settle(reservation, metered.tokens)
         else:
-            prediction = ask(lmm=lmm)
+            prediction = locator.locate(photo, ask, on_stage=on_stage)
         return coarsen(abstain(prediction, settings.abstain_km), settings.precision)
 
     def _is_paid_by_operator(self, settings: Settings) -> bool:
@@ -223,11 +221,6 @@ def provider_of(backend: str, server: str) -> str:
 def known_position(photo: Photo, settings: Settings) -> LatLon | None:
     """What the photo's own EXIF says, for comparison; None where the operator lets nobody see anything as exact."""
     return photo.exif_position if settings.precision == EXACT else None
-
-
-def first_of(allowed: Sequence[str], suggested: Sequence[str]) -> str:
-    """The model to ask where none is named: the first that is allowed, and one that the backend has if any is."""
-    return next((name for name in allowed if name in suggested), allowed[0])
 
 
 def parse_position(text: str) -> LatLon | None:

@@ -179,7 +179,7 @@ def test_what_several_requests_cost_is_said_before_the_first(monkeypatch, capsys
     said = capsys.readouterr()
     assert said.err == "img2loc: 3 requests to gpt-5.5, price unknown\n"
     assert "\tjudge\thalf of the candidates' score within 25 km" in said.out
-    monkeypatch.setattr(Locator, "from_settings", _stop)
+    monkeypatch.setattr(Locator, "open", _stop)
     with pytest.raises(Stopped):
         main(["locate", EIFFEL, EIFFEL, "--backend", "openai", "--judge", "0,5,10,15"])
     assert capsys.readouterr().err == "img2loc: 8 requests to gpt-5.5, about $0.13\n"
@@ -192,5 +192,5 @@ class Stopped(Exception):
     """Nothing further is to be done."""
 
 
-def _stop(settings):
+def _stop(*_, **__):
     raise Stopped

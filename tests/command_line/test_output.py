@@ -92,7 +92,7 @@ def test_replies_about_a_photo_that_is_broken_off_go_to_stderr():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_replies_that_no_output_holds_go_to_stderr(shape, monkeypatch, capsys, starter):
     replies = ["No \x1b[31m idea \u2028 \x9b1m.\nNone.", "Still none."] * 2
-    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+    monkeypatch.setattr(Locator, "open", lambda *_, **__: starter)
     monkeypatch.setattr("img2loc.__main__.open_lmm", lambda name, options: ScriptedLMM(replies))
     assert main(["locate", EIFFEL, shape or EIFFEL]) == 1
     said = [line for line in capsys.readouterr().err.splitlines() if "The model replied" in line]
@@ -103,11 +103,11 @@ def test_replies_that_no_output_holds_go_to_stderr(shape, monkeypatch, capsys, s
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_replies_before_an_unexpected_end_go_to_stderr(error, monkeypatch, capsys, starter):
-    def locate(photo, *, lmm, **asked):
-        lmm.reply((Turn("user", "Where?"),), b"")
+    def locate(photo, ask):
+        ask.lmm.reply((Turn("user", "Where?"),), b"")
         raise error
 
-    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+    monkeypatch.setattr(Locator, "open", lambda *_, **__: starter)
     monkeypatch.setattr(starter, "locate", locate)
     monkeypatch.setattr("img2loc.__main__.open_lmm", lambda name, options: ScriptedLMM(["48.858, 2.294"]))
     assert main(["locate", EIFFEL, "--json"]) == (130 if error is KeyboardInterrupt else 1)
@@ -229,15 +229,15 @@ def test_names_and_outputs_that_cannot_hold_a_character_are_escaped(tmp_path, sh
 
 
 def test_an_unexpected_error_is_one_photos_failure(monkeypatch, capsys, starter):
-    def locate(photo, **asked):
+    def locate(photo, ask):
         photos.append(photo)
         if len(photos) == 2:
             raise ZeroDivisionError("Bearer sk-secret")
-        return locate_photo(photo, **asked)
+        return locate_photo(photo, ask)
 
     photos = []
     locate_photo = starter.locate
-    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+    monkeypatch.setattr(Locator, "open", lambda *_, **__: starter)
     monkeypatch.setattr(starter, "locate", locate)
     assert main(["locate", EIFFEL, TAJ, EIFFEL, "--json"]) == 1
     said = capsys.readouterr()
@@ -257,7 +257,7 @@ def test_an_unexpected_error_is_one_photos_failure(monkeypatch, capsys, starter)
     ],
 )
 def test_what_is_no_photo_gets_a_sentence(photo, words, monkeypatch, capsys, starter):
-    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+    monkeypatch.setattr(Locator, "open", lambda *_, **__: starter)
     assert main(["locate", photo]) == 1
     assert f"img2loc: {photo}: {words}" in capsys.readouterr().err
 
@@ -280,7 +280,7 @@ def test_a_terminal_is_sent_nothing_that_it_would_act_on(tmp_path, shape, monkey
     odd = tmp_path / "a\x1b]0;title\x07\r\nb\u202eg\x9b1m\u2028.jpg"
     odd.write_bytes(b"no picture")
     escaped = r"a\x1b]0;title\x07\r\nb\u202eg\x9b1m\u2028.jpg"
-    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+    monkeypatch.setattr(Locator, "open", lambda *_, **__: starter)
     assert main(["locate", str(odd), *filter(None, [shape])]) == 1
     said = capsys.readouterr()
     assert said.err.startswith(f"img2loc: {tmp_path}/{escaped}: ") and said.err.count("\n") == 1

@@ -91,7 +91,7 @@ def light(arguments: list[str]) -> int:
     """The command line with that encoder, and without the names of places, which a run does not keep."""
     gallery = open_gallery("starter")
     img2loc.locator.nearest_place = lambda position: None
-    Locator.from_settings = lambda settings: Locator(LightEncoder(gallery.manifest), gallery)
+    Locator.open = lambda *_, **__: Locator(LightEncoder(gallery.manifest), gallery)
     return img2loc.__main__.main(arguments)
 
 

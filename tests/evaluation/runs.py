@@ -45,13 +45,13 @@ GALLERY = tuple(
 class GridLocator:
     """A locator of which every step is plain: the gallery is the same for all photos, but for what is left out."""
 
-    def locate(self, photo, *, lmm, nearest, farthest, template, samples, judge, within, exclude):
-        assert judge is None
-        kept = [neighbour for neighbour in GALLERY if not exclude(neighbour)]
-        retrieval = Retrieval(tuple(kept[:nearest]), tuple(kept[::-1][:farthest]))
+    def locate(self, photo, ask):
+        assert ask.judge is None
+        kept = [neighbour for neighbour in GALLERY if not ask.exclude(neighbour)]
+        retrieval = Retrieval(tuple(kept[: ask.nearest]), tuple(kept[::-1][: ask.farthest]))
         voted = vote(kept[:16])
-        text = prompt.render(template, retrieval) if lmm else ""
-        outcome = ask_often(lmm, text, photo.to_jpeg(), samples=samples) if lmm else None
+        text = prompt.render(ask.template, retrieval) if ask.lmm else ""
+        outcome = ask_often(ask.lmm, text, photo.to_jpeg(), samples=ask.samples) if ask.lmm else None
         position = outcome.position if outcome and outcome.position else voted.position
         return Prediction(position, None, "lmm" if outcome else "vote", None, voted, retrieval, text, outcome, ())
 

@@ -38,7 +38,7 @@ def listing(tmp_path):
 @pytest.fixture
 def evaluate(listing, tmp_path, monkeypatch, starter):
     """Ask a server about 24 photos within the limit; gives the exit status and the journal's record."""
-    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+    monkeypatch.setattr(Locator, "open", lambda *_, **__: starter)
     monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
 
     def evaluate(server, *more):

@@ -123,7 +123,7 @@ def test_wrong_usage_exits_with_2(arguments):
 @pytest.fixture
 def open_once(monkeypatch, starter):
     """The starter's locator, opened once for all tests instead of once a command."""
-    monkeypatch.setattr(Locator, "from_settings", lambda settings: starter)
+    monkeypatch.setattr(Locator, "open", lambda *_, **__: starter)
 
 
 @pytest.mark.usefixtures("open_once")

@@ -17,6 +17,7 @@ from img2loc.geo.areas import MAX_CHARS, Circle, Countries, country_of, holds, r
 from img2loc.geo.sphere import EARTH_RADIUS_KM, destination, geodesic_km, haversine_km
 from img2loc.judge.candidates import candidates, spread_km
 from img2loc.judge.sampling import Judge
+from img2loc.locator import Ask
 from img2loc.maps.figures import area_map, prediction_map
 from img2loc.types import LatLon, Neighbour, OutcomeKind
 from index_builder.stages.index import write_gallery
@@ -225,7 +226,7 @@ def test_between_two_islands_the_more_similar_one_is_the_mode():
 
 def test_the_prompt_says_what_is_known_and_a_model_that_disagrees_is_asked_again(starter, tower):
     lmm = ScriptedLMM([LAS_VEGAS, BORDEAUX])
-    found = starter.locate(tower, lmm=lmm, within=read_area("France"))
+    found = starter.locate(tower, Ask(lmm=lmm, within=read_area("France")))
     assert found.prompt.endswith("taken here: France. Give a position inside that area.") and found.within == "France"
     (_, (turns, _)) = lmm.asked
     assert "lies outside" in turns[-1].text and "France" in turns[-1].text
@@ -235,12 +236,12 @@ def test_the_prompt_says_what_is_known_and_a_model_that_disagrees_is_asked_again
 
 
 def test_a_model_that_insists_is_no_answer(starter, tower):
-    found = starter.locate(tower, lmm=ScriptedLMM([LAS_VEGAS, LAS_VEGAS]), within=read_area("Paris, 50 km"))
+    found = starter.locate(tower, Ask(lmm=ScriptedLMM([LAS_VEGAS, LAS_VEGAS]), within=read_area("Paris, 50 km")))
     assert found.outcome.kind is OutcomeKind.OUTSIDE and found.outcome.position is None
     assert "36.11000, -115.17000" in found.outcome.message and "50 km around Paris, France" in found.outcome.message
     assert found.method == "vote" and haversine_km(found.position, EIFFEL_TOWER) < 1
     judged = starter.locate(
-        tower, lmm=ScriptedLMM([LAS_VEGAS] * 4), judge=Judge((0, 5)), within=read_area("Paris, 50 km")
+        tower, Ask(lmm=ScriptedLMM([LAS_VEGAS] * 4), judge=Judge((0, 5)), within=read_area("Paris, 50 km"))
     )
     assert judged.method == "judge" and all(one.answers == 0 for one in judged.candidates)
 
@@ -248,17 +249,17 @@ def test_a_model_that_insists_is_no_answer(starter, tower):
 def test_a_model_chooses_among_places_within_alone(starter, tower):
     within = read_area("Spain; Portugal")
     lmm = ScriptedLMM(['{"latitude": 40.4, "longitude": -3.7}', '{"choice": "A"}'])
-    found = starter.locate(tower, lmm=lmm, judge=Judge((0,), choice=True), within=within)
+    found = starter.locate(tower, Ask(lmm=lmm, judge=Judge((0,), choice=True), within=within))
     assert found.choice.position and all(holds(within, one.position) for one in found.candidates)
     assert found.radius_km == spread_km(found.candidates) and found.probability is None
 
 
 def test_where_the_gallery_has_nothing_only_a_model_can_answer(starter, tower):
     nowhere = read_area("30, -40, 500 km")
-    found = starter.locate(tower, within=nowhere)
+    found = starter.locate(tower, Ask(within=nowhere))
     assert (found.position, found.method, found.vote, found.retrieval.nearest) == (None, "none", None, ())
     at_sea = '{"latitude": 30.5, "longitude": -40.2}'
-    assert starter.locate(tower, lmm=ScriptedLMM([at_sea]), within=nowhere).position == LatLon(30.5, -40.2)
+    assert starter.locate(tower, Ask(lmm=ScriptedLMM([at_sea]), within=nowhere)).position == LatLon(30.5, -40.2)
 
 
 def test_maps_show_the_area():

@@ -222,7 +222,7 @@ def on_the_command_line(
     data = ["--truth", str(folder / "truth.csv"), "--photos", str(folder / "photos"), "--out", str(folder / "runs")]
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
-        patch.setattr(Locator, "from_settings", lambda settings: starter)
+        patch.setattr(Locator, "open", lambda *_, **__: starter)
         patch.setattr(retry, "FIRST_WAIT_S", 0.001)
         patch.setenv("OPENAI_API_KEY", KEYS.keys["environment"])
         patch.setenv("HF_TOKEN", KEYS.keys["hf_environment"])

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from img2loc.answer.prompt import ANSWER_SCHEMA
 from img2loc.errors import LMMTimeoutError
 from img2loc.geo.sphere import destination, haversine_km
 from img2loc.judge.candidates import candidates, rescored, spread_km, with_choice
 from img2loc.judge.choice import SHOWN, choose, is_picture, options, read_choice, worded
 from img2loc.lmm import BACKENDS, BackendOptions, Picture, Turn, open_lmm, retry
+from img2loc.lmm.request import ANSWER_SCHEMA
 from img2loc.types import Candidate, LatLon, Neighbour, OutcomeKind, PhotoRecord, Reply
 from tests.fakes.openai_server import KEY, OpenAIServer
 from tests.fakes.scripted_lmm import ScriptedLMM

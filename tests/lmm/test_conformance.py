@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from img2loc.answer.ask import ask
-from img2loc.answer.prompt import ANSWER_SCHEMA
 from img2loc.errors import (
     ConfigError,
     LMMAuthError,
@@ -28,6 +27,7 @@ from img2loc.errors import (
     MissingKeyError,
 )
 from img2loc.lmm import BACKENDS, BackendOptions, Turn, open_lmm, retry
+from img2loc.lmm.request import ANSWER_SCHEMA
 from img2loc.lmm.retry import MAX_RETRIES
 from img2loc.types import LatLon, OutcomeKind
 from tests.fakes.openai_server import BEHAVIOURS, DRIP_S, GOOD, KEY, TEXTS, OpenAIServer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from img2loc.answer.prompt import ANSWER_SCHEMA
 from img2loc.errors import ConfigError, MissingKeyError
 from img2loc.lmm import BACKENDS, BackendOptions, hf, open_lmm
+from img2loc.lmm.request import ANSWER_SCHEMA
 from tests.fakes.openai_server import OpenAIServer
 from tests.lmm.test_conformance import JPEG, TURNS
 

@@ -16,7 +16,7 @@ import gradio as gr
 import pytest
 
 from img2loc.judge.sampling import Judge
-from img2loc.locator import Locator
+from img2loc.locator import Ask, Locator
 from img2loc.photo.decode import Photo
 from img2loc.policy.settings import Settings
 from img2loc.retrieval.calibration import Calibration, Group
@@ -52,7 +52,7 @@ def measured(starter: Locator, radius_km: float) -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def exact(starter: Locator, tower: Photo) -> set[tuple[str, ...]]:
     """What only a whole answer may hold, all of each: coordinates, the model's words, neighbours' photos."""
-    found = starter.locate(tower, nearest=50, farthest=50, judge=Judge((5,)))
+    found = starter.locate(tower, Ask(nearest=50, farthest=50, judge=Judge((5,))))
     neighbours = (*found.retrieval.nearest, *found.retrieval.farthest)
     places = {found.vote.position, LatLon(48.8584, 2.2945), *(one.position for one in (*found.candidates, *neighbours))}
     words = {"An iron lattice", "data-street", *(text for n in neighbours for text in (n.photo.id, n.photo.url))}

@@ -26,6 +26,7 @@ from img2loc.lmm import Turn
 from img2loc.lmm.prices import Pricing
 from img2loc.lmm.request import MAX_OUTPUT_TOKENS
 from img2loc.lmm.usage import MAX_PHOTO_TOKENS, MeteredLMM
+from img2loc.locator import Ask
 from img2loc.policy.cost import dollars, expense, max_tokens, prices_of
 from img2loc.types import Reply
 from tests.fakes.scripted_lmm import ScriptedLMM
@@ -122,7 +123,7 @@ def test_no_photo_takes_more_than_is_reserved_for_it(starter, tower, judge, temp
     scripted = ScriptedLMM(replies)
     metered = MeteredLMM(scripted)
     starter.locate(
-        tower, lmm=metered, nearest=50, farthest=50, template=template, judge=judge, within=within, samples=2
+        tower, Ask(lmm=metered, nearest=50, farthest=50, template=template, judge=judge, within=within, samples=2)
     )
     assert len(scripted.asked) == (13 if judge else 4)
     most = max_tokens(judge, template, 50, 50, samples=2, within=within)

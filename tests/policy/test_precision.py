@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from img2loc.answer.coarsen import coarsen_retrieval
 from img2loc.geo.coarse import EXACT, LEVELS, RADII_KM, coarse_places
 from img2loc.geo.sphere import haversine_km
 from img2loc.maps.figures import farthest_map, nearest_map, prediction_map
 from img2loc.output.schema import prediction_json, retrieval_json
-from img2loc.policy.precision import abstain, coarsen, coarsen_retrieval, place_of
+from img2loc.policy.precision import abstain, coarsen, place_of
 from img2loc.types import (
     Candidate,
     LatLon,

@@ -208,7 +208,7 @@ def test_a_models_own_code_is_not_run(tmp_path, trap, file):
 @pytest.mark.parametrize("name", ["owner/name", "owner/name@" + "a" * 40])
 def test_a_gallery_without_a_revision_is_named_with_its_commit(monkeypatch, capsys, name):
     pulled = SimpleNamespace(gallery=SimpleNamespace(folder=Path("/cache/snapshots") / ("a" * 40)))
-    monkeypatch.setattr(gallery_loader.Locator, "from_settings", lambda *_, **__: pulled)
+    monkeypatch.setattr(gallery_loader.Locator, "open", lambda *_, **__: pulled)
     assert gallery_loader.Host(Settings(gallery=name)).locator is pulled
     pin = f"IMG2LOC_GALLERY=owner/name@{'a' * 40}"
     assert (pin in capsys.readouterr().out) is ("@" not in name)

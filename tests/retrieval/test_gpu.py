@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from img2loc.locator import Locator
-from img2loc.policy.settings import Settings
 from img2loc.retrieval import gpu
 from img2loc.retrieval.gpu import GpuVectors
 from img2loc.retrieval.index import Among, Searcher
@@ -146,7 +145,7 @@ def test_codes_alone_stay_on_the_cpu(vectors, a_gpu, monkeypatch):
 
 def test_the_app_puts_its_gallery_where_its_settings_say(a_gpu, caplog):
     with caplog.at_level(logging.INFO, "img2loc.retrieval.gpu"):
-        Locator.from_settings(Settings(device="cpu"))
+        Locator.open(device="cpu")
         assert not caplog.text
-        Locator.from_settings(Settings())
+        Locator.open()
     assert "The gallery's 260 vectors are on the GPU" in caplog.text

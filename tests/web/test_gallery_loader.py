@@ -120,7 +120,7 @@ def test_an_unexpected_error_is_a_failure_that_the_log_explains_without_its_word
     logged = capsys.readouterr().err
     assert "The gallery 'someone/gallery' can't be opened (RuntimeError)" in logged
     assert "will try again automatically" in logged
-    assert "unexpected RuntimeError at" in logged and "in from_settings" in logged
+    assert "unexpected RuntimeError at" in logged and "in _open" in logged
     assert "hf_secret" not in logged + host.notice
 
 

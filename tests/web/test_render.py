@@ -9,7 +9,7 @@ import pytest
 
 from img2loc.geo.sphere import destination
 from img2loc.judge.sampling import Judge
-from img2loc.locator import Locator
+from img2loc.locator import Ask, Locator
 from img2loc.types import (
     Candidate,
     LatLon,
@@ -110,7 +110,7 @@ def test_a_candidates_parts_are_those_that_count():
 
 def test_every_stage_has_words(starter: Locator, tower):
     stages = []
-    starter.locate(tower, on_stage=stages.append, judge=Judge())
+    starter.locate(tower, Ask(judge=Judge()), on_stage=stages.append)
     assert set(stages) == set(report.STAGES) - {"ask", "choose"}
     timings = evidence.timings(predicted())
     assert all(ENGLISH(name) in timings for name in report.STAGES.values())

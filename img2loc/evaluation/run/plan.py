@@ -62,7 +62,7 @@ def run_settings(
     """
     truth = _sampled(truth, arguments.sample, arguments.seed)
     folder = find_photos(arguments.photos, truth.items, unavailable_md5=arguments.unavailable_md5)
-    locator = Locator.from_settings(settings)
+    locator = Locator.open(settings.gallery, encoder=settings.encoder, device=settings.device, dtype=settings.dtype)
     notes = (*truth.notes, *_lasting_notes(folder, locator))
     for note in (*notes, *_passing_notes(folder, len(truth.items))):
         say(f"img2loc: {note}")

@@ -33,7 +33,7 @@ from img2loc.evaluation.run.record import (
 from img2loc.judge.sampling import requests_of
 from img2loc.lmm import LMM, Turn
 from img2loc.lmm.usage import MeteredLMM
-from img2loc.locator import PROMPTS_APART, Exclude, Locator
+from img2loc.locator import PROMPTS_APART, Ask, Exclude, Locator
 from img2loc.photo.decode import Photo, open_photo, read_photo
 from img2loc.types import Neighbour, Outcome, OutcomeKind, Prediction, Reply
 
@@ -242,8 +242,7 @@ class Runner:
 
     def _locate(self, item: Item, photo: Photo, lmm: LMM | None) -> Prediction:
         setup = self._setup
-        return self._locator.locate(
-            photo,
+        ask = Ask(
             lmm=lmm,
             nearest=setup.nearest,
             farthest=setup.farthest,
@@ -253,6 +252,7 @@ class Runner:
             within=area_of(item, setup),
             exclude=exclusion(item, setup),
         )
+        return self._locator.locate(photo, ask)
 
     def _sample_prompt(self) -> str:
         for item in self._journal.record.header.items:
