@@ -33,7 +33,7 @@ from PIL import Image, ImageFilter
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from img2loc.photo.decode import open_photo
-from img2loc.retrieval.encoder import Embeddings, Encoder, Inputs, open_encoder
+from img2loc.retrieval.encoders import Embeddings, Encoder, Inputs, open_encoder
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.stages.embed import Pool, begin, embed_local, finish
 from index_builder.stages.index import Label, index_shards

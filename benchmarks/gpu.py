@@ -36,7 +36,7 @@ from img2loc.errors import LMMCancelledError, LMMTimeoutError
 from img2loc.lmm import BackendOptions, Turn, llava, open_lmm
 from img2loc.lmm.placement import placement_here
 from img2loc.photo.decode import open_photo
-from img2loc.retrieval.encoder import Embeddings, open_encoder
+from img2loc.retrieval.encoders import Embeddings, open_encoder
 from img2loc.retrieval.location_encoder import LocationEncoder
 from img2loc.types import LatLon, Neighbour, Retrieval
 from tests.fakes.tiny_llava import save_llava

@@ -15,7 +15,7 @@ import torch
 from benchmarks.device import forget_peak, median_s, seconds_of
 from benchmarks.embeddings import Population
 from img2loc.locator import MAX_SEARCHED
-from img2loc.retrieval.encoder import Embeddings
+from img2loc.retrieval.encoders import Embeddings
 from img2loc.retrieval.gpu import BLOCK_ROWS
 from img2loc.retrieval.index import Among, Searcher, open_index, processors
 from index_builder.storage.layout import Layout, make_index

@@ -30,7 +30,7 @@ from benchmarks.build import make_network
 from benchmarks.embeddings import Population, Vectors
 from img2loc.locator import Locator
 from img2loc.photo.decode import open_photo
-from img2loc.retrieval.encoder import Encoder, open_encoder
+from img2loc.retrieval.encoders import Encoder, open_encoder
 from img2loc.retrieval.gallery import Gallery, open_gallery
 from img2loc.retrieval.index import processors
 from index_builder.stages.geoclip import build_geoclip, download_wheel, embed_positions, read_wheel

@@ -19,13 +19,13 @@ from img2loc.devices import cpu_has_bfloat16
 from img2loc.errors import ConfigError
 from img2loc.geo.areas import Area
 from img2loc.geo.coarse import EXACT, Precision, coarse_area
-from img2loc.geo.sphere import nearest_place
+from img2loc.geo.places import nearest_place
 from img2loc.judge.candidates import Fit, candidates, spread_km, with_choice
 from img2loc.judge.choice import choose, options, worded
 from img2loc.judge.sampling import Judge, ask_all, central_outcome, nearest_outcome
 from img2loc.lmm import LMM
 from img2loc.photo.decode import Photo
-from img2loc.retrieval.encoder import Encoder, open_encoder
+from img2loc.retrieval.encoders import Encoder, open_encoder
 from img2loc.retrieval.gallery import Gallery, open_gallery
 from img2loc.retrieval.hub import OnBytes, ignore_bytes
 from img2loc.retrieval.index import processors

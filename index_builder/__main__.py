@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from img2loc.errors import ConfigError, Img2LocError
-from img2loc.retrieval.encoder import DEFAULT_ENCODER
+from img2loc.retrieval.encoders import DEFAULT_ENCODER
 from img2loc.system.environment import prepare_environment
 from img2loc.system.process import INTERRUPTED, run
 from img2loc.system.terminal import Parser, parse_arguments, positive, say

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from img2loc.errors import ConfigError
-from img2loc.retrieval.encoder import open_encoder
+from img2loc.retrieval.encoders import open_encoder
 from img2loc.retrieval.manifest import Manifest
 from img2loc.system.names import escape_controls, printable_name
 from img2loc.system.terminal import print_text

@@ -16,7 +16,7 @@ from filelock import FileLock
 from img2loc.locator import Locator
 from img2loc.photo.decode import Photo, open_photo
 from img2loc.policy.settings import Settings
-from img2loc.retrieval.encoder import Embeddings, Encoder, open_encoder
+from img2loc.retrieval.encoders import Embeddings, Encoder, open_encoder
 from img2loc.web.gallery_loader import Host
 from tests.paths import SHARED
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from img2loc.errors import ConfigError, quoted
 from img2loc.geo.areas import Area
-from img2loc.geo.sphere import haversine_km, nearest_place
+from img2loc.geo.places import nearest_place
+from img2loc.geo.sphere import haversine_km
 from img2loc.types import Neighbour, Retrieval
 
 # Each is a text in prompts/, for people to read: what it is for. No text holds a number: some models echo a template's

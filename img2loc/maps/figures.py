@@ -10,7 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from img2loc.geo.areas import NamedArea, read_area
-from img2loc.geo.sphere import destination, nearest_place
+from img2loc.geo.places import nearest_place
+from img2loc.geo.sphere import circle
 from img2loc.maps.atlas import figure
 from img2loc.types import Candidate, LatLon, Neighbour, Place, Prediction, Retrieval
 
@@ -81,14 +82,14 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
     traces += [_mass(one) for one in judged]
     framed += [one.position for one in judged if one.score >= FRAMED_SCORE]
     if (vote := prediction.vote) and prediction.method != "vote":
-        circle = _circle(vote.position, vote.radius_km)
-        framed += [vote.position, *circle]
-        traces.append(_line("vote's radius", circle, BLUE, "solid"))
+        edge = circle(vote.position, vote.radius_km)
+        framed += [vote.position, *edge]
+        traces.append(_line("vote's radius", edge, BLUE, "solid"))
         traces.append(_point("vote", "The neighbours' vote", vote.position, name, BLUE, "diamond", 13))
     if prediction.position and prediction.radius_km is not None:
-        circle = _circle(prediction.position, prediction.radius_km)
-        framed += circle
-        traces.append(_line("radius", circle, VERMILION, "solid"))
+        edge = circle(prediction.position, prediction.radius_km)
+        framed += edge
+        traces.append(_line("radius", edge, VERMILION, "solid"))
     if truth:
         if prediction.position:
             traces.append(_line("error", [prediction.position, truth], GREEN, "dot"))
@@ -106,17 +107,13 @@ def _outline(area: NamedArea) -> go.Scattergeo:
     return go.Scattergeo(name="area", mode="lines", lat=lats, lon=lons, line=line, hoverinfo="skip")
 
 
-def _circle(position: LatLon, radius_km: float) -> list[LatLon]:
-    return [destination(position, bearing, radius_km) for bearing in range(0, 361, 5)]
-
-
 def _mass(one: Candidate) -> go.Scattergeo:
     """Discs that get denser to the middle and with the score; where several overlap their masses add up."""
     lats: list[float | None] = []
     lons: list[float | None] = []
     for radius_km in MASS_KM:
         # Clockwise as seen from above: the other way round it would be all the Earth but the disc.
-        edge = [destination(one.position, bearing, radius_km) for bearing in range(0, 361, 15)]
+        edge = circle(one.position, radius_km, step_deg=15)
         lats += [*(round(at.lat, 4) for at in edge), None]
         lons += [*(round(at.lon, 4) for at in edge), None]
     return go.Scattergeo(

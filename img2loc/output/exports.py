@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 from xml.etree import ElementTree
 
-from img2loc.geo.sphere import geodesic_km, nearest_place
+from img2loc.geo.places import nearest_place
+from img2loc.geo.sphere import geodesic_km
 from img2loc.output.schema import no_formula
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Place, Prediction, Retrieval
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 from img2loc.answer.coarsen import coarsen_outcome, coarsen_retrieval
 from img2loc.geo.coarse import CITY, COUNTRY, EXACT, REGION, Precision, coarse_places, coarse_positions, round_radius_km
-from img2loc.geo.sphere import haversine_km, nearest_place
+from img2loc.geo.places import nearest_place
+from img2loc.geo.sphere import haversine_km
 from img2loc.judge.candidates import spread_km
 from img2loc.types import LatLon, Place, Prediction, Retrieval
 

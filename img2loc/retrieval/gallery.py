@@ -21,7 +21,7 @@ from img2loc.geo.areas import Area, Inside
 from img2loc.geo.coarse import Cities, CoarseArea, nearest_cities
 from img2loc.retrieval.calibration import Calibration, read_calibration
 from img2loc.retrieval.checksums import known_sha256
-from img2loc.retrieval.encoder import Encoder
+from img2loc.retrieval.encoders import Encoder
 from img2loc.retrieval.hub import OnBytes, fetch, ignore_bytes, split_revision
 from img2loc.retrieval.index import Among, Searcher, open_index
 from img2loc.retrieval.manifest import (
@@ -291,7 +291,7 @@ def _read_head(folder: Path, manifest: Manifest, files: Mapping[str, BufferedRea
         )
     if HEAD not in files:
         return None
-    from img2loc.retrieval.head import read_head  # noqa: PLC0415 - torch
+    from img2loc.retrieval.encoders.head import read_head  # noqa: PLC0415 - torch
 
     content = files[HEAD].read()
     with _reading(folder, HEAD):

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from img2loc.errors import GalleryError, first_fault, quoted
 from img2loc.retrieval.checksums import file_sha256
-from img2loc.retrieval.encoder import EncoderSpec
+from img2loc.retrieval.encoders.base import EncoderSpec
 
 SCHEMA_VERSION = 1
 MANIFEST, INDEX, POSITIONS, RECORDS, HEAD, LOCATION, CALIBRATION = (

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from img2loc.errors import ConfigError
-from img2loc.retrieval.encoder import Encoder
+from img2loc.retrieval.encoders import Encoder
 from img2loc.retrieval.manifest import Manifest
 from img2loc.system.durable import sweep
 from img2loc.system.own_folder import OwnFolder, open_folder

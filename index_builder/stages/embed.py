@@ -21,7 +21,7 @@ from tqdm import tqdm
 from img2loc.devices import cpu_has_bfloat16
 from img2loc.errors import ConfigError, PhotoError
 from img2loc.photo.decode import open_photo
-from img2loc.retrieval.encoder import Embeddings, Encoder, Inputs, TransformersEncoder
+from img2loc.retrieval.encoders import Embeddings, Encoder, Inputs, TransformersEncoder
 from img2loc.system.durable import sweep, write_whole
 from index_builder.stages.listing import Listed, Listing, digest
 from index_builder.storage.handover import CAN_HAND_OVER, Handover

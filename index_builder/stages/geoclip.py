@@ -28,7 +28,8 @@ import torch
 from tqdm import tqdm
 
 from img2loc.errors import ConfigError
-from img2loc.retrieval.encoder import DEFAULT_ENCODER, PINNED_REVISIONS, Embeddings, EncoderSpec, _describe
+from img2loc.retrieval.encoders import DEFAULT_ENCODER, PINNED_REVISIONS, Embeddings, EncoderSpec
+from img2loc.retrieval.encoders.transformers import _describe
 from img2loc.retrieval.location_encoder import LOGIT_SCALE, LocationEncoder
 from img2loc.retrieval.manifest import Manifest
 from img2loc.types import LatLon

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from img2loc.errors import ConfigError
-from img2loc.retrieval.encoder import Embeddings as Embeddings
-from img2loc.retrieval.encoder import EncoderSpec
+from img2loc.retrieval.encoders import Embeddings as Embeddings
+from img2loc.retrieval.encoders import EncoderSpec
 from img2loc.retrieval.gallery import first_off_earth, open_gallery
 from img2loc.retrieval.manifest import (
     HEAD,

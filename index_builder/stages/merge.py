@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from img2loc.errors import ConfigError
-from img2loc.retrieval.encoder import Embeddings
+from img2loc.retrieval.encoders import Embeddings
 from img2loc.retrieval.gallery import Gallery, open_gallery
 from img2loc.retrieval.manifest import Manifest
 from index_builder.stages.index import Label, write_rows

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from img2loc.errors import ConfigError
-from img2loc.retrieval.encoder import open_encoder
+from img2loc.retrieval.encoders import open_encoder
 from img2loc.system.durable import sweep
 from index_builder.stages.embed import Pool, embed_batches, write_shard
 from index_builder.stages.listing import Listing

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from img2loc.errors import ConfigError, GalleryError, PhotoError
 from img2loc.photo.decode import open_photo
 from img2loc.retrieval.checksums import file_sha256
-from img2loc.retrieval.encoder import Encoder
+from img2loc.retrieval.encoders import Encoder
 from img2loc.retrieval.gallery import Gallery, open_gallery
 from img2loc.types import PhotoRecord
 from index_builder.stages.index import first_not_unit

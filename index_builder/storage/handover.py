@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from img2loc.retrieval.encoder import Inputs
+from img2loc.retrieval.encoders import Inputs
 
 CAN_HAND_OVER = hasattr(os, "memfd_create")  # on Linux
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from img2loc.errors import ConfigError
-from img2loc.retrieval.encoder import Embeddings
+from img2loc.retrieval.encoders import Embeddings
 from img2loc.retrieval.index import search_parameters
 from index_builder.storage.arrange import arrange_by_place
 from index_builder.storage.recall import RECALL_K, Found, measure_recall

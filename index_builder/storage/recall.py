@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from img2loc.retrieval.encoder import Embeddings
+from img2loc.retrieval.encoders import Embeddings
 
 RECALL_K = 16
 TIE = 1e-6  # one as near as the last true neighbour counts, too

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from img2loc.errors import ConfigError
-from img2loc.retrieval.encoder import Embeddings
+from img2loc.retrieval.encoders import Embeddings
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.stages.listing import Listing
 from index_builder.storage.store import Store

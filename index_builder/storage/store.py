@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from img2loc.errors import ConfigError
-from img2loc.retrieval.encoder import Embeddings, EncoderSpec
+from img2loc.retrieval.encoders import Embeddings, EncoderSpec
 from img2loc.system.durable import write_whole
 from index_builder.storage.shards import ShardPlan
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from img2loc.geo import coarse
+from img2loc.geo import coarse, places
 from img2loc.geo.areas import Circle, read_area
 from img2loc.geo.coarse import LEVELS, RADII_KM, CoarseArea, coarse_places, coarse_positions, nearest_cities
 from img2loc.geo.sphere import arc_km, destination, haversine_km, to_latlon, unit_vectors_of
@@ -155,8 +155,8 @@ def test_neither_prompt_nor_answer_depends_on_exact_positions_of_gallery_or_mode
     said = [(places[row], places[(row + 7) % len(places)]) for places in (ours, moved)]
     for within in asked_areas(ours, moved)[::2]:
         shown, prompts = [], []
-        for site, places in zip(sites, said, strict=True):
-            replies = [f'{{"latitude": {at.lat}, "longitude": {at.lon}, "reasoning": "{at}"}}' for at in places]
+        for site, said_here in zip(sites, said, strict=True):
+            replies = [f'{{"latitude": {at.lat}, "longitude": {at.lon}, "reasoning": "{at}"}}' for at in said_here]
             lmm = ScriptedLMM([*replies * 4, '{"choice": "A"}'])
             monkeypatch.setattr("img2loc.web.request.open_lmm", lambda *_, lmm=lmm: lmm)
             query = Query(None, nearest=5, farthest=5, within=within, prompt="numbered")
@@ -200,13 +200,13 @@ def test_wherever_an_area_s_photos_lie_the_model_s_answer_has_the_area_s_radius(
 
 @pytest.mark.parametrize("level", COARSE)
 def test_the_circle_of_an_area_holds_its_cities(level):
-    gazetteer = coarse._gazetteer()
-    cities = np.random.default_rng(6).choice(len(gazetteer.cities), 300, replace=False)
-    positions = [to_latlon(gazetteer.vectors[city]) for city in cities]
+    known, groups = places.gazetteer(), coarse._groups()
+    cities = np.random.default_rng(6).choice(len(known.cities), 300, replace=False)
+    positions = [to_latlon(known.vectors[city]) for city in cities]
     for city, at, area in zip(cities, positions, coarse_places(positions, level), strict=True):
         assert area.radius_km in RADII_KM
-        if gazetteer.settled[city] == city:
-            disc_km = min(gazetteer.radii_km[city], RADII_KM[-1])
+        if groups.settled[city] == city:
+            disc_km = min(known.radii_km[city], RADII_KM[-1])
             assert haversine_km(area.position, at) + disc_km <= area.radius_km + 1e-6
 
 
@@ -243,18 +243,18 @@ def test_a_site_with_a_bound_withholds_answers_at_every_precision(starter, tower
 
 
 def test_nearest_cities_are_those_of_a_search_through_all():
-    gazetteer = coarse._gazetteer()
+    known, groups = places.gazetteer(), coarse._groups()
     rng = np.random.default_rng(3)
-    cities = [to_latlon(vector) for vector in gazetteer.vectors[rng.choice(len(gazetteer.vectors), 200)]]
+    cities = [to_latlon(vector) for vector in known.vectors[rng.choice(len(known.vectors), 200)]]
     around = [destination(at, float(rng.uniform(0, 360)), float(rng.exponential(20))) for at in cities]
     anywhere = [to_latlon(vector) for vector in rng.normal(size=(200, 3))]
     corners = [LatLon(lat, lon) for lat in (-90, -89.9, 0, 16, 90) for lon in (-180, -179.99, 0, 64, 179.99)]
     degrees = np.array([(at.lat, at.lon) for at in (*cities, *around, *anywhere, *corners)])
-    edges_km = np.array([arc_km(point[None], gazetteer.vectors)[0] for point in unit_vectors_of(degrees)])
-    expected = gazetteer.settled[(edges_km - gazetteer.radii_km).argmin(axis=1)]
+    edges_km = np.array([arc_km(point[None], known.vectors)[0] for point in unit_vectors_of(degrees)])
+    expected = groups.settled[(edges_km - known.radii_km).argmin(axis=1)]
     assert np.array_equal(nearest_cities(degrees), expected)
     assert [nearest_cities(row[None])[0] for row in degrees[:50]] == expected[:50].tolist()
-    assert np.array_equal(gazetteer.settled[gazetteer.settled], gazetteer.settled)
+    assert np.array_equal(groups.settled[groups.settled], groups.settled)
 
 
 @pytest.mark.parametrize("level", COARSE)

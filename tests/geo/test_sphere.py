@@ -1,4 +1,4 @@
-"""Distances, directions and names: against known values, at the antimeridian and at the poles."""
+"""Distances and directions: against known values, at the antimeridian and at the poles."""
 
 from __future__ import annotations
 
@@ -9,16 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from img2loc.geo.sphere import (
-    EARTH_RADIUS_KM,
-    arc_km,
-    destination,
-    geodesic_km,
-    haversine_km,
-    nearest_place,
-    to_latlon,
-    unit_vectors,
-)
+from img2loc.geo.sphere import EARTH_RADIUS_KM, arc_km, destination, geodesic_km, haversine_km, to_latlon, unit_vectors
 from img2loc.types import LatLon
 
 positions = st.builds(LatLon, st.floats(-90, 90), st.floats(-180, 180))
@@ -58,27 +49,6 @@ def test_a_destination_lies_in_its_direction():
 def test_vectors_and_positions_turn_into_each_other(position):
     back = to_latlon(unit_vectors([position])[0] * 3)
     assert haversine_km(position, back) < 1e-6
-
-
-@pytest.mark.parametrize(
-    ("position", "city", "country"),
-    [
-        (LatLon(48.8584, 2.2945), "Paris", "France"),
-        (LatLon(51.5007, -0.1246), "London", "United Kingdom"),
-        (LatLon(48.8049, 2.1204), "Versailles", "France"),
-        (LatLon(-17.0, -179.99), "Labasa", "Fiji"),
-    ],
-)
-def test_a_place_is_named_by_its_city(position, city, country):
-    place = nearest_place(position)
-    assert (place.city, place.country) == (city, country)
-
-
-def test_a_place_far_from_any_city_says_how_far():
-    place = nearest_place(LatLon(-90, 0))
-    assert place.distance_km > 3000
-    assert "km from" in str(place)
-    assert str(nearest_place(LatLon(48.8584, 2.2945))) == "Paris, France"
 
 
 @pytest.mark.parametrize("lat, lon", [(90.01, 0), (-91, 0), (0, 180.5), (math.nan, 0), (0, math.inf)])

@@ -28,7 +28,7 @@ import torch
 from tqdm import tqdm
 from transformers import AutoImageProcessor, AutoModel, MobileNetV1ImageProcessor, MobileNetV1Model  # noqa: F401
 
-from img2loc.retrieval.encoder import EncoderSpec, open_encoder
+from img2loc.retrieval.encoders import EncoderSpec, open_encoder
 from index_builder.stages.embed import Pool, begin, embed_local, finish
 from index_builder.stages.index import Label, index_shards
 from index_builder.stages.listing import SCHEMA, Listing, write_listing

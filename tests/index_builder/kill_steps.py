@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from img2loc.errors import GalleryError
 from img2loc.retrieval import index
-from img2loc.retrieval.encoder import Embeddings, EncoderSpec, Inputs
+from img2loc.retrieval.encoders import Embeddings, EncoderSpec, Inputs
 from img2loc.retrieval.gallery import Gallery, open_gallery
 from img2loc.retrieval.manifest import MANIFEST
 from index_builder import verbs

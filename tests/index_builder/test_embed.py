@@ -245,7 +245,7 @@ def test_nothing_readable_gets_words(some, capsys):
         pytest.raises(ConfigError, match="None of 6 photos can be read; the first: No such file"),
         Listing(some / "listing.parquet") as listing,
     ):
-        from img2loc.retrieval.encoder import open_encoder
+        from img2loc.retrieval.encoders import open_encoder
 
         encoder = open_encoder("lite0")
         store = begin(listing, some / "e", encoder, device="cpu", dtype="float32")

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from img2loc.errors import ConfigError, GalleryMismatchError
 from img2loc.geo.sphere import arc_km, unit_vectors
 from img2loc.locator import Locator
-from img2loc.retrieval.encoder import DEFAULT_ENCODER, PINNED_REVISIONS, open_encoder
+from img2loc.retrieval.encoders import DEFAULT_ENCODER, PINNED_REVISIONS, open_encoder
 from img2loc.retrieval.gallery import open_gallery
 from img2loc.retrieval.location_encoder import PLANE_SCALE, equal_earth, read_location
 from img2loc.retrieval.manifest import HEAD, INDEX, LOCATION, MANIFEST, POSITIONS, RECORDS
@@ -308,7 +308,9 @@ def clip(tmp_path_factory):
 
 def test_the_app_opens_it_with_clip_and_its_head(made, clip, tower, release, monkeypatch):
     asked = []
-    monkeypatch.setattr("img2loc.retrieval.encoder.fetch", lambda *request: asked.append(request[:2]) or clip)
+    monkeypatch.setattr(
+        "img2loc.retrieval.encoders.transformers.fetch", lambda *request: asked.append(request[:2]) or clip
+    )
     # Nothing but the gallery is named: its encoder's description alone leads to CLIP, and fits what is loaded there.
     locator = Locator.open(str(made.folder))
     assert asked == [(DEFAULT_ENCODER, PINNED_REVISIONS[DEFAULT_ENCODER])]

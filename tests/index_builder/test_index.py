@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from img2loc.errors import ConfigError, GalleryError, GalleryMismatchError
-from img2loc.retrieval.encoder import EncoderSpec
+from img2loc.retrieval.encoders import EncoderSpec
 from img2loc.retrieval.gallery import open_gallery
 from img2loc.retrieval.manifest import INDEX, POSITIONS, RECORDS
 from img2loc.types import LatLon, PhotoRecord

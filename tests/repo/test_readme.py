@@ -18,7 +18,7 @@ from img2loc.answer.prompt import TEMPLATES
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS
 from img2loc.policy.settings import KEYS, PREFIX, Settings
-from img2loc.retrieval.encoder import DEFAULT_ENCODER, PINNED_REVISIONS, open_encoder
+from img2loc.retrieval.encoders import DEFAULT_ENCODER, PINNED_REVISIONS, open_encoder
 from tests.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

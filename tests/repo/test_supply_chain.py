@@ -22,7 +22,7 @@ import pytest
 from img2loc.errors import EncoderError, GalleryError
 from img2loc.policy.settings import Settings
 from img2loc.retrieval.checksums import file_sha256
-from img2loc.retrieval.encoder import PINNED_REVISIONS, open_encoder
+from img2loc.retrieval.encoders import PINNED_REVISIONS, open_encoder
 from img2loc.retrieval.gallery import STARTER, open_gallery
 from img2loc.retrieval.manifest import HEAD, INDEX, MANIFEST, POSITIONS, RECORDS
 from img2loc.web import gallery_loader

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 
 from img2loc.errors import GalleryError, GalleryMismatchError
-from img2loc.retrieval.encoder import EncoderSpec
+from img2loc.retrieval.encoders import EncoderSpec
 from img2loc.retrieval.gallery import STARTER, first_off_earth, open_gallery
 from img2loc.retrieval.manifest import INDEX, MANIFEST, POSITIONS, RECORDS, Manifest, describe_file
 from img2loc.types import LatLon, PhotoRecord

@@ -30,7 +30,7 @@ except Img2LocError as error:
 OPEN_ENCODER = """
 import sys
 from img2loc.errors import Img2LocError
-from img2loc.retrieval.encoder import open_encoder
+from img2loc.retrieval.encoders import open_encoder
 try:
     encoder = open_encoder(sys.argv[1])
     print(encoder.dim, encoder.spec.source, encoder.spec.revision)

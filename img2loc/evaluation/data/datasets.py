@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from img2loc.errors import DataError
-from img2loc.geo.sphere import haversine_km, nearest_place
+from img2loc.geo.places import nearest_place
+from img2loc.geo.sphere import haversine_km
 from img2loc.geo.tables import Columns, Row, Table, named, read_table, swapped_hint
 from img2loc.types import LatLon
 

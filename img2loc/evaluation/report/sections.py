@@ -39,7 +39,8 @@ from img2loc.evaluation.report.grids import (
 from img2loc.evaluation.report.score import Run, score_all
 from img2loc.evaluation.report.worth import worth
 from img2loc.evaluation.run.record import NOT_RUN, Setup
-from img2loc.geo.sphere import continent_of, geodesic_km
+from img2loc.geo.places import continent_of
+from img2loc.geo.sphere import geodesic_km
 from img2loc.geo.tables import named
 from img2loc.types import LatLon
 

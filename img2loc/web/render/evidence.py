@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from img2loc.geo.sphere import EARTH_RADIUS_KM, geodesic_km, nearest_place
+from img2loc.geo.places import nearest_place
+from img2loc.geo.sphere import EARTH_RADIUS_KM, geodesic_km
 from img2loc.maps.figures import NUMBERED, Name
 from img2loc.output.exports import WRITERS, Row, data_url
 from img2loc.types import Candidate, LatLon, Neighbour, Prediction

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from img2loc.geo.coarse import EXACT, Precision
-from img2loc.geo.sphere import geodesic_km, nearest_place
+from img2loc.geo.places import nearest_place
+from img2loc.geo.sphere import geodesic_km
 from img2loc.maps.figures import Name
 from img2loc.retrieval.manifest import Manifest
 from img2loc.types import LatLon, Outcome, Prediction, Vote

