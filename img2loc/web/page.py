@@ -73,11 +73,11 @@ def build(host: Host, settings: Settings) -> CheckedBlocks:
         banner = gr.HTML(events.banner(), elem_id="banner")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(word("tab_locate"), id="locate"):
-                asked = add_locate_tab(demo, events, settings, keys, login=login_works())
+                form = add_locate_tab(demo, events, settings, keys, login=login_works())
             with gr.Tab(word("tab_compare"), id="compare"):
-                add_compare_tab(demo, host, settings, sessions, keys, asked[-1])
+                add_compare_tab(demo, host, settings, sessions, keys, form.within)
             with gr.Tab(word("tab_batch"), id="batch"):
-                add_batch_tab(host, settings, sessions, asked)
+                add_batch_tab(host, settings, sessions, form)
         gr.HTML(word("html_foot"), elem_id="foot")
         if host.can_change:
             clock = gr.Timer(PENDING_EVERY_S)

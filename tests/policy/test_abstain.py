@@ -26,6 +26,7 @@ from img2loc.web.sessions import Sessions
 from img2loc.web.tabs.batch import BatchEvents
 from img2loc.web.tabs.compare import CompareEvents
 from img2loc.web.tabs.locate_events import Events, namer
+from tests.fakes.form import filled_form, locate
 from tests.fakes.openai_server import KEY, OpenAIServer
 
 TOWER = gr.get_image("tower.jpg")
@@ -83,13 +84,13 @@ def test_nothing_finer_is_left_anywhere(
     host = measured(starter, KINDS[withheld])
     settings = Settings(openai_base_url=provider.base_url, abstain_km=BOUND_KM)
     model, key = ("m", KEY) if backend == "openai" else ("", "")
-    asked = (backend, model, {"openai": key}, 16, 16, "", "", judge, "")
+    asked = filled_form(backend=backend, model=model, keys={"openai": key}, judge=judge)
     api = Endpoints(host, settings)
     said = {
         "the API": api.locate(TOWER, backend, model, judge=judge, x_openai_api_key=key),
         "a batch of the API": api.locate_batch([TOWER], backend, model, judge=judge, x_openai_api_key=key),
-        "the page": Events(host, settings, Sessions()).locate(TOWER, *asked[:3], 16, 16, "", "", "", judge),
-        "the batch": chain(*BatchEvents(host, settings, Sessions()).locate_all([TOWER], *asked)),
+        "the page": locate(Events(host, settings, Sessions()), TOWER, **asked._asdict()),
+        "the batch": chain(*BatchEvents(host, settings, Sessions()).locate_all(None, None, [TOWER], *asked)),
     }
     if not judge:
         names = [f"openai:{model}" if model else "vote"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import threading
 import zipfile
 from base64 import b64decode
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from img2loc.photo.decode import open_photo
 from img2loc.policy.settings import Settings
 from img2loc.web.endpoints import Endpoints
 from img2loc.web.gallery_loader import Host
+from img2loc.web.request import Query
 from img2loc.web.sessions import Sessions
 from img2loc.web.tabs import contestants
 from img2loc.web.tabs.batch import BatchEvents
@@ -70,14 +70,14 @@ def test_an_answer_that_comes_with_a_cancel_is_kept_and_packed(host: Host, monke
         settings, how = asked(provider)
         locate = Locator.locate
 
-        def locate_and_leave(self, photo, **options):
-            found = locate(self, photo, **options)
+        def locate_and_leave(self, photo, ask, **options):
+            found = locate(self, photo, ask, **options)
             if len(provider.requests) == 2:
                 sessions.leave(VISITOR)
             return found
 
         monkeypatch.setattr(Locator, "locate", locate_and_leave)
-        shown = list(BatchEvents(host, settings, sessions).locate_all([TOWER] * 4, *how, VISITOR))
+        shown = list(BatchEvents(host, settings, sessions).locate_all(VISITOR, None, [TOWER] * 4, *how))
         assert len(provider.requests) == 2
     last = tables(shown)[-1]
     assert "Photos done: 2" in last and last.count("<tr>") == 3
@@ -89,7 +89,7 @@ def test_a_photo_given_up_at_a_cancel_is_not_counted_and_the_others_are_packed(h
     with LeavingProvider(sessions) as provider:
         provider.enqueue("good", "hang")
         settings, how = asked(provider)
-        shown = list(BatchEvents(host, settings, sessions).locate_all([TOWER] * 4, *how, VISITOR))
+        shown = list(BatchEvents(host, settings, sessions).locate_all(VISITOR, None, [TOWER] * 4, *how))
     last = tables(shown)[-1]
     assert "Photos done: 1" in last and len(packed(last)) == 1
 
@@ -97,16 +97,16 @@ def test_a_photo_given_up_at_a_cancel_is_not_counted_and_the_others_are_packed(h
 def test_an_unexpected_error_is_one_photos_row(host: Host, provider: OpenAIServer, monkeypatch, capsys):
     locate = Locator.locate
 
-    def fail_once(self, photo, **options):
+    def fail_once(self, photo, ask, **options):
         if len(provider.requests) == 1 and not failed:
             failed.append(True)
             raise ZeroDivisionError
-        return locate(self, photo, **options)
+        return locate(self, photo, ask, **options)
 
     failed: list[bool] = []
     monkeypatch.setattr(Locator, "locate", fail_once)
     settings, how = asked(provider)
-    shown = list(BatchEvents(host, settings, Sessions()).locate_all([TOWER] * 3, *how))
+    shown = list(BatchEvents(host, settings, Sessions()).locate_all(None, None, [TOWER] * 3, *how))
     last = tables(shown)[-1]
     assert "Photos done: 3" in last and last.count("i2l-failed") == 1 and len(packed(last)) == 3
     assert "ZeroDivisionError" in capsys.readouterr().err
@@ -115,7 +115,7 @@ def test_an_unexpected_error_is_one_photos_row(host: Host, provider: OpenAIServe
 def test_what_is_done_can_be_saved_while_the_rest_is_located(host: Host, provider: OpenAIServer, monkeypatch):
     monkeypatch.setattr("img2loc.web.tabs.batch.SHOW_EVERY_S", 0)
     settings, how = asked(provider, "vote")
-    shown = tables(list(BatchEvents(host, settings, Sessions()).locate_all([TOWER] * 3, *how)))
+    shown = tables(list(BatchEvents(host, settings, Sessions()).locate_all(None, None, [TOWER] * 3, *how)))
     assert "img2loc.zip" not in shown[0]
     assert [len(packed(table)) for table in shown[1:]] == [1, 2, 3]
 
@@ -126,7 +126,7 @@ def test_a_map_that_fails_takes_no_answer_with_it(host: Host, provider: OpenAISe
 
     monkeypatch.setattr("img2loc.web.tabs.batch.answers_map", fail)
     settings, how = asked(provider, "vote")
-    shown = BatchEvents(host, settings, Sessions()).locate_all([TOWER, TOWER], *how)
+    shown = BatchEvents(host, settings, Sessions()).locate_all(None, None, [TOWER, TOWER], *how)
     seen = []
     with pytest.raises(ZeroDivisionError):
         for part in shown:
@@ -161,8 +161,9 @@ def test_an_unexpected_error_loses_no_answer_of_the_api_or_of_compare(starter: L
     assert [bool(item["prediction"]) for item in results] == [True, False, True]
     assert "RuntimeError" in results[1]["error"] and KEY not in results[1]["error"]
     chosen = contestants.read_contestants(["vote", "openai:m"], Settings())
-    how = {"locator": _BreaksLater(starter), "settings": Settings(), "cancel": threading.Event(), "visitor": ""}
-    *_, answers = contestants.ask_all(chosen, open_photo(Path(TOWER).read_bytes()), {"openai": KEY}, **how)
+    query = Query(None, keys={"openai": KEY})
+    photo = open_photo(Path(TOWER).read_bytes())
+    *_, answers = contestants.ask_all(chosen, photo, query, _BreaksLater(starter), Settings())
     assert sorted(isinstance(answer, str) for answer in answers.values()) == [False, True]
     assert KEY not in str(list(answers.values()))
 

@@ -36,8 +36,7 @@ def settings(provider: OpenAIServer) -> Settings:
 
 def ask(names: list[str], settings: Settings, locator: Locator, photo: Photo, **keys: str) -> list[contest.Answers]:
     chosen = contest.read_contestants(names, settings)
-    waiting = threading.Event()
-    return list(contest.ask_all(chosen, photo, keys, locator=locator, settings=settings, cancel=waiting, visitor=""))
+    return list(contest.ask_all(chosen, photo, Query(None, keys=keys), locator, settings))
 
 
 def test_suggestions_can_all_be_read(settings: Settings):
@@ -103,9 +102,8 @@ def test_who_stops_listening_stops_the_asking(provider, settings, starter, tower
     provider.enqueue("hang")
     chosen = contest.read_contestants(["openai:m-1", "vote"], settings)
     waiting = threading.Event()
-    asking = contest.ask_all(
-        chosen, tower, {"openai": KEY}, locator=starter, settings=settings, cancel=waiting, visitor=""
-    )
+    query = Query(None, keys={"openai": KEY}, cancel=waiting)
+    asking = contest.ask_all(chosen, tower, query, starter, settings)
     next(asking)
     asking.close()
     assert waiting.is_set()

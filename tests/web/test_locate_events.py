@@ -10,6 +10,7 @@ import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -22,6 +23,7 @@ from img2loc.web.i18n import ENGLISH, told
 from img2loc.web.sessions import Sessions
 from img2loc.web.tabs import contestants
 from img2loc.web.tabs.locate_events import Chosen, Events, Shown, Update
+from tests.fakes import form
 from tests.fakes.openai_server import KEY, OpenAIServer
 
 TOWER = gr.get_image("tower.jpg")
@@ -39,10 +41,8 @@ def events(host: Host, provider: OpenAIServer) -> Events:
     return Events(host, Settings(openai_base_url=provider.base_url, timeout_s=5), Sessions())
 
 
-def locate(events: Events, photo: str | None = TOWER, **changes: object) -> Shown:
-    asked = {"backend": "vote", "model": "", "keys": {}, "nearest": 16, "farthest": 16, "template": "", "truth": ""}
-    asked |= {"server": "", "judge": "", "within": ""}
-    return events.locate(photo, *{**asked, **changes}.values())
+def locate(events: Events, photo: str | None = TOWER, **changes: Any) -> Shown:
+    return form.locate(events, photo, **changes)
 
 
 def choose(events: Events, backend: str, server: str = "") -> tuple[Chosen, list[Update]]:
@@ -99,11 +99,11 @@ def test_the_models_choice_is_shown_beside_what_else_counts(events: Events, prov
 def test_what_it_will_cost_is_said_before(host: Host):
     """In requests and money, in the visitor's language, where it is known."""
     events = Events(host, Settings(llava_model="some/model"), Sessions())
-    how = {"backend": "openai", "server": "", "model": "gpt-5.5", "judge": "off", "nearest": 16, "farthest": 16}
+    how = {"backend": "openai", "model": "gpt-5.5", "judge": "off", "template": "Where?"}
 
     def said(language: str = "en", **changes: object) -> str:
         request = gr.Request(headers={"accept-language": language})
-        beside_button, beside_choice = events.expense(*{**how, "template": "Where?", **changes}.values(), request)
+        beside_button, beside_choice = events.expense(request, *form.filled_form(**{**how, **changes}))
         assert beside_button == beside_choice
         return html.unescape(beside_button["value"]) if beside_button["visible"] else ""
 
@@ -226,10 +226,14 @@ def test_the_operators_key_serves_who_brings_none(host: Host, provider: OpenAISe
 
 def test_a_chosen_photo_is_located_at_once_only_where_that_is_free(events: Events, provider: OpenAIServer):
     sent = len(provider.requests)
-    asked = ("", KEYS, 16, 16, "", "")
-    assert "Paris" in events.locate_unless_paid(TOWER, "vote", *asked).answer
+
+    def chosen(photo: str | None, backend: str) -> Shown:
+        asked = form.filled_form(backend=backend, keys=KEYS)
+        return events.locate_unless_paid(None, None, gr.Progress(), photo, "", *asked)
+
+    assert "Paris" in chosen(TOWER, "vote").answer
     for photo, backend in ((TOWER, "openai"), (None, "vote")):
-        untouched = events.locate_unless_paid(photo, backend, *asked)
+        untouched = chosen(photo, backend)
         assert all(part == gr.skip() for part in untouched)
     assert len(provider.requests) == sent
 
@@ -264,7 +268,7 @@ def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServe
     threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
     threading.Timer(0.6, events.cancel, [visitor]).start()
     start = time.perf_counter()
-    shown = events.locate(TOWER, "openai", "", KEYS, 16, 16, "", "", "", "", "", visitor)
+    shown = locate(events, request=visitor, backend="openai", keys=KEYS)
     assert 0.5 < time.perf_counter() - start < 30 and all(part == gr.skip() for part in shown)
     assert events._sessions._asking == {}
 
@@ -286,7 +290,7 @@ def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(
     monkeypatch.setattr("img2loc.web.request.open_lmm", lambda name, options: asked.append((name, options.api_key)))
     token = gr.OAuthToken(token="hf_oauth_visitors", scope="inference-api", expires_at=0)
     for backend, keys in (("hf", {}), ("hf", {"hf": "hf_typed"}), ("openai", {}), ("vote", {})):
-        events.locate(TOWER, backend, "", keys, 16, 16, "", "", "", "", "", None, token)
+        locate(events, token=token, backend=backend, keys=keys)
     assert asked == [("hf", "hf_oauth_visitors"), ("hf", "hf_typed"), ("openai", ""), ("vote", "")]
 
 
@@ -349,17 +353,18 @@ def test_a_key_brings_the_models_and_a_wrong_one_words(events: Events):
 def test_what_is_wrong_is_said_at_its_field(events: Events, tmp_path: Path):
     torn = tmp_path / "torn.jpg"
     torn.write_bytes(b"\xff\xd8\xff\xe0 torn")
-    right = [TOWER, "vote", "", "", 16, 16, "", "48.8584, 2.2945", "", "", "France"]
+    right = {"photo": TOWER, "truth": "48.8584, 2.2945", **form.filled_form(within="France")._asdict()}
 
-    def wrong(at: int, value: object, check: Callable[..., list[Update]] = events.check) -> str:
-        found = check(*[value if index == at else field for index, field in enumerate(right)])
-        assert len(found) == len(right) and all(field["is_valid"] for index, field in enumerate(found) if index != at)
-        return "" if found[at]["is_valid"] else found[at]["message"]
+    def wrong(field: str, value: object, check: Callable[..., list[Update]] = events.check) -> str:
+        found = dict(zip(right, check(*{**right, field: value}.values()), strict=True))
+        assert all(other["is_valid"] for name, other in found.items() if name != field)
+        return "" if found[field]["is_valid"] else found[field]["message"]
 
-    assert wrong(0, TOWER) == wrong(7, "") == wrong(0, None, events.check_chosen) == ""
-    assert "No photo was sent" in wrong(0, None) and "picture" in wrong(0, str(torn), events.check_chosen)
-    assert "$" in wrong(6, "Only $nearest?") and "48.8584, 2.2945" in wrong(7, "in Paris")
-    assert "Did you mean France?" in wrong(10, "Frnace") and wrong(10, "") == ""
+    assert wrong("photo", TOWER) == wrong("truth", "") == wrong("photo", None, events.check_chosen) == ""
+    assert "No photo was sent" in wrong("photo", None)
+    assert "picture" in wrong("photo", str(torn), events.check_chosen)
+    assert "$" in wrong("template", "Only $nearest?") and "48.8584, 2.2945" in wrong("truth", "in Paris")
+    assert "Did you mean France?" in wrong("within", "Frnace") and wrong("within", "") == ""
 
 
 def test_coarse_answers_are_coarse_everywhere(host: Host, provider: OpenAIServer, tmp_path: Path):

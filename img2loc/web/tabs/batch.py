@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from img2loc.errors import ConfigError, Img2LocError, page_message
 from img2loc.hardening.errors import GENERIC_MESSAGE, print_exc
-from img2loc.hardening.visitors import single_visitor_of, visitor_of
+from img2loc.hardening.visitors import single_visitor_of
 from img2loc.maps.figures import Mark, answers_map
 from img2loc.output.exports import answer_row, data_url, to_zip
 from img2loc.photo.decode import Photo
@@ -25,10 +24,10 @@ from img2loc.web.endpoints import shown_errors
 from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import Say, word
 from img2loc.web.render.markup import error_html, km, row_button, shorten, text
-from img2loc.web.request import Keys, Query
 from img2loc.web.sessions import Sessions
+from img2loc.web.tabs.form import Form, Visit, query_of
 from img2loc.web.tabs.locate import QUIET, map_plot
-from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, say_to, server_of, with_login
+from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, say_to
 
 SHOW_EVERY_S = 1.0
 THUMBNAIL_PX = 56
@@ -51,18 +50,10 @@ class BatchEvents:
 
     def locate_all(
         self,
+        request: gr.Request | None,
+        token: gr.OAuthToken | None,
         files: Sequence[str] | None,
-        backend: str,
-        model: str | None,
-        keys: Keys,
-        nearest: int,
-        farthest: int,
-        template: str,
-        server: str,
-        judge: str,
-        within: str,
-        request: gr.Request | None = None,
-        token: gr.OAuthToken | None = None,
+        *values: Any,  # noqa: ANN401 - the values of Form
     ) -> Iterator[tuple[str, Any]]:
         """Locate one photo after another, and show each answer with the files of all so far.
 
@@ -71,10 +62,10 @@ class BatchEvents:
         Yields:
             The table and the map.
         """
-        place = self._settings.limits.place(backend, visitor=single_visitor_of(request))
+        form = Form(*values)
+        place = self._settings.limits.place(form.backend, visitor=single_visitor_of(request))
         with shown_errors(error_html), place, self._sessions.asked_by(request, "batch") as cancel:
             files = _a_batch(files)
-            keys = with_login(keys, token)
             say, done = say_to(request), list[Done]()
             shown_at = 0.0
             for file in files:
@@ -83,11 +74,9 @@ class BatchEvents:
                     shown_at = time.monotonic()
                 if cancel.is_set():
                     break
-                words, visitor = (template or "", server_of(backend, server)), visitor_of(request)
                 thumbnail = ""
                 try:
-                    how = (judge or "", within or "")
-                    query = Query(file, backend, model or "", keys, nearest, farthest, *words, cancel, visitor, *how)
+                    query = query_of(form, file, Visit(request, token), cancel)
                     photo = query.photo()
                     thumbnail = _thumbnail(photo)
                     result: Prediction | str = query.locate(photo, self._host.locator, self._settings)
@@ -104,14 +93,14 @@ class BatchEvents:
             yield gr.skip(), gr.update(value=plot(drawn), visible=bool(done))
 
 
-def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, asked: Sequence[Component]) -> None:
+def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, form: Form) -> None:
     """Add the tab's content to the Blocks that are being built.
 
     Args:
         host: Who answers.
         settings: The operator's choices.
         sessions: Who waits.
-        asked: What an answer depends on besides the photo, as `add_locate_tab` gives it.
+        form: The fields of Locate that an answer depends on.
     """
     events = BatchEvents(host, settings, sessions)
     with gr.Row(equal_height=False):
@@ -131,7 +120,7 @@ def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, asked: Seq
             drawn = map_plot("map_all", "batch-map", visible=False)
     go.click(
         events.locate_all,
-        [files, *asked],
+        [files, *form],
         [table, drawn],
         validator=events.check,
         concurrency_limit=None,  # held to places instead, as are the other tabs

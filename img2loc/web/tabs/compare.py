@@ -23,9 +23,10 @@ from img2loc.web.render.markup import error_html
 from img2loc.web.request import Keys, Query, known_position
 from img2loc.web.sessions import Sessions
 from img2loc.web.tabs import contestants as contest
+from img2loc.web.tabs.form import with_login
 from img2loc.web.tabs.keys import KeyFields
 from img2loc.web.tabs.locate import QUIET, map_plot, photo_input
-from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, provided_note, say_to, with_login
+from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, provided_note, say_to
 
 
 class CompareEvents:
@@ -66,20 +67,17 @@ class CompareEvents:
             backends = (one.provider.backend for one in contestants)
             stack.enter_context(self._settings.limits.place(*backends, visitor=single_visitor_of(request)))
             cancel = stack.enter_context(self._sessions.asked_by(request, "compare"))
-            opened = Query(photo, within=within or "").photo()
-            truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(request)
-            keys = with_login(keys, token)
-            yield contest.cards(contestants, {}, truth, say), gr.update(visible=False), ""
-            for answers in contest.ask_all(
-                contestants,
-                opened,
-                keys,
-                locator=self._host.locator,
-                settings=self._settings,
+            query = Query(
+                photo,
+                keys=with_login(keys, token),
                 cancel=cancel,
                 visitor=visitor_of(request),
                 within=within or "",
-            ):
+            )
+            opened = query.photo()
+            truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(request)
+            yield contest.cards(contestants, {}, truth, say), gr.update(visible=False), ""
+            for answers in contest.ask_all(contestants, opened, query, self._host.locator, self._settings):
                 drawn = answers_map(contest.marks(contestants, answers), truth, name)
                 done = len(answers) == len(contestants)
                 rows = [_row(Path(photo or "").name, one, answer) for one, answer in answers.items()]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextvars
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from img2loc.errors import ConfigError, page_message
 from img2loc.geo.sphere import geodesic_km
@@ -20,7 +19,7 @@ from img2loc.policy.settings import Settings
 from img2loc.types import LatLon, Prediction
 from img2loc.web.i18n import ENGLISH, Say
 from img2loc.web.render.markup import km, row_button, shorten, text
-from img2loc.web.request import Keys, Query
+from img2loc.web.request import Query
 
 MAX_CONTESTANTS = 6
 COLOURS = (VERMILION, BLUE, GREEN, PURPLE, "#8a6d00", "#5b6472")
@@ -121,27 +120,16 @@ def read_contestants(names: Sequence[str], settings: Settings) -> list[Contestan
 
 
 def ask_all(
-    contestants: Sequence[Contestant],
-    photo: Photo,
-    keys: Keys,
-    *,
-    locator: Locator,
-    settings: Settings,
-    cancel: threading.Event,
-    visitor: str,
-    within: str = "",
+    contestants: Sequence[Contestant], photo: Photo, query: Query, locator: Locator, settings: Settings
 ) -> Iterator[Answers]:
     """Ask all at once.
 
     Args:
         contestants: Who answers.
         photo: Of what.
-        keys: The visitor's own; each goes to its own provider only.
+        query: What all are asked, of whichever backend. Each key goes to its own provider only.
         locator: Who finds the neighbours.
         settings: The operator's choices.
-        cancel: Set when nobody waits any more.
-        visitor: Whom it comes from, as Query has it.
-        within: Where the photo is known to have been taken, as Query has it.
 
     Yields:
         The answers so far, in the contestants' order: a prediction, or why there is none.
@@ -150,17 +138,8 @@ def ask_all(
     def ask(contestant: Contestant) -> Prediction | str:
         provider = contestant.provider
         try:
-            query = Query(
-                None,
-                provider.backend,
-                contestant.model,
-                keys,
-                base_url=provider.server,
-                cancel=cancel,
-                visitor=visitor,
-                within=within,
-            )
-            return query.locate(photo, locator, settings)
+            to_one = replace(query, backend=provider.backend, model=contestant.model, base_url=provider.server)
+            return to_one.locate(photo, locator, settings)
         except Exception as error:  # whatever it is, the others' answers stay
             return page_message(error)
 
@@ -172,7 +151,7 @@ def ask_all(
                 answers[asked[done]] = done.result()
                 yield {one: answers[one] for one in contestants if one in answers}
         finally:  # whoever stops listening stops the asking
-            cancel.set()
+            query.cancel.set()
 
 
 def own_position(answer: Prediction | str | None) -> LatLon | None:

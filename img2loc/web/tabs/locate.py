@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 from gradio.events import Dependency
 
 from img2loc.answer.prompt import MAX_TEMPLATE_CHARS, TEMPLATES, template_named
@@ -22,6 +21,7 @@ from img2loc.web.components import PhotoInput
 from img2loc.web.i18n import told, word
 from img2loc.web.request import provider_of
 from img2loc.web.tabs import contestants
+from img2loc.web.tabs.form import Form
 from img2loc.web.tabs.keys import KeyFields
 from img2loc.web.tabs.locate_events import Chosen, Events, Shown, judge_choices
 
@@ -41,9 +41,7 @@ LATEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
 QUEUED: dict[str, Any] = {**QUIET, "queue": True}
 
 
-def add_locate_tab(
-    demo: gr.Blocks, events: Events, settings: Settings, keys: gr.State, *, login: bool
-) -> Sequence[Component]:
+def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, keys: gr.State, *, login: bool) -> Form:
     """Add the tab's content to the Blocks that are being built.
 
     Args:
@@ -54,174 +52,228 @@ def add_locate_tab(
         login: Whether visitors can sign in with Hugging Face.
 
     Returns:
-        What an answer depends on besides the photo: backend, model, keys, nearest, farthest, template, server, judge,
-        within.
+        The fields that an answer depends on.
     """
-    first = Chosen(*events.choose_backend(settings.backend)[: len(Chosen._fields)])
+    tab = _LocateTab(events, settings, keys)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300, elem_id="ask"):
-            photo = photo_input("photo")
-            gr.Examples(
-                [[gr.get_image(name)] for name in ("tower.jpg", "cheetah1.jpg")],
-                [photo],
-                cache_examples=False,
-                label=word("examples"),
-                elem_id="examples",
-                api_visibility="private",
-            )
-            backend = gr.Dropdown(
-                [(told(_LABELS[name]) if name in _LABELS else BACKENDS[name].label, name) for name in settings.offered],
-                value=settings.backend,
-                label=word("backend"),
-                filterable=False,
-                elem_id="backend",
-            )
-            with gr.Group(
-                visible=backend_named(settings.backend).needs_key, elem_id="model-settings"
-            ) as model_settings:
-                server = gr.Dropdown(
-                    _servers(server_named(settings.openai_base_url)),
-                    value="",
-                    label=word("server"),
-                    filterable=False,
-                    visible=settings.backend == "openai",
-                    elem_id="server",
-                )
-                model = gr.Dropdown(
-                    first.model["choices"],
-                    value=first.model["value"],
-                    allow_custom_value=True,
-                    label=word("model"),
-                    info=word("model_info"),
-                    elem_id="model",
-                )
-                if login:
-                    gr.LoginButton(told("sign_in"), size="sm")
-                provided = gr.HTML(visible=first.provided["visible"], elem_id="provided")
-                fields = KeyFields(
-                    keys,
-                    contestants.keyed_providers(settings),
-                    prefix="key",
-                    visible=provider_of(settings.backend, ""),
-                )
-                refused = gr.HTML(visible=False, elem_id="refused")
-            cost = gr.HTML(visible=False, elem_id="cost")
-            with gr.Row(elem_id="go"):
-                locate = gr.Button(word("locate"), variant="primary", scale=3, elem_id="locate")
-                cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_id="cancel", elem_classes="i2l-cancel")
-            with gr.Accordion(word("within_title"), open=False, elem_id="where") as where:
-                within = gr.Textbox(
-                    label=word("within"),
-                    placeholder=word("within_hint"),
-                    info=word("within_info"),
-                    max_length=MAX_CHARS,
-                    elem_id="within",
-                )
-                area = gr.HTML(elem_id="area")
-                area_plot = map_plot("map_area", "area-map", visible=False)
-                first_km, last_km, radius_km, step_km = RADII_KM
-                gr.Slider(
-                    first_km,
-                    last_km,
-                    radius_km,
-                    step=step_km,
-                    label=word("within_radius"),
-                    interactive=True,  # only the browser reads it
-                    elem_id="within-radius",
-                )
-            with gr.Accordion(word("more"), open=False, elem_id="more"):
-                nearest, farthest = (
-                    gr.Slider(
-                        0,
-                        MAX_NEIGHBOURS,
-                        DEFAULT_NEIGHBOURS,
-                        step=1,
-                        precision=0,
-                        label=word(f"map_{name}"),
-                        elem_id=name,
-                    )
-                    for name in ("nearest", "farthest")
-                )
-                judge = gr.Dropdown(
-                    judge_choices(settings.judge),
-                    value=str(settings.judge or OFF),
-                    label=word("judge"),
-                    info=word("judge_info"),
-                    filterable=False,
-                    elem_id="judge",
-                )
-                judge_cost = gr.HTML(visible=False, elem_id="judge-cost")
-                truth = gr.Textbox(label=word("truth"), placeholder=word("truth_hint"), max_length=100, elem_id="truth")
-                named = gr.Dropdown(
-                    [(words, name) for name, words in TEMPLATES.items()],
-                    value=settings.prompt,
-                    label=word("prompt"),
-                    filterable=False,
-                    elem_id="named-template",
-                )
-                template = gr.Textbox(
-                    template_named(settings.prompt),
-                    label=word("template"),
-                    info=word("template_info"),
-                    lines=6,
-                    max_lines=12,
-                    max_length=MAX_TEMPLATE_CHARS,
-                    elem_id="template",
-                )
-                with gr.Row():
-                    reset = gr.Button(word("restore"), size="sm", min_width=120)
-                    link = gr.Button(word("link"), size="sm", min_width=120, elem_id="link")
+            tab.add_photo()
+            tab.add_model_settings(login)
+            tab.add_buttons()
+            tab.add_area()
+            tab.add_more()
         with gr.Column(scale=8, min_width=320, elem_id="result"):
-            shown = _result()
+            tab.shown = _result()
+    tab.follow_choices(demo)
+    tab.follow_photo_and_buttons()
+    return tab.form
 
-    asked = [photo, backend, model, keys, nearest, farthest, template, truth, server, judge, within]
-    chosen = [*Chosen(model_settings, server, model, provided), *fields.rows]
-    linked = [backend, nearest, farthest, named, template, judge, within, *chosen]
-    followed = demo.load(events.follow_link, None, linked, **QUEUED)
-    gr.on([where.expand, within.submit, within.blur], events.show_area, within, [area, area_plot], **LATEST)
-    settled = [
-        backend.select(events.choose_backend, backend, chosen, **LATEST),
-        server.select(events.choose_backend, [backend, server], chosen, **LATEST),
-    ]
-    gr.on([named.select, reset.click], template_named, named, template, **LATEST)
-    listing: dict[str, Any] = {
-        "fn": events.list_models,
-        "inputs": [backend, server, model, keys],
-        "outputs": [model, refused],
-    }
-    changes: list[Callable[..., Dependency]] = [keys.change, *(each.then for each in settled)]
-    listed = [change(**listing, **QUEUED) for change in changes]
-    asking = [backend, server, model, judge, nearest, farthest, template]
-    priced: dict[str, Any] = {"fn": events.expense, "inputs": asking, "outputs": [cost, judge_cost], **LATEST}
-    gr.on([model.input, judge.input], **priced)
-    # After what sets several fields at once, and not at each one's change, which would see the others as they were.
-    for each in (followed, *settled, *listed):
-        each.then(**priced)
-    shared = [backend, server, model, nearest, farthest, named, judge, within]
-    link.click(None, shared, link, js=_LINK_JS, api_visibility="private")
-    # Those that may ask a model are held to places instead, so that votes don't wait behind models.
-    looking: dict[str, Any] = {
-        "api_visibility": "private",
-        "show_progress_on": shown.answer,
-        "concurrency_limit": None,
-    }
-    # The photo that was chosen last is located, though the one before be under way.
-    at_once = photo.change(events.change_photo, [photo, backend], [shown.answer, shown.evidence], **LATEST).then(
-        events.locate_unless_paid,
-        asked,
-        list(shown),
-        validator=events.check_chosen,
-        trigger_mode="always_last",
-        **looking,
-    )
-    # A key that still stands in its box is taken first.
-    pressed = fields.wire(partial(gr.on, [locate.click, truth.submit])).success(
-        events.locate, asked, list(shown), validator=events.check, **looking
-    )
-    for run in (at_once, pressed):
-        run.success(None, js=_SCROLL_JS, api_visibility="private")
-    cancel.click(events.cancel, None, [shown.answer, shown.evidence], cancels=[at_once, pressed], **QUIET)
-    return [backend, model, keys, nearest, farthest, template, server, judge, within]
+
+class _LocateTab:
+    """The components of the tab, added from top to bottom, and the events that connect them."""
+
+    shown: Shown
+
+    def __init__(self, events: Events, settings: Settings, keys: gr.State) -> None:
+        self._events = events
+        self._settings = settings
+        self._keys = keys
+
+    @property
+    def form(self) -> Form:
+        return Form(
+            self.backend,
+            self.model,
+            self._keys,
+            self.nearest,
+            self.farthest,
+            self.template,
+            self.server,
+            self.judge,
+            self.within,
+        )
+
+    def add_photo(self) -> None:
+        settings = self._settings
+        self.photo = photo_input("photo")
+        gr.Examples(
+            [[gr.get_image(name)] for name in ("tower.jpg", "cheetah1.jpg")],
+            [self.photo],
+            cache_examples=False,
+            label=word("examples"),
+            elem_id="examples",
+            api_visibility="private",
+        )
+        self.backend = gr.Dropdown(
+            [(told(_LABELS[name]) if name in _LABELS else BACKENDS[name].label, name) for name in settings.offered],
+            value=settings.backend,
+            label=word("backend"),
+            filterable=False,
+            elem_id="backend",
+        )
+
+    def add_model_settings(self, login: bool) -> None:
+        settings = self._settings
+        first = Chosen(*self._events.choose_backend(settings.backend)[: len(Chosen._fields)])
+        with gr.Group(visible=backend_named(settings.backend).needs_key, elem_id="model-settings") as model_settings:
+            self.server = gr.Dropdown(
+                _servers(server_named(settings.openai_base_url)),
+                value="",
+                label=word("server"),
+                filterable=False,
+                visible=settings.backend == "openai",
+                elem_id="server",
+            )
+            self.model = gr.Dropdown(
+                first.model["choices"],
+                value=first.model["value"],
+                allow_custom_value=True,
+                label=word("model"),
+                info=word("model_info"),
+                elem_id="model",
+            )
+            if login:
+                gr.LoginButton(told("sign_in"), size="sm")
+            provided = gr.HTML(visible=first.provided["visible"], elem_id="provided")
+            self.key_fields = KeyFields(
+                self._keys,
+                contestants.keyed_providers(settings),
+                prefix="key",
+                visible=provider_of(settings.backend, ""),
+            )
+            self.refused = gr.HTML(visible=False, elem_id="refused")
+        self.chosen = [*Chosen(model_settings, self.server, self.model, provided), *self.key_fields.rows]
+
+    def add_buttons(self) -> None:
+        self.cost = gr.HTML(visible=False, elem_id="cost")
+        with gr.Row(elem_id="go"):
+            self.locate = gr.Button(word("locate"), variant="primary", scale=3, elem_id="locate")
+            self.cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_id="cancel", elem_classes="i2l-cancel")
+
+    def add_area(self) -> None:
+        with gr.Accordion(word("within_title"), open=False, elem_id="where") as self.where:
+            self.within = gr.Textbox(
+                label=word("within"),
+                placeholder=word("within_hint"),
+                info=word("within_info"),
+                max_length=MAX_CHARS,
+                elem_id="within",
+            )
+            self.area = gr.HTML(elem_id="area")
+            self.area_plot = map_plot("map_area", "area-map", visible=False)
+            first_km, last_km, radius_km, step_km = RADII_KM
+            gr.Slider(
+                first_km,
+                last_km,
+                radius_km,
+                step=step_km,
+                label=word("within_radius"),
+                interactive=True,  # only the browser reads it
+                elem_id="within-radius",
+            )
+
+    def add_more(self) -> None:
+        settings = self._settings
+        with gr.Accordion(word("more"), open=False, elem_id="more"):
+            self.nearest, self.farthest = (
+                gr.Slider(
+                    0, MAX_NEIGHBOURS, DEFAULT_NEIGHBOURS, step=1, precision=0, label=word(f"map_{name}"), elem_id=name
+                )
+                for name in ("nearest", "farthest")
+            )
+            self.judge = gr.Dropdown(
+                judge_choices(settings.judge),
+                value=str(settings.judge or OFF),
+                label=word("judge"),
+                info=word("judge_info"),
+                filterable=False,
+                elem_id="judge",
+            )
+            self.judge_cost = gr.HTML(visible=False, elem_id="judge-cost")
+            self.truth = gr.Textbox(
+                label=word("truth"), placeholder=word("truth_hint"), max_length=100, elem_id="truth"
+            )
+            self.named_template = gr.Dropdown(
+                [(words, name) for name, words in TEMPLATES.items()],
+                value=settings.prompt,
+                label=word("prompt"),
+                filterable=False,
+                elem_id="named-template",
+            )
+            self.template = gr.Textbox(
+                template_named(settings.prompt),
+                label=word("template"),
+                info=word("template_info"),
+                lines=6,
+                max_lines=12,
+                max_length=MAX_TEMPLATE_CHARS,
+                elem_id="template",
+            )
+            with gr.Row():
+                self.reset = gr.Button(word("restore"), size="sm", min_width=120)
+                self.link = gr.Button(word("link"), size="sm", min_width=120, elem_id="link")
+
+    def follow_choices(self, demo: gr.Blocks) -> None:
+        """What is chosen in one field changes others, the cost, and the link to the page."""
+        events, chosen = self._events, self.chosen
+        linked = [self.backend, self.nearest, self.farthest, self.named_template, self.template, self.judge]
+        followed = demo.load(events.follow_link, None, [*linked, self.within, *chosen], **QUEUED)
+        shows_area = [self.where.expand, self.within.submit, self.within.blur]
+        gr.on(shows_area, events.show_area, self.within, [self.area, self.area_plot], **LATEST)
+        settled = [
+            self.backend.select(events.choose_backend, self.backend, chosen, **LATEST),
+            self.server.select(events.choose_backend, [self.backend, self.server], chosen, **LATEST),
+        ]
+        restores = [self.named_template.select, self.reset.click]
+        gr.on(restores, template_named, self.named_template, self.template, **LATEST)
+        listing: dict[str, Any] = {
+            "fn": events.list_models,
+            "inputs": [self.backend, self.server, self.model, self._keys],
+            "outputs": [self.model, self.refused],
+        }
+        changes: list[Callable[..., Dependency]] = [self._keys.change, *(each.then for each in settled)]
+        listed = [change(**listing, **QUEUED) for change in changes]
+        priced: dict[str, Any] = {
+            "fn": events.expense,
+            "inputs": list(self.form),
+            "outputs": [self.cost, self.judge_cost],
+            **LATEST,
+        }
+        gr.on([self.model.input, self.judge.input], **priced)
+        # After what sets several fields at once, and not at each one's change, which would see the others as they were.
+        for each in (followed, *settled, *listed):
+            each.then(**priced)
+        shared = [self.backend, self.server, self.model, self.nearest, self.farthest, self.named_template]
+        shared += [self.judge, self.within]
+        self.link.click(None, shared, self.link, js=_LINK_JS, api_visibility="private")
+
+    def follow_photo_and_buttons(self) -> None:
+        """A photo is located once it is chosen, where that is free, and when the visitor asks for it."""
+        events, shown = self._events, self.shown
+        asked = [self.photo, self.truth, *self.form]
+        # Those that may ask a model are held to places instead, so that votes don't wait behind models.
+        looking: dict[str, Any] = {
+            "api_visibility": "private",
+            "show_progress_on": shown.answer,
+            "concurrency_limit": None,
+        }
+        begun = [shown.answer, shown.evidence]
+        # The photo that was chosen last is located, though the one before be under way.
+        at_once = self.photo.change(events.change_photo, [self.photo, self.backend], begun, **LATEST).then(
+            events.locate_unless_paid,
+            asked,
+            list(shown),
+            validator=events.check_chosen,
+            trigger_mode="always_last",
+            **looking,
+        )
+        # A key that still stands in its box is taken first.
+        pressed = self.key_fields.wire(partial(gr.on, [self.locate.click, self.truth.submit])).success(
+            events.locate, asked, list(shown), validator=events.check, **looking
+        )
+        for run in (at_once, pressed):
+            run.success(None, js=_SCROLL_JS, api_visibility="private")
+        self.cancel.click(events.cancel, None, begun, cancels=[at_once, pressed], **QUIET)
 
 
 def photo_input(elem_id: str) -> PhotoInput:

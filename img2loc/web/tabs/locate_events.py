@@ -17,7 +17,7 @@ from img2loc.answer.prompt import check_template, chosen_template, template_name
 from img2loc.errors import ConfigError, Img2LocError, page_message
 from img2loc.geo.areas import read_area
 from img2loc.geo.coarse import EXACT, LEVELS
-from img2loc.hardening.visitors import single_visitor_of, visitor_of
+from img2loc.hardening.visitors import single_visitor_of
 from img2loc.judge.sampling import OFF, Judge, read_judge, requests_of
 from img2loc.lmm import backend_named, list_models
 from img2loc.maps import figures
@@ -36,6 +36,7 @@ from img2loc.web.render.markup import error_html, text
 from img2loc.web.request import Keys, Query, known_position, parse_position, provider_of
 from img2loc.web.sessions import Sessions, is_ending
 from img2loc.web.tabs.contestants import keyed_providers
+from img2loc.web.tabs.form import Form, Visit, query_of, server_of
 
 Update = dict[str, Any]
 
@@ -122,29 +123,29 @@ class Events:
         asked = provider_of(backend, server)
         return *chosen, *(gr.update(visible=name == asked) for name in self._keyed)
 
-    def expense(
-        self,
-        backend: str,
-        server: str,
-        model: str | None,
-        judge: str,
-        nearest: int,
-        farthest: int,
-        template: str,
-        request: gr.Request | None = None,
-    ) -> tuple[Update, Update]:
+    def expense(self, request: gr.Request | None, *values: Any) -> tuple[Update, Update]:  # noqa: ANN401
         """Say how many requests a photo will take, and about how much money, before any is sent.
+
+        Args:
+            request: From Gradio, for the language.
+            values: The values of Form.
 
         Returns:
             For beside the button, and for beside the choice of how often the model is asked.
         """
-        chosen, own, say = backend_named(backend), self._settings.options(backend), say_to(request)
+        form = Form(*values)
+        chosen, own, say = backend_named(form.backend), self._settings.options(form.backend), say_to(request)
         try:
-            how = read_judge(judge or "")
-            prices = prices_of(backend, server or own.base_url, (model or own.model).strip())
-            check_template(template or "")
-            samples = self._settings.samples
-            found = expense(how, template or "", nearest, farthest, samples=samples, prices=prices)
+            template = form.template or ""
+            check_template(template)
+            found = expense(
+                read_judge(form.judge or ""),
+                template,
+                form.nearest,
+                form.farthest,
+                samples=self._settings.samples,
+                prices=prices_of(form.backend, form.server or own.base_url, (form.model or own.model).strip()),
+            )
         except ConfigError:  # said when it is asked
             return gr.update(visible=False), gr.update(visible=False)
         name = "cost_here" if chosen.runs_here else "cost_unknown" if found.cost_usd is None else "cost_known"
@@ -199,24 +200,23 @@ class Events:
             return gr.update(), gr.update(visible=True, value=words)
         return gr.update(choices=list(dict.fromkeys([model, *names]))), right
 
-    def check(self, *asked: str | None) -> list[Update]:
-        """Say that there is no photo, or what is wrong with template, true position or area; for Gradio, before locate.
+    def check(self, *values: Any) -> list[Update]:  # noqa: ANN401 - what the fields hold
+        """Say at its field what is wrong with photo, true position, template or area; for Gradio, before locate.
 
         Args:
-            asked: As for locate.
+            values: As for locate.
         """
-        photo, template, truth, within = asked[0], asked[6], asked[7], asked[10]
-        found = [RIGHT] * len(asked)
-        found[0] = checked(lambda: photo or Query(None).photo())
-        found[6] = checked(lambda: template and chosen_template(template))
-        found[7] = checked(lambda: parse_position(truth or ""))
-        found[10] = checked(lambda: read_area(within or ""))
-        return found
+        photo, truth, form = values[0], values[1], Form(*values[2:])
+        wrong = Form(*[RIGHT] * len(Form._fields))._replace(
+            template=checked(lambda: form.template and chosen_template(form.template)),
+            within=checked(lambda: read_area(form.within or "")),
+        )
+        return [checked(lambda: photo or Query(None).photo()), checked(lambda: parse_position(truth or "")), *wrong]
 
-    def check_chosen(self, *asked: str | None) -> list[Update]:
+    def check_chosen(self, *values: Any) -> list[Update]:  # noqa: ANN401
         """The same before locate_unless_paid: the photo is new, so it is looked at; or it was taken away."""
-        photo = asked[0]
-        return [checked(lambda: Query(photo).photo()), *self.check(*asked)[1:]] if photo else [RIGHT] * len(asked)
+        photo = values[0]
+        return [checked(lambda: Query(photo).photo()), *self.check(*values)[1:]] if photo else [RIGHT] * len(values)
 
     def change_photo(self, photo: str | None, backend: str, request: gr.Request | None = None) -> tuple[str, Update]:
         """Take away what was said of the photo before, and give up what is about to be said of it."""
@@ -244,53 +244,37 @@ class Events:
 
     def locate_unless_paid(
         self,
-        photo: str | None,
-        backend: str,
-        model: str | None,
-        keys: Keys,
-        nearest: int,
-        farthest: int,
-        template: str,
-        truth: str,
-        server: str = "",
-        judge: str = "",
-        within: str = "",
-        request: gr.Request | None = None,
-        token: gr.OAuthToken | None = None,
+        request: gr.Request | None,
+        token: gr.OAuthToken | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
+        *values: Any,  # noqa: ANN401 - what the fields hold
     ) -> Shown:
         """Locate a photo as soon as it is chosen, where that costs nothing and sends it nowhere."""
-        if not photo or backend_named(backend).needs_key:
+        photo, form = values[0], Form(*values[2:])
+        if not photo or backend_named(form.backend).needs_key:
             return Shown(*[gr.skip()] * len(Shown._fields))
-        asked = (photo, backend, model, keys, nearest, farthest, template, truth, server, judge, within)
-        return self.locate(*asked, request, token, progress)
+        return self.locate(request, token, progress, *values)
 
     def locate(
         self,
-        photo: str | None,
-        backend: str,
-        model: str | None,
-        keys: Keys,
-        nearest: int,
-        farthest: int,
-        template: str,
-        truth: str,
-        server: str = "",
-        judge: str = "",
-        within: str = "",
-        request: gr.Request | None = None,
-        token: gr.OAuthToken | None = None,
+        request: gr.Request | None,
+        token: gr.OAuthToken | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
+        *values: Any,  # noqa: ANN401 - what the fields hold
     ) -> Shown:
-        """Locate the photo and lay out the result."""
-        place = self._settings.limits.place(backend, visitor=single_visitor_of(request))
+        """Locate the photo and lay out the result.
+
+        Args:
+            request: From Gradio.
+            token: The visitor's account on a Space.
+            progress: Shows the stages.
+            values: The photo, the true position if the visitor gave one, and the values of Form.
+        """
+        photo, truth, form = values[0], values[1], Form(*values[2:])
+        place = self._settings.limits.place(form.backend, visitor=single_visitor_of(request))
         with shown_errors(error_html), place, self._sessions.asked_by(request, TAB) as cancel:
             given = parse_position(truth or "")
-            keys = with_login(keys, token)
-            words, visitor = (template or "", server_of(backend, server)), visitor_of(request)
-            counts = (nearest, farthest)
-            how = (judge or "", within or "")
-            query = Query(photo, backend, model or "", keys, *counts, *words, cancel, visitor, *how)
+            query = query_of(form, photo, Visit(request, token), cancel)
             say, stages = say_to(request), list(report.STAGES)
             opened = query.photo()
             prediction = query.locate(
@@ -346,16 +330,6 @@ def checked(check: Callable[[], object]) -> Update:
     except Img2LocError as error:
         return {**RIGHT, "is_valid": False, "message": page_message(error)}
     return RIGHT
-
-
-def server_of(backend: str, server: str | None) -> str:
-    """The server to ask: what is chosen counts for the backend whose servers it was chosen among."""
-    return server or "" if backend == "openai" else ""
-
-
-def with_login(keys: Keys, token: gr.OAuthToken | None) -> Keys:
-    """Add the account of a visitor who has signed in on a Space, unless they gave a token of their own."""
-    return {"hf": token.token, **keys} if token else keys
 
 
 def provided_note(settings: Settings, say: Say, whose: str = "") -> str:

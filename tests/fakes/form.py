@@ -1,0 +1,28 @@
+"""The page's form, filled in as a visitor finds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from img2loc.web.tabs.form import Form
+from img2loc.web.tabs.locate_events import Events, Shown
+
+
+def filled_form(**changes: Any) -> Form:
+    """What the fields hold at first, but for the changes."""
+    return Form("vote", "", {}, 16, 16, "", "", "", "")._replace(**changes)
+
+
+def locate(
+    events: Events,
+    photo: str | None,
+    *,
+    truth: str = "",
+    request: gr.Request | None = None,
+    token: gr.OAuthToken | None = None,
+    **changes: Any,
+) -> Shown:
+    """Press Locate."""
+    return events.locate(request, token, gr.Progress(), photo, truth, *filled_form(**changes))
