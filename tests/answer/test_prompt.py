@@ -4,7 +4,6 @@ import re
 import pytest
 
 from img2loc.answer.prompt import (
-    ANSWER_SCHEMA,
     DEFAULT_TEMPLATE,
     REPAIR,
     TEMPLATES,
@@ -15,6 +14,7 @@ from img2loc.answer.prompt import (
     template_named,
 )
 from img2loc.errors import ConfigError
+from img2loc.lmm.request import ANSWER_SCHEMA
 from img2loc.types import LatLon, Neighbour, Retrieval
 
 

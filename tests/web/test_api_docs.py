@@ -77,7 +77,7 @@ def test_the_javascript_example_runs(address, folder):
 
 def test_every_endpoint_and_name_stands_in_the_tables():
     assert set(re.findall(r"^\| `/(\w+)` \|", TEXT, re.MULTILINE)) == ENDPOINTS
-    schema = json.loads((ROOT / "tests" / "data" / "api_schema.json").read_text())
+    schema = json.loads((ROOT / "tests" / "web" / "data" / "api_schema.json").read_text())
     assert set(schema) == {f"/{name}" for name in ENDPOINTS}
     locate = schema["/locate"]
     names = {*locate["parameters"], *locate["returns"][0]["properties"]}
