@@ -13,27 +13,17 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
 
-import ctypes
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from img2loc.errors import ConfigError, Img2LocError, LMMError
 from img2loc.hardening.gradio_settings import Address, prepare_gradio, read_address
+from img2loc.hardening.memory import forbid_core_dumps, share_heaps
+from img2loc.hardening.telemetry import disable_telemetry
 from img2loc.lmm import BACKENDS
 from img2loc.policy.settings import Settings
-from img2loc.retrieval.hub import disable_telemetry
 from img2loc.system.environment import prepare_environment
 from img2loc.system.signals import Ended, end_on_signals
 from img2loc.web.gallery_loader import Host
-
-# glibc makes up to eight heaps per processor, keeps what threads free in them, and pictures leave them full of holes.
-# With two heaps, trimmed regularly, memory stays flat (benchmarks/load.py). Taking large blocks from the system instead
-# would do that too, but doubles the time of an embedding.
-HEAPS = 2
-TRIM_EVERY_S = 20.0
-M_ARENA_MAX = -8  # Source: glibc's malloc.h
 
 
 def main() -> int:
@@ -83,29 +73,6 @@ def serve(settings: Settings, address: Address) -> None:
         page = build(host, settings)
         with delete_old_uploads_periodically(uploads, settings.keep_minutes * 60):
             launch(page, host, address)
-
-
-def forbid_core_dumps() -> None:
-    """Let no crash write this process's memory, with keys and photos, to the disk."""
-    if sys.platform != "win32":
-        import resource  # noqa: PLC0415 - Windows has none
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def share_heaps() -> None:
-    """Let all threads share a few heaps, and trim these regularly, where the C library can do so."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if mallopt := getattr(library, "mallopt", None):
-        mallopt(M_ARENA_MAX, HEAPS)
-    if trim := getattr(library, "malloc_trim", None):
-        threading.Thread(target=_trim_regularly, args=(trim,), name="trim-heaps", daemon=True).start()
-
-
-def _trim_regularly(trim: Callable[[int], object]) -> None:
-    while True:
-        time.sleep(TRIM_EVERY_S)
-        trim(0)
 
 
 def load_model(settings: Settings) -> tuple[Settings, str]:

@@ -20,12 +20,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from img2loc.hardening.visitors import agent_in
-from img2loc.photo.decode import MAX_BYTES
-from img2loc.policy.offers import MAX_BATCH
 
 DRAIN_S: Final = 2.0
 MAX_FIELD_BYTES: Final = 1_000  # of what comes with files
-MAX_UPLOAD_BYTES: Final = MAX_BATCH * (MAX_BYTES + 1_000)
 MAX_AGENTS_BYTES: Final = 4 * 1024 * 1024  # what Gradio's MCP server takes; more, and it hangs up without a word
 MAX_FOR_AGENTS_BYTES: Final = 2 * MAX_AGENTS_BYTES  # of what it then sends to the API, written in another way
 MAX_REQUEST_BYTES: Final = 300_000  # the page takes templates of 20,000 characters, of twelve bytes each at most
@@ -66,17 +63,19 @@ class BoundedBodies:
 
     Args:
         app: Gradio's own.
+        max_upload_bytes: The largest upload, of several photos at once.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
         self._app = app
+        self._max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 413, or let Gradio."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        left = _most_bytes(scope["path"], Headers(scope=scope))
+        left = self._most_bytes(scope["path"], Headers(scope=scope))
         told = f"The request is larger than {left:,} bytes, the most that this site accepts."
         if int(Headers(scope=scope).get("content-length") or 0) > left:
             await _drain(receive)
@@ -93,13 +92,12 @@ class BoundedBodies:
 
         await self._app(scope, bounded, send)
 
-
-def _most_bytes(path: str, headers: Headers) -> int:
-    if path.endswith("/gradio_api/upload"):
-        return MAX_UPLOAD_BYTES
-    if agent_in(headers) is not None:
-        return MAX_FOR_AGENTS_BYTES
-    return MAX_AGENTS_BYTES if "/gradio_api/mcp/" in f"{path}/" else MAX_REQUEST_BYTES
+    def _most_bytes(self, path: str, headers: Headers) -> int:
+        if path.endswith("/gradio_api/upload"):
+            return self._max_upload_bytes
+        if agent_in(headers) is not None:
+            return MAX_FOR_AGENTS_BYTES
+        return MAX_AGENTS_BYTES if "/gradio_api/mcp/" in f"{path}/" else MAX_REQUEST_BYTES
 
 
 async def _drain(receive: Receive) -> None:

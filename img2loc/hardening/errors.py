@@ -9,7 +9,7 @@ from typing import Any, Final
 import gradio
 import pydantic
 from fastapi.exception_handlers import http_exception_handler
-from gradio import queueing, routes, utils
+from gradio import utils
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,14 +20,6 @@ OUT_OF_DATE: Final = "This page is out of date; reload it."
 # These packages read requests, and their errors quote what they can't read, keys included.
 _READERS: Final = tuple(path for package in (gradio, pydantic) for path in package.__path__)
 _gradios_payload = utils.error_payload
-
-
-def install_error_handlers() -> None:
-    """Have Gradio log errors, and report them to clients, by this module's functions."""
-    for module in (queueing, routes):
-        module.traceback = sys.modules[__name__]  # type: ignore[attr-defined]
-    for module in (queueing, utils):
-        module.error_payload = error_payload  # type: ignore[attr-defined]
 
 
 def print_exc() -> None:

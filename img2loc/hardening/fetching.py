@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from img2loc.errors import AddressError
 from img2loc.hardening.addresses import public_address
-from img2loc.photo.decode import MAX_BYTES
 from img2loc.system.environment import check_certificates
 
 FETCH_S: Final = 20.0
@@ -36,12 +35,16 @@ class PhotoTransport(httpx.AsyncBaseTransport):
     Its own way bounds neither size nor time, unpacks what is packed, and takes some networks of clouds for public. No
     proxy is used: it would look the name up again, and might be inside the private network.
 
+    Args:
+        max_bytes: The largest file.
+
     Raises:
         ConfigError: The certificates that the environment names can't be loaded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
         check_certificates()
+        self._max_bytes = max_bytes
         self._tls = httpx.create_ssl_context()  # made once: it takes longer than many a photo
         self._places = threading.BoundedSemaphore(MAX_FETCHES)
 
@@ -88,8 +91,8 @@ class PhotoTransport(httpx.AsyncBaseTransport):
                     raise AddressError(f"{host[:100]} has no photo at this address (HTTP {response.status_code}).")
                 async for piece in response.aiter_raw():
                     body += piece
-                    if len(body) > MAX_BYTES:
-                        raise AddressError(f"The file at {host[:100]} is larger than {MAX_BYTES / 1e6:.0f} MB.")
+                    if len(body) > self._max_bytes:
+                        raise AddressError(f"The file at {host[:100]} is larger than {self._max_bytes / 1e6:.0f} MB.")
         kept = {name: value for name, value in response.headers.items() if name in ("location", "content-type")}
         return httpx.Response(response.status_code, headers=kept, content=bytes(body))
 

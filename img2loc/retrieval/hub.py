@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from img2loc.errors import HubError
+from img2loc.hardening.telemetry import disable_telemetry
 
 REACH_TIMEOUT_S = 10.0
 
@@ -33,18 +34,6 @@ def split_revision(name: str) -> tuple[str, str | None]:
 
 def ignore_bytes(received_bytes: int) -> None:
     """Does nothing with the progress of a download."""
-
-
-def disable_telemetry() -> None:
-    """Keep the Hub's client, which Gradio and transformers use too, from reporting to the Hub who uses it and what for.
-
-    Environment variables would do the first, but are read before ours can be set; for the second there is none.
-    """
-    from huggingface_hub import constants  # noqa: PLC0415 - not needed for the starter
-    from huggingface_hub.utils import _detect_agent  # noqa: PLC0415
-
-    constants.HF_HUB_DISABLE_TELEMETRY = True
-    _detect_agent._registry = _detect_agent._EMPTY_REGISTRY  # or it fetches a list of programs to look for
 
 
 def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes: OnBytes = ignore_bytes) -> Path:

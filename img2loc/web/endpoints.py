@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.components.api_component import Api
 
 from img2loc.errors import Img2LocError, PhotoError, api_message
+from img2loc.hardening.queue import Abandoned
 from img2loc.hardening.visitors import is_agent, single_visitor_of, visitor_of
 from img2loc.judge.sampling import MAX_NEIGHBOURS
 from img2loc.locator import DEFAULT_NEIGHBOURS, Locator
@@ -36,7 +37,6 @@ from img2loc.policy.settings import Settings
 from img2loc.web.components import PhotoInput, PhotosInput, local_path
 from img2loc.web.gallery_loader import Host
 from img2loc.web.request import Keys, Query, provider_of
-from img2loc.web.sessions import Abandoned
 
 ERROR_SHOWN_S = 20
 MAX_NAME_CHARS = 255  # of a file; an address may end in far more

@@ -8,24 +8,26 @@ import time
 from importlib import resources
 
 import gradio as gr
-from gradio import processing_utils, route_utils
 from gradio.utils import get_space
 from starlette.middleware import Middleware
 
-from img2loc.hardening.bodies import REFUSALS, BoundedBodies, TidyParser
-from img2loc.hardening.errors import install_error_handlers, join_refused
-from img2loc.hardening.fetching import MAX_FETCHES, ClosedRoutes, PhotoTransport, UncachedAnswers
+from img2loc.hardening.bodies import REFUSALS, BoundedBodies
+from img2loc.hardening.errors import join_refused
+from img2loc.hardening.fetching import MAX_FETCHES, ClosedRoutes, UncachedAnswers
 from img2loc.hardening.gradio_settings import Address
+from img2loc.hardening.install import install, install_in_queue
+from img2loc.hardening.queue import end_all_work, wait_for_answers
 from img2loc.hardening.visitors import AgentAddress
 from img2loc.photo.decode import MAX_BYTES
 from img2loc.policy.limits import MODEL_PLACES
+from img2loc.policy.offers import MAX_BATCH
 from img2loc.policy.settings import Settings
 from img2loc.system.signals import wait_until_ended
 from img2loc.web.checked_requests import CheckedBlocks, ReadableRequests
 from img2loc.web.endpoints import add_endpoints
 from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import for_gradio, word
-from img2loc.web.sessions import Mailboxes, Sessions, end_all_work
+from img2loc.web.sessions import Sessions
 from img2loc.web.tabs.batch import add_batch_tab
 from img2loc.web.tabs.compare import add_compare_tab
 from img2loc.web.tabs.locate import add_locate_tab
@@ -100,9 +102,7 @@ def build(host: Host, settings: Settings) -> CheckedBlocks:
             )
         demo.unload(sessions.leave)
     demo.queue(max_size=64, default_concurrency_limit=AT_ONCE, api_open=True)
-    queue = demo._queue
-    queue.sleep_when_free = 0.01  # Gradio's own thousandth takes 7 % of a core while nobody asks for anything
-    queue.pending_messages_per_session = Mailboxes(queue.pending_event_ids_session)  # type: ignore[assignment]
+    install_in_queue(demo)
     return demo
 
 
@@ -124,9 +124,7 @@ def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
         OSError: The port is taken.
     """
     data = resources.files("img2loc") / "data"
-    processing_utils.async_transport = PhotoTransport()  # type: ignore[assignment]  # Gradio's place for one's own
-    route_utils.GradioMultiPartParser = TidyParser  # type: ignore[misc]
-    install_error_handlers()
+    install(max_photo_bytes=MAX_BYTES)
     # uvicorn trusts proxies on this machine by default, and with them whatever X-Forwarded-For their visitors write.
     os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     demo.launch(
@@ -136,7 +134,9 @@ def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
         share=False,  # else Gradio opens a third party's tunnel to this page where it takes the machine for a notebook
         app_kwargs={
             "middleware": [
-                *(Middleware(gate) for gate in (UncachedAnswers, ClosedRoutes, BoundedBodies)),
+                Middleware(UncachedAnswers),
+                Middleware(ClosedRoutes),
+                Middleware(BoundedBodies, max_upload_bytes=MAX_BATCH * (MAX_BYTES + 1_000)),
                 Middleware(ReadableRequests, demo.backends),
                 Middleware(AgentAddress),
             ],
@@ -163,14 +163,6 @@ def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
         wait_until_ended()
     finally:
         end_all_work()
-        _wait_for_answers(demo)
+        wait_for_answers(demo, LAST_ANSWERS_S)  # for those who wait for a model, without it
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # connections that it cuts are no error
         demo.close(verbose=False)
-
-
-def _wait_for_answers(demo: gr.Blocks) -> None:
-    """Give those who wait for a model a moment to get an answer without it."""
-    end = time.monotonic() + LAST_ANSWERS_S
-    while any(demo._queue.active_jobs) and time.monotonic() < end:
-        time.sleep(0.05)
-    time.sleep(0.2)  # until the last ones are sent

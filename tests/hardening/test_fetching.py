@@ -9,12 +9,13 @@ import safehttpx
 
 from img2loc.errors import ConfigError
 from img2loc.hardening import addresses, fetching
+from img2loc.photo.decode import MAX_BYTES
 from tests.conftest import in_own_loop
 from tests.hardening.test_ssrf import INTERNET, Site
 
 
 async def fetch(url: str) -> httpx.Response:
-    async with httpx.AsyncClient(transport=fetching.PhotoTransport()) as client:
+    async with httpx.AsyncClient(transport=fetching.PhotoTransport(MAX_BYTES)) as client:
         return await client.get(url)
 
 
@@ -42,10 +43,10 @@ def test_a_photo_is_fetched_through_no_proxy(monkeypatch):
 
 async def safehttpx_get(url: str) -> httpx.Response:
     """As Gradio fetches."""
-    return await safehttpx.get(url, _transport=fetching.PhotoTransport())
+    return await safehttpx.get(url, _transport=fetching.PhotoTransport(MAX_BYTES))
 
 
 def test_certificates_that_are_not_there_are_named(monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/at/all.pem")
     with pytest.raises(ConfigError, match=r"^SSL_CERT_FILE names a file that doesn't exist"):
-        fetching.PhotoTransport()
+        fetching.PhotoTransport(MAX_BYTES)

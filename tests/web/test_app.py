@@ -21,10 +21,11 @@ from gradio_client import Client, handle_file
 import app as entry
 from img2loc.answer.prompt import DEFAULT_TEMPLATE
 from img2loc.errors import ConfigError, EncoderError, Img2LocError
+from img2loc.hardening import queue
 from img2loc.hardening.gradio_settings import Address
 from img2loc.lmm import BACKENDS, llava, open_lmm
 from img2loc.policy.settings import Settings
-from img2loc.web import page, sessions
+from img2loc.web import page
 from img2loc.web.gallery_loader import Host
 from img2loc.web.request import Query
 from tests.fakes.app_process import ROOT, AppProcess
@@ -119,7 +120,7 @@ def test_where_nobody_can_answer_the_page_ends_with_one_sentence(
     monkeypatch.setattr(Host, "open", fail)
     monkeypatch.setattr(page, "FIRST_PAGE_S", 0)
     monkeypatch.setattr(page, "build", lambda host, settings: Page())
-    monkeypatch.setattr(sessions, "_ending", threading.Event())
+    monkeypatch.setattr(queue, "_ending", threading.Event())
     monkeypatch.setattr(mcp, "DEFAULT_TEMP_DIR", "")
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     for name in ("NO_PROXY", "no_proxy", "GRADIO_SERVER_PORT"):

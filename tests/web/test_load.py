@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 from gradio.context import LocalContext
 
+import img2loc.hardening.queue
 import img2loc.web.page
-import img2loc.web.sessions
 from benchmarks.load import TOTAL, Size
 from benchmarks.load import run as load
 from benchmarks.provider import MarkedPhoto, SlowProvider, make_photos, position_of, read_mark, reasoning_of
@@ -23,6 +23,7 @@ from benchmarks.visitors import faults_of, faults_of_page, marks_in
 from img2loc.errors import LMMError
 from img2loc.hardening.fetching import MAX_FETCHES
 from img2loc.hardening.gradio_settings import Address
+from img2loc.hardening.queue import Abandoned, Mailboxes
 from img2loc.lmm import BackendOptions, Turn, open_lmm
 from img2loc.locator import Locator
 from img2loc.maps.atlas import _countries, figure
@@ -30,7 +31,6 @@ from img2loc.photo.decode import Photo, open_photo
 from img2loc.policy.limits import MODEL_PLACES
 from img2loc.types import LatLon
 from img2loc.web.page import AT_ONCE, MAX_SESSIONS, MAX_THREADS, launch
-from img2loc.web.sessions import Abandoned, Mailboxes
 from tests.conftest import in_own_loop
 from tests.fakes.app_process import ROOT
 
@@ -204,8 +204,9 @@ print(len(queue.pending_event_ids_session))
 def test_what_was_freed_goes_back_to_the_system():
     """Even from between what is still in use, which glibc itself never gives back."""
     script = """
-import app, ctypes, mmap, time
+import ctypes, mmap, time
 from pathlib import Path
+from img2loc.hardening import memory
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 def held_mb(): return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE >> 20
@@ -214,8 +215,8 @@ pieces = [libc.malloc(100_000) for _ in range(1000)]
 for piece in pieces: ctypes.memset(piece, 1, 100_000)
 for piece in pieces[::2]: libc.free(piece)
 print(held_mb() - before_mb > 80)
-app.TRIM_EVERY_S = 0.1
-app.share_heaps()
+memory.TRIM_EVERY_S = 0.1
+memory.share_heaps()
 limit = time.monotonic() + 10
 while held_mb() - before_mb > 65 and time.monotonic() < limit: time.sleep(0.05)
 print(held_mb() - before_mb <= 65)
@@ -262,7 +263,7 @@ def test_who_waits_for_a_model_takes_no_thread_from_the_page(monkeypatch: pytest
     assert MAX_THREADS >= MODEL_PLACES + MAX_FETCHES + AT_ONCE + 32
     chosen: dict[str, object] = {}
     monkeypatch.setattr(img2loc.web.page, "FIRST_PAGE_S", 0)
-    monkeypatch.setattr(img2loc.web.sessions, "_ending", threading.Event())
+    monkeypatch.setattr(img2loc.hardening.queue, "_ending", threading.Event())
     demo = SimpleNamespace(
         backends=("vote",),
         launch=lambda **options: chosen.update(options),

@@ -17,6 +17,7 @@ from img2loc.answer.prompt import check_template, chosen_template, template_name
 from img2loc.errors import ConfigError, Img2LocError, page_message
 from img2loc.geo.areas import read_area
 from img2loc.geo.coarse import EXACT, LEVELS
+from img2loc.hardening.queue import is_ending
 from img2loc.hardening.visitors import single_visitor_of
 from img2loc.judge.sampling import OFF, Judge, read_judge, requests_of
 from img2loc.lmm import backend_named, list_models
@@ -34,7 +35,7 @@ from img2loc.web.render import evidence
 from img2loc.web.render import prediction as report
 from img2loc.web.render.markup import error_html, text
 from img2loc.web.request import Keys, Query, known_position, parse_position, provider_of
-from img2loc.web.sessions import Sessions, is_ending
+from img2loc.web.sessions import Sessions
 from img2loc.web.tabs.contestants import keyed_providers
 from img2loc.web.tabs.form import Form, Visit, query_of, server_of
 
