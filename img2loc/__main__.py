@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -275,5 +276,10 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":
+def command() -> NoReturn:
+    """Run the command line as this process; what the installed command calls."""
     run(main)
+
+
+if __name__ == "__main__":
+    command()

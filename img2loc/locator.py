@@ -24,7 +24,7 @@ from img2loc.judge.candidates import Fit, candidates, spread_km, with_choice
 from img2loc.judge.choice import choose, options, worded
 from img2loc.judge.sampling import Judge, ask_all, central_outcome, nearest_outcome
 from img2loc.lmm import LMM
-from img2loc.photo.decode import Photo
+from img2loc.photo.decode import Photo, PhotoSource, load_photo
 from img2loc.retrieval.encoders import Encoder, open_encoder
 from img2loc.retrieval.gallery import Gallery, open_gallery
 from img2loc.retrieval.hub import OnBytes, ignore_bytes
@@ -146,18 +146,22 @@ class Locator:
         found = self.gallery.search(self._embed(photo), nearest, farthest, coarse_area(within, precision))
         return coarsen_retrieval(found, precision)
 
-    def locate(self, photo: Photo, ask: Ask | None = None, *, on_stage: OnStage = ignore_stage) -> Prediction:
+    def locate(self, photo: PhotoSource, ask: Ask | None = None, *, on_stage: OnStage = ignore_stage) -> Prediction:
         """Say where a photo was taken.
 
         Args:
-            photo: The photo; its EXIF position is never looked at.
+            photo: A path, a file's bytes, a picture of Pillow's, or an open photo; its EXIF position is never looked
+                at.
             ask: What is asked for; by default the vote of the usual number of neighbours.
             on_stage: Called with each stage's name as it begins.
 
         Returns:
             The prediction. If the model fails in any way it carries the vote's position and the reason.
+
+        Raises:
+            PhotoError: It can't be read, or is no photo.
         """
-        ask = ask or Ask()
+        photo, ask = load_photo(photo), ask or Ask()
         within = coarse_area(ask.within, ask.precision)
         stages = _Stages(on_stage)
         with stages("embed"):

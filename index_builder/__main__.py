@@ -17,6 +17,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from img2loc.errors import ConfigError, Img2LocError
 from img2loc.retrieval.encoders import DEFAULT_ENCODER
@@ -227,5 +228,10 @@ def _add_gallery(stage: argparse.ArgumentParser) -> None:
     )
 
 
-if __name__ == "__main__":
+def command() -> NoReturn:
+    """Run the command line as this process; what the installed command calls."""
     run(main)
+
+
+if __name__ == "__main__":
+    command()

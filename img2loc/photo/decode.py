@@ -135,6 +135,23 @@ def open_photo(source: bytes | Image.Image) -> Photo:
         raise PhotoError(f"The picture is damaged and can't be read ({type(error).__name__}).") from error
 
 
+PhotoSource = Photo | str | Path | bytes | Image.Image
+
+
+def load_photo(source: PhotoSource) -> Photo:
+    """Open a photo, whatever it is given as.
+
+    Args:
+        source: A photo that is open already, a file's path, a file's bytes, or a picture of Pillow's.
+
+    Raises:
+        PhotoError: It can't be read, or is no photo.
+    """
+    if isinstance(source, Photo):
+        return source
+    return open_photo(read_photo(Path(source)) if isinstance(source, str | Path) else source)
+
+
 def exif_position(source: bytes) -> LatLon | None:
     """The position that a file's EXIF claims, read without decoding its pixels; for building galleries.
 
