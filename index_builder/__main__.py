@@ -15,7 +15,7 @@ if __name__ == "__main__":
 import argparse
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,15 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m index_builder", description=__doc__)
     verbs = parser.add_subparsers(title="stages", required=True, metavar="STAGE")
 
-    stage = verbs.add_parser("build", help="photos into a gallery, in one go", description=stages.build.__doc__)
-    stage.set_defaults(run=stages.build)
+    stage = _add_stage(verbs, stages.build, "photos into a gallery, in one go")
     _add_source(stage)
     _add_encoder(stage)
     _add_work(stage)
     _add_gallery(stage)
 
-    stage = verbs.add_parser("listing", help="photos into a checked listing", description=stages.listing.__doc__)
-    stage.set_defaults(run=stages.listing)
+    stage = _add_stage(verbs, stages.listing, "photos into a checked listing")
     _add_source(stage)
     stage.add_argument(
         "--out",
@@ -83,8 +81,45 @@ def _parser() -> argparse.ArgumentParser:
         help="the listing, a Parquet file; one that is there is replaced, any other file left alone",
     )
 
-    stage = verbs.add_parser("embed", help="a listing into shards of embeddings", description=stages.embed.__doc__)
-    stage.set_defaults(run=stages.embed)
+    _add_embed(_add_stage(verbs, stages.embed, "a listing into shards of embeddings"))
+
+    stage = _add_stage(verbs, stages.index, "shards into a gallery")
+    stage.add_argument("--listing", type=Path, required=True, metavar="FILE", help="what the listing stage wrote")
+    stage.add_argument("--embeddings", type=Path, required=True, metavar="DIR", help="what the embed stage wrote")
+    _add_gallery(stage)
+
+    stage = _add_stage(verbs, stages.merge, "galleries of one encoder into one")
+    stage.add_argument("galleries", type=Path, nargs="+", metavar="GALLERY", help="their folders, in this order")
+    _add_gallery(stage)
+
+    stage = _add_stage(verbs, stages.verify, "check a gallery")
+    stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
+    stage.add_argument("--photos", type=Path, metavar="DIR", help="the folder in which its photos lie under their ids")
+    stage.add_argument("--listing", type=Path, metavar="FILE", help="the listing that it was built from")
+    _add_encoder(stage)
+
+    stage = _add_stage(verbs, stages.publish, "a gallery to the Hugging Face Hub")
+    stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
+    stage.add_argument("repo", metavar="OWNER/NAME", help="a model repository, made where there is none")
+    stage.add_argument("--private", action="store_true", help="make it so that only its owner sees it")
+
+    stage = _add_stage(verbs, stages.geoclip, "GeoCLIP's places into a gallery")
+    _add_out(stage)
+    stage.add_argument(
+        "--wheel", type=Path, metavar="FILE", help="GeoCLIP's wheel from PyPI; without it pip downloads it"
+    )
+    return parser
+
+
+def _add_stage(
+    verbs: argparse._SubParsersAction[Parser], run: Callable[[argparse.Namespace], None], about: str
+) -> argparse.ArgumentParser:
+    stage = verbs.add_parser(run.__name__, help=about, description=run.__doc__)
+    stage.set_defaults(run=run)
+    return stage
+
+
+def _add_embed(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--listing", type=Path, required=True, metavar="FILE", help="what the listing stage wrote")
     _add_encoder(stage)
     _add_work(stage)
@@ -104,38 +139,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="the shards' folder, seen by all workers: a new one, or the one to go on with",
     )
-
-    stage = verbs.add_parser("index", help="shards into a gallery", description=stages.index.__doc__)
-    stage.set_defaults(run=stages.index)
-    stage.add_argument("--listing", type=Path, required=True, metavar="FILE", help="what the listing stage wrote")
-    stage.add_argument("--embeddings", type=Path, required=True, metavar="DIR", help="what the embed stage wrote")
-    _add_gallery(stage)
-
-    stage = verbs.add_parser("merge", help="galleries of one encoder into one", description=stages.merge.__doc__)
-    stage.set_defaults(run=stages.merge)
-    stage.add_argument("galleries", type=Path, nargs="+", metavar="GALLERY", help="their folders, in this order")
-    _add_gallery(stage)
-
-    stage = verbs.add_parser("verify", help="check a gallery", description=stages.verify.__doc__)
-    stage.set_defaults(run=stages.verify)
-    stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
-    stage.add_argument("--photos", type=Path, metavar="DIR", help="the folder in which its photos lie under their ids")
-    stage.add_argument("--listing", type=Path, metavar="FILE", help="the listing that it was built from")
-    _add_encoder(stage)
-
-    stage = verbs.add_parser("publish", help="a gallery to the Hugging Face Hub", description=stages.publish.__doc__)
-    stage.set_defaults(run=stages.publish)
-    stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
-    stage.add_argument("repo", metavar="OWNER/NAME", help="a model repository, made where there is none")
-    stage.add_argument("--private", action="store_true", help="make it so that only its owner sees it")
-
-    stage = verbs.add_parser("geoclip", help="GeoCLIP's places into a gallery", description=stages.geoclip.__doc__)
-    stage.set_defaults(run=stages.geoclip)
-    _add_out(stage)
-    stage.add_argument(
-        "--wheel", type=Path, metavar="FILE", help="GeoCLIP's wheel from PyPI; without it pip downloads it"
-    )
-    return parser
 
 
 def _add_source(stage: argparse.ArgumentParser) -> None:

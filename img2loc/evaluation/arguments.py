@@ -113,6 +113,13 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
     )
     run.add_argument("--keep-author", action="store_true", help="keep neighbours by the photo's own author")
     run.add_argument("--keep-itself", action="store_true", help="keep the neighbour with the photo's own id")
+    _add_limits(run)
+    run.add_argument("--dry-run", action="store_true", help="only report what there is to do and what it will cost")
+    run.add_argument("--retry-failed", action="store_true", help="ask again where the provider failed")
+    run.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_limits(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--concurrency", type=_threads, default=CONCURRENCY, metavar="N", help="photos at a time (default: %(default)s)"
     )
@@ -130,9 +137,6 @@ def _add_run(verbs: Verbs, settings: Settings) -> None:
         run.add_argument(
             f"--price-{name}", type=_amount, metavar="USD", help=f"for a million {name} tokens, in place of the list's"
         )
-    run.add_argument("--dry-run", action="store_true", help="only report what there is to do and what it will cost")
-    run.add_argument("--retry-failed", action="store_true", help="ask again where the provider failed")
-    run.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_calibrate(verbs: Verbs) -> None:

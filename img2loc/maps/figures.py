@@ -85,7 +85,7 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
         edge = circle(vote.position, vote.radius_km)
         framed += [vote.position, *edge]
         traces.append(_line("vote's radius", edge, BLUE, "solid"))
-        traces.append(_point("vote", "The neighbours' vote", vote.position, name, BLUE, "diamond", 13))
+        traces.append(_point("vote", vote.position, name))
     if prediction.position and prediction.radius_km is not None:
         edge = circle(prediction.position, prediction.radius_km)
         framed += edge
@@ -93,11 +93,11 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
     if truth:
         if prediction.position:
             traces.append(_line("error", [prediction.position, truth], GREEN, "dot"))
-        traces.append(_point("truth", "True position", truth, name, GREEN, "x", 14))
+        traces.append(_point("truth", truth, name))
     for rank, one in reversed(list(enumerate(judged, start=1))):
         traces.append(_candidate(rank, one, name))
     if prediction.position:
-        traces.append(_point("answer", "Answer", prediction.position, name, VERMILION, "star", 19))
+        traces.append(_point("answer", prediction.position, name))
     return figure(traces, framed)
 
 
@@ -142,7 +142,7 @@ def answers_map(marks: Sequence[Mark], truth: LatLon | None = None, name: Name =
         truth: Where the photo was really taken, if that is known.
         name: How positions are called.
     """
-    traces = [_point("truth", "True position", truth, name, GREEN, "x", 14)] if truth else []
+    traces = [_point("truth", truth, name)] if truth else []
     for mark in reversed(marks):
         style: dict[str, object] = {"color": mark.colour, "size": 21, "line": OUTLINE}
         text = f"<b>{_safe(mark.title)}</b><br>{_safe(str(name(mark.position)))}<br>{mark.position}"
@@ -171,9 +171,16 @@ def _labelled(name: str, label: str, position: LatLon, text: str, marker: dict[s
     return trace
 
 
-def _point(
-    trace: str, label: str, position: LatLon, name: Name, colour: str, symbol: str, size_px: int
-) -> go.Scattergeo:
+# By trace: its label, colour, symbol and size in pixels.
+_POINTS = {
+    "answer": ("Answer", VERMILION, "star", 19),
+    "vote": ("The neighbours' vote", BLUE, "diamond", 13),
+    "truth": ("True position", GREEN, "x", 14),
+}
+
+
+def _point(trace: str, position: LatLon, name: Name) -> go.Scattergeo:
+    label, colour, symbol, size_px = _POINTS[trace]
     text = f"<b>{label}</b><br>{_safe(str(name(position)))}<br>{position}"
     marker = {"size": size_px, "color": colour, "symbol": symbol, "line": {"color": "white", "width": 1.5}}
     return _markers(trace, [position], [text], marker)

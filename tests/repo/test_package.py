@@ -9,7 +9,6 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from importlib.metadata import PathDistribution
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -65,7 +64,11 @@ def test_the_wheel_asks_for_what_requirements_txt_lists(wheel: Path):
     with ZipFile(wheel) as archive:
         (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         text = archive.read(metadata).decode()
-    asked = {re.split(r"[^\w.-]", line.removeprefix("Requires-Dist: "))[0] for line in text.splitlines() if line.startswith("Requires-Dist")}
+    asked = {
+        re.split(r"[^\w.-]", line.removeprefix("Requires-Dist: "))[0]
+        for line in text.splitlines()
+        if line.startswith("Requires-Dist")
+    }
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     listed = {re.split(r"[^\w.-]", line)[0] for line in lines if line and not line.startswith("#")}
     assert asked == listed and f"Version: {img2loc.__version__}\n" in text

@@ -23,7 +23,6 @@ from img2loc.evaluation.run.journal import Journal
 from img2loc.evaluation.run.record import UNEXPECTED, Entry, Header, Record, Setup
 from img2loc.evaluation.run.runner import Runner
 from img2loc.geo.tables import named
-from img2loc.judge.sampling import Judge
 from img2loc.lmm import LMM
 from img2loc.lmm.prices import Pricing
 from img2loc.lmm.servers import SERVERS, pricing, server_named
@@ -68,8 +67,9 @@ def run_settings(
         say(f"img2loc: {note}")
     with ExitStack() as stack:
         runs = []
+        common = _setup(arguments, settings, locator, lmm, template)
         for nearest, farthest, judge in product(arguments.nearest, arguments.farthest, arguments.judge):
-            setup = _setup(arguments, settings, locator, lmm, template, nearest, farthest, judge)
+            setup = replace(common, nearest=nearest, farthest=farthest, judge=judge)
             header = Header(setup, truth.items, notes, datetime.now(tz=UTC).date().isoformat())
             journal = stack.enter_context(Journal(arguments.out / f"{_name(setup)}.jsonl", header))
             meter = Meter(_pricing(arguments, setup), journal.record.used)
@@ -174,15 +174,9 @@ def _passing_notes(folder: Folder, count: int) -> Iterable[str]:
 
 
 def _setup(
-    arguments: argparse.Namespace,
-    settings: Settings,
-    locator: Locator,
-    lmm: LMM | None,
-    template: str,
-    nearest: int,
-    farthest: int,
-    judge: Judge | None,
+    arguments: argparse.Namespace, settings: Settings, locator: Locator, lmm: LMM | None, template: str
 ) -> Setup:
+    """What all runs of one command have in common."""
     manifest = locator.gallery.manifest
     return Setup(
         dataset=arguments.dataset,
@@ -196,12 +190,11 @@ def _setup(
         gallery_count=manifest.count,
         encoder=f"{manifest.encoder.source}@{manifest.encoder.revision[:19]}",
         template=template if lmm else "",
-        nearest=nearest,
-        farthest=farthest,
+        nearest=0,
+        farthest=0,
         exclude_itself=not arguments.keep_itself,
         exclude_author=not arguments.keep_author,
         near_duplicate=arguments.near_duplicate,
-        judge=judge,
         within=str(arguments.within or ""),
     )
 

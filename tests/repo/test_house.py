@@ -1,0 +1,57 @@
+"""The size of rooms and functions: small enough to be read at once."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.paths import ROOT
+
+MAX_MODULES, MAX_LINES, MAX_PARAMETERS = 12, 60, 6
+ENDPOINTS = "img2loc/web/endpoints.py"  # whose parameters are the client API
+# What is still larger. Take out what is mended; put nothing in.
+TOO_LARGE = {
+    "img2loc/evaluation/run/runner.py: __init__ has 8 parameters",
+    "index_builder/stages/build.py: build_gallery has 12 parameters",
+    "index_builder/stages/build.py: build_gallery has 61 lines",
+    "index_builder/stages/embed.py: begin has 7 parameters",
+    "index_builder/stages/index.py: write_gallery has 13 parameters",
+    "index_builder/stages/index.py: write_rows has 69 lines",
+    "index_builder/stages/index.py: write_rows has 9 parameters",
+    "index_builder/stages/merge.py: merge_galleries has 63 lines",
+    "index_builder/stages/ray_embed.py: embed_on_ray has 64 lines",
+    "index_builder/stages/ray_embed.py: embed_on_ray has 7 parameters",
+}
+FILES = [ROOT / "app.py", *(ROOT / "img2loc").rglob("*.py"), *(ROOT / "index_builder").rglob("*.py")]
+
+
+def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def test_no_room_has_too_many_modules():
+    modules = Counter(file.parent for file in FILES)
+    assert {str(folder): count for folder, count in modules.items() if count > MAX_MODULES} == {}
+
+
+def test_no_function_is_too_large():
+    found = set()
+    for file in FILES:
+        name = file.relative_to(ROOT).as_posix()
+        for function in functions(file):
+            lines = (function.end_lineno or 0) - function.lineno + 1
+            given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+            parameters = [parameter for parameter in given if parameter.arg not in ("self", "cls")]
+            if lines > MAX_LINES:
+                found.add(f"{name}: {function.name} has {lines} lines")
+            if len(parameters) > MAX_PARAMETERS and name != ENDPOINTS:
+                found.add(f"{name}: {function.name} has {len(parameters)} parameters")
+    assert found == TOO_LARGE
+
+
+def test_the_app_does_not_know_the_builder():
+    assert "index_builder" not in (ROOT / "app.py").read_text("utf-8")
