@@ -8,13 +8,16 @@ PHOTOS ?= ../shared/photos
 # What is imported is compiled once and kept; all that is installed would be ten times as much.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-ray soak dependencies audit lint format starter geoclip countries clean
+.PHONY: run test test-quick test-ray soak dependencies audit lint format starter geoclip countries clean
 
 run: $(VENV)/run.stamp  ## the page, on http://127.0.0.1:7860
 	$(BIN)/python app.py
 
 test: $(VENV)/dev.stamp $(VENV)/browser.stamp  ## every test, the browser's too; each worker with one thread of its own
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+test-quick: $(VENV)/dev.stamp  ## in seconds: the tests of the rooms that have changed, without browser, servers and processes
+	$(BIN)/python -m pytest --quick $$($(BIN)/python -m tests.changed)
 
 test-ray: $(VENV)/ray.stamp  ## the embed stage on a cluster of two nodes on this machine, one of which is lost
 	$(BIN)/python -m pytest tests/index_builder/test_ray_embed.py

@@ -23,6 +23,20 @@ from tests.paths import SHARED
 PHOTOS = SHARED / "photos"
 MOBILENET = SHARED / "models" / "hf_mobilenet_v1"
 
+# Fixtures and helpers of tests that take seconds: they start the app, a browser or another process.
+SLOW = {"address", "page", "AppProcess", "subprocess"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out tests that start the app, a browser or a process")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        slow = [item for item in items if SLOW & {*item.fixturenames, *vars(item.module)}]  # type: ignore[attr-defined]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
 
 def in_own_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Wait for a coroutine in a thread of its own: the browser's tests leave a loop that runs in the worker's."""
