@@ -165,7 +165,7 @@ class Load:
     async def _page(self, visitor: Visitor) -> list[str]:
         photo = self._photo(visitor)
         (sent,) = await visitor.upload(photo)
-        shown = await visitor.act("locate", [sent, "openai", "m", None, 16, 16, "", "", "", "off", ""])
+        shown = await visitor.act("locate", [sent, "", "openai", "m", None, 16, 16, "", "", "off", ""])
         return list(faults_of_page(shown[0], shown[9], photo, shown[11]))
 
     async def _compare(self, visitor: Visitor) -> list[str]:
@@ -242,7 +242,7 @@ class Load:
 
     async def _page_vote(self, visitor: Visitor) -> list[str]:
         (sent,) = await visitor.upload(self._photo(visitor))
-        shown = await visitor.act("locate", [sent, "vote", "", None, 16, 16, "", "", "", "off", ""])
+        shown = await visitor.act("locate", [sent, "", "vote", "", None, 16, 16, "", "", "off", ""])
         return [] if "<code>" in shown[0] else ["the page showed no position"]
 
     async def _tab(self, visitor: Visitor) -> list[str]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from img2loc.errors import ConfigError, quoted
 from img2loc.lmm.base import LMM, BackendOptions, Picture, Turn
-from img2loc.lmm.hf import hugging_face_server
-from img2loc.lmm.servers import server_named
+from img2loc.lmm.servers import hugging_face_server, server_named
 
 if TYPE_CHECKING:
     from img2loc.lmm.openai import ChatLMM

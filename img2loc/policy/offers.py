@@ -103,7 +103,8 @@ def _backend_json(name: str, settings: Settings) -> BackendJson:
     key_wanted = server.needs_key if server else backend.needs_key
     return {
         "name": name,
-        "label": backend.label,
+        # A key that is sent in the header goes to the server that the operator has chosen.
+        "label": server.label if server and own.base_url else backend.label,
         "models": list(models_of(settings, name)),
         "key_header": KEY_HEADERS.get(name, ""),
         "key_needed": key_wanted and not own.api_key,

@@ -32,7 +32,7 @@ logging.basicConfig(filename=folder / "log", level=logging.DEBUG)
 for name in ("httpcore2", "sse_starlette"):
     logging.getLogger(name).setLevel(logging.INFO)
 
-import img2loc.lmm.openai, img2loc.lmm.hf, img2loc.hardening.upload_folder
+import img2loc.lmm.openai, img2loc.lmm.servers, img2loc.hardening.upload_folder
 
 class MovedClock:
     @staticmethod
@@ -42,7 +42,7 @@ class MovedClock:
 
 img2loc.hardening.upload_folder.time = MovedClock
 img2loc.hardening.upload_folder.SWEEP_EVERY_S = 0.1
-img2loc.lmm.hf.ROUTER_URL = os.environ["ROUTER"]
+img2loc.lmm.servers.ROUTER_URL = os.environ["ROUTER"]
 request_body = img2loc.lmm.openai.request_body
 
 def request_body_or_error(model, turns, *arguments):

@@ -31,7 +31,7 @@ def test_what_is_read_is_there():
     queue = asyncio.run(made())
     for name in ("active_jobs", "sleep_when_free", "pending_messages_per_session", "pending_event_ids_session"):
         assert hasattr(queue, name), name
-    assert LocalContext.blocks.get(None) is None and LocalContext.event_id.get(None) is None
+    assert hasattr(LocalContext, "blocks") and hasattr(LocalContext, "event_id")
     assert hasattr(mcp, "DEFAULT_TEMP_DIR") and hasattr(routes, "DEFAULT_TEMP_DIR")
     assert hasattr(constants, "HF_HUB_DISABLE_TELEMETRY")
     assert hasattr(_detect_agent, "_registry") and hasattr(_detect_agent, "_EMPTY_REGISTRY")

@@ -125,6 +125,7 @@ class Visitor:
         joined = self.http.post("queue/join", json=body)
         self.keep("answers to the page", joined)
         if joined.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # what is wrong is said beside its field
+            assert event == "take"
             return
         self.keep("answers to the page", self.http.get("queue/data", params={"session_hash": session}))
         assert '"process_completed"' in self.places["answers to the page"][-1]
@@ -154,7 +155,7 @@ def visit(visitor: Visitor) -> None:
         visitor.type_key(session, backend, key[session])
         visitor.page(session, "list_models", backend, "", "good", None)
         for template, model in (("", "says"), ("", "plain"), ("", "400"), (FORCED, "good")):
-            visitor.page(session, "locate_1", photo, backend, name + model, None, 1, 1, template, "", "", "off", "")
+            visitor.page(session, "locate_1", photo, "", backend, name + model, None, 1, 1, template, "", "off", "")
         visitor.page(session, "locate_all", [photo], backend, f"{name}says", None, 1, 1, "", "", "0,10", "")
     visitor.type_key("compare", "openai", key["compare"])
     visitor.page("compare", "compare", photo, [f"openai:{model}" for model in MODELS[:6]], None, "")

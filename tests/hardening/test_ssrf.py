@@ -27,7 +27,7 @@ NAMES = {"inside.example": ["127.0.0.1"], "outside.example": [INTERNET], "reboun
 # of a name twice is its last answer.
 SITECUSTOMIZE = f"""
 import socket
-from img2loc import addresses
+from img2loc.hardening import addresses
 
 names, is_public, lookup = {NAMES!r}, addresses.is_public, socket.getaddrinfo
 

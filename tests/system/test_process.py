@@ -51,7 +51,7 @@ class Unheard:
 def main():
     try:
         Unheard()
-        time.sleep(10)
+        time.sleep(60)
     except KeyboardInterrupt:
         return 130
 
@@ -60,7 +60,7 @@ run(main)
 
 
 TURNED_ERROR = """
-from img2loc.process import run
+from img2loc.system.process import run
 
 def main():
     try:
@@ -107,10 +107,9 @@ def test_a_reply_that_came_as_ctrl_c_was_pressed_is_kept():
 
 
 def test_an_interrupt_that_python_loses_comes_again():
-    begun = time.monotonic()
     process = begin("-c", LOST_ERROR)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 130 and said == b"" and time.monotonic() - begun < 9
+    assert process.returncode == 130 and said == b""
 
 
 def test_an_interrupt_that_a_library_turns_into_an_error_is_no_traceback():

@@ -133,6 +133,7 @@ def test_backends_say_what_may_be_asked(client: Client, provider: OpenAIServer):
     assert list(found) == ["vote", "openai", "hf"] and result["prompts"][0] == "paper"
     assert (found["vote"]["key_needed"], found["vote"]["models"]) == (False, [])
     assert found["openai"]["key_header"] == "x-openai-api-key" and found["hf"]["key_needed"]
+    assert found["openai"]["label"] in provider.base_url  # whom that key goes to
     assert [item["name"] for item in result["servers"]] == ["openai", "openrouter", "gemini", "anthropic"]
 
 

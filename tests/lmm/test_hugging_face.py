@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from img2loc.errors import ConfigError, MissingKeyError
-from img2loc.lmm import BACKENDS, BackendOptions, hf, open_lmm
+from img2loc.lmm import BACKENDS, BackendOptions, open_lmm, servers
 from img2loc.lmm.request import ANSWER_SCHEMA
 from tests.fakes.openai_server import OpenAIServer
 from tests.lmm.test_conformance import JPEG, TURNS
@@ -15,7 +15,7 @@ TOKEN = "hf_oauth_t3stT0kenAbcDefGhiJklMnoPqrStu"
 
 def test_the_router_is_asked_for_the_default_model_with_a_strict_schema(monkeypatch):
     with OpenAIServer(key=TOKEN) as server:
-        monkeypatch.setattr(hf, "ROUTER_URL", server.base_url)
+        monkeypatch.setattr(servers, "ROUTER_URL", server.base_url)
         open_lmm("hf", BackendOptions(api_key=TOKEN)).reply(TURNS, JPEG)
         (request,) = server.requests
     assert request.body["model"] == BACKENDS["hf"].models[0]
