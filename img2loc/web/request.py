@@ -16,7 +16,7 @@ from img2loc.geo.sphere import decimal_position
 from img2loc.judge.sampling import MAX_NEIGHBOURS, read_judge, requests_of
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
 from img2loc.lmm.keys import check_key
-from img2loc.lmm.servers import server_named
+from img2loc.lmm.servers import host_of, server_named
 from img2loc.lmm.usage import MeteredLMM
 from img2loc.locator import Ask, Locator, OnStage, ignore_stage
 from img2loc.photo.decode import MAX_BYTES, Photo, open_photo
@@ -143,10 +143,12 @@ class Query:
         A visitor's key shows that the visitor pays only where it is certain to be what pays: at a provider with a fixed
         address. A server at the operator's own address may check no key, or take another in its place.
         """
+        own = server_named(settings.options(self.backend).base_url)  # hf's is empty, as OpenAI's is
         if self.base_url.strip():  # the visitor's choice, which never gets the operator's key
-            return False
-        at_provider = server_named(settings.options(self.backend).base_url).public  # hf's is empty, as OpenAI's is
-        return not (self.own_key and backend_named(self.backend).needs_key and at_provider)
+            chosen = server_named(self.base_url)
+            # The operator's own address may admit this machine without one.
+            return not (chosen.public or own.public) and host_of(chosen.base_url) == host_of(own.base_url)
+        return not (self.own_key and backend_named(self.backend).needs_key and own.public)
 
     def _check_paid_template(self, template: str) -> None:
         """Refuse a prompt of the visitor's own where the operator pays a provider for the answer."""

@@ -248,6 +248,16 @@ def test_a_reply_that_cannot_be_used_takes_what_its_server_says(starter, tower, 
     assert sum(reservation.tokens for reservation in bounded.limits._reservations) == 1260
 
 
+def test_the_operators_own_server_is_at_the_operators_expense_also_where_a_visitor_names_it(starter, tower):
+    url = "https://models.example.org/v1"
+    bounded = Settings(openai_base_url=url, hourly_per_visitor=1, allow_base_url=True)
+    bounded.limits.reserve("a", 1, 0)
+    for named in (url, f"{url}/", "https://MODELS.example.org/other"):
+        query = Query(None, "openai", "m", base_url=named, visitor="a")
+        with pytest.raises(LimitError, match="used your 1 model answer"):
+            query.locate(tower, starter, bounded)
+
+
 def test_a_provider_that_refuses_costs_none_of_the_operators_tokens(starter, tower, provider):
     bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000)
     for behaviour in ("bad_key", "no_model", "bad_request", "no_quota"):
