@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 
 import gradio as gr
@@ -16,6 +15,7 @@ from huggingface_hub.utils import _detect_agent
 from img2loc.errors import ConfigError
 from img2loc.hardening.install import install, patches
 from img2loc.photo.decode import MAX_BYTES
+from tests.conftest import in_own_loop
 
 
 @pytest.mark.parametrize("patch", patches(MAX_BYTES), ids=lambda patch: f"{patch.module}.{patch.name}")
@@ -28,7 +28,7 @@ def test_what_is_read_is_there():
     async def made() -> Queue:  # in a loop, or Gradio makes one that nobody closes
         return Queue(1, 1, 1, 1, gr.Blocks(analytics_enabled=False))
 
-    queue = asyncio.run(made())
+    queue = in_own_loop(made())
     for name in ("active_jobs", "sleep_when_free", "pending_messages_per_session", "pending_event_ids_session"):
         assert hasattr(queue, name), name
     assert hasattr(LocalContext, "blocks") and hasattr(LocalContext, "event_id")
