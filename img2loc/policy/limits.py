@@ -16,7 +16,7 @@ from typing import Final
 from img2loc.errors import Img2LocError
 
 HOUR_S: Final = 3600.0
-# Whoever asks a model holds a thread until it has replied. The page keeps others for the rest (ui/__init__.py).
+# Whoever asks a model holds a thread until it has replied. The page keeps others for the rest (web/page.py).
 MODEL_PLACES: Final = 40
 VISITORS_PLACES: Final = MODEL_PLACES // 8
 _INSTEAD: Final = "use a key of your own at a provider such as OpenAI, or take the vote, which is free."
