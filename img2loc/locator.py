@@ -16,7 +16,7 @@ from img2loc.answer import prompt
 from img2loc.answer.coarsen import coarsen_outcome, coarsen_retrieval
 from img2loc.answer.vote import vote
 from img2loc.devices import cpu_has_bfloat16
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, GalleryError, quoted
 from img2loc.geo.areas import Area
 from img2loc.geo.coarse import EXACT, Precision, coarse_area
 from img2loc.geo.places import nearest_place
@@ -337,6 +337,8 @@ def _encoder_source(manifest: Manifest) -> str:
     spec = manifest.encoder
     if spec.kind == "lite0":
         return "lite0"
+    if spec.kind != "transformers":
+        raise GalleryError(f"The gallery {manifest.name!r} has an encoder of the unknown kind {quoted(spec.kind)}.")
     if spec.revision.startswith("sha256:"):
         raise ConfigError(
             f"The gallery {manifest.name!r} was made with the encoder in a folder called {spec.source!r}; "

@@ -86,6 +86,8 @@ def read_photo(path: Path) -> bytes:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise PhotoError(f"The file can't be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise PhotoError("The file's name contains a null character.") from error
 
 
 def open_photo(source: bytes | Image.Image) -> Photo:
@@ -146,9 +148,12 @@ def load_photo(source: PhotoSource) -> Photo:
 
     Raises:
         PhotoError: It can't be read, or is no photo.
+        TypeError: It is something else.
     """
     if isinstance(source, Photo):
         return source
+    if not isinstance(source, str | Path | bytes | bytearray | Image.Image):
+        raise TypeError(f"A photo is a path, bytes, a picture of Pillow's or a Photo, not {type(source).__name__}.")
     return open_photo(read_photo(Path(source)) if isinstance(source, str | Path) else source)
 
 

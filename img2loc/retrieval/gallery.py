@@ -207,7 +207,7 @@ def open_gallery(name: str, *, on_bytes: OnBytes = ignore_bytes) -> Gallery:
     """Open a gallery, checked against its manifest.
 
     Args:
-        name: "starter", a folder, or a Hub repo as owner/name[@revision].
+        name: "starter", a folder, or a Hub repo as owner/name[@revision]; a folder where there is one called owner.
         on_bytes: Called with the number of bytes received so far while it is pulled.
 
     Raises:
@@ -216,6 +216,9 @@ def open_gallery(name: str, *, on_bytes: OnBytes = ignore_bytes) -> Gallery:
     try:
         folder = STARTER if name == "starter" else Path(name).expanduser()
         if not folder.is_dir():
+            # A folder that is missing for now, as while a build replaces it, must not become a stranger's repository.
+            if folder.parent != Path() and folder.parent.is_dir():
+                raise HubError(f"the folder {folder.parent} has no folder {folder.name!r}")
             repo, revision = split_revision(name)
             folder = fetch(repo, revision, (MANIFEST, *REQUIRED_FILES, *OPTIONAL_FILES), on_bytes=on_bytes)
     except (HubError, OSError, RuntimeError) as error:  # RuntimeError: ~ where there is no home

@@ -82,7 +82,8 @@ class OwnFolder:
             if is_new:
                 os.unlink(self._marker, dir_fd=self.handle)
             return False
-        if not is_new and marker.st_uid != os.geteuid():
+        # A marker with a second name may be somebody's own file.
+        if not is_new and (marker.st_uid != os.geteuid() or marker.st_nlink != 1):
             return False
         text = os.pread(file, len(self._text) + 1, 0)
         was_cut_short = may_mark and self._text.startswith(text) and os.listdir(self.handle) == [self._marker]

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -152,7 +153,7 @@ class Host:
             is_permanent = isinstance(failure, PERMANENT)
             # A setting that is found wrong within the seconds of grace stops the start, and app.py prints it.
             if str(failure) != printed and (self._first is not None or not isinstance(failure, ConfigError)):
-                print(f"app.py: {failure} {RESTART if is_permanent else RETRY}", file=sys.stderr)
+                _log(f"app.py: {failure} {RESTART if is_permanent else RETRY}\n")
             if is_permanent:
                 return
             printed = str(failure)
@@ -168,11 +169,11 @@ class Host:
         except Exception as error:  # nobody knows of what kind: without this the gallery would be pending for ever
             # Without its words, which may repeat a token or an address.
             frames = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-            print(f"app.py: unexpected {type(error).__name__} at\n{frames}", end="", file=sys.stderr)
+            _log(f"app.py: unexpected {type(error).__name__} at\n{frames}")
             return GalleryError(f"The gallery {name!r} can't be opened ({type(error).__name__}); the log has details.")
         folder = self._configured.gallery.folder
         if folder.parent.name == "snapshots" and "@" not in name:
-            print(f"app.py: {name} names no commit; IMG2LOC_GALLERY={name}@{folder.name} keeps it at this one.")
+            _log(f"app.py: {name} names no commit; IMG2LOC_GALLERY={name}@{folder.name} keeps it at this one.\n")
         return None
 
     def _count(self, received_bytes: int) -> None:
@@ -187,3 +188,10 @@ def _name_for_visitors(gallery: str) -> str:
     except (HubError, OSError, ValueError):
         is_repo = False
     return gallery if is_repo else Path(gallery).name or gallery
+
+
+def _log(text: str) -> None:
+    """Write to the log; one that can't be written, as on a full disk, must not end the opening."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

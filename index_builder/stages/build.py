@@ -66,6 +66,7 @@ def build_gallery(
     check_out(folder, may_replace=may_replace)
     folder = folder.resolve()
     with working_folder(build_folder(folder)) as work:
+        goes_on = bool({LISTING, SHARDS} & {*work.names()})
         sweep(work.path, {LISTING})
         try:
             write_listing(candidates, counts, work.path / LISTING, excluded=excluded)
@@ -78,7 +79,8 @@ def build_gallery(
                 embed_local(listing, store, encoder, pool)
                 counts.move(finish(listing, store, encoder), UNREADABLE)
         except ConfigError:  # nothing can be embedded
-            _clear(work)
+            if not goes_on:  # what an earlier build has done stays for the next
+                _clear(work)
             raise
         with Listing(work.path / LISTING) as listing:
             manifest = index_shards(listing, store, folder, label=label, layout=layout, may_replace=may_replace)

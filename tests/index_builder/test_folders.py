@@ -117,6 +117,27 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("text", ["", MARKER.words[:10], "whole"])
+def test_a_users_file_that_is_linked_as_the_marker_is_not_written_to(tmp_path, text):
+    own, work = tmp_path / "own.txt", tmp_path / ".g.build"
+    own.write_text(f"{MARKER.words}: .g.build\n" if text == "whole" else text)
+    before = own.read_text()
+    work.mkdir()
+    os.link(own, work / MARKER.file)
+    assert built(tmp_path / "g") == 1
+    assert own.read_text() == before and (work / MARKER.file).exists()
+
+
+def test_what_stood_in_a_working_folder_stays_when_the_build_fails(tmp_path, capsys):
+    work = tmp_path / ".g.build"
+    (work / SHARDS).mkdir(parents=True)
+    (work / MARKER.file).write_text(f"{MARKER.words}: .g.build\n")
+    (work / LISTING).write_text("mine")
+    assert built(tmp_path / "g") == 1
+    assert "isn't a listing" in capsys.readouterr().err
+    assert (work / LISTING).read_text() == "mine" and (work / SHARDS).is_dir()
+
+
 @pytest.mark.parametrize("marker", [".img2loc-builder", MARKER.file])
 @pytest.mark.parametrize(
     "kind", ["empty", "another folder's", "longer", "a link", "a hard link", "a link to a genuine one", "a pipe"]

@@ -80,7 +80,7 @@ def test_a_name_that_cannot_be_a_models_is_replaced_by_the_one_asked_for(model, 
 def test_a_wait_is_said_in_words(retry_after, words, backend, server):
     server.status, server.headers = 429, {"Retry-After": retry_after}
     with pytest.raises(LMMRateLimitError, match=rf"^Rate limit reached at \S+; try again {words}\.$"):
-        ask(server.base_url, backend, timeout_s=0.6)
+        ask(server.base_url, backend, timeout_s=2)
 
 
 @pytest.mark.parametrize(

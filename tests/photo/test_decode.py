@@ -12,7 +12,7 @@ from PIL import Image, TiffImagePlugin
 import img2loc.photo.decode
 from img2loc.errors import PhotoError
 from img2loc.geo.sphere import haversine_km
-from img2loc.photo.decode import MAX_BYTES, MAX_PIXELS, MAX_SIDE_PX, open_photo
+from img2loc.photo.decode import MAX_BYTES, MAX_PIXELS, MAX_SIDE_PX, load_photo, open_photo
 from img2loc.types import LatLon
 from tests.conftest import PHOTOS
 
@@ -206,3 +206,15 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
     for format_name in ("JPEG", "PNG", "HEIC"):
         with pytest.raises(PhotoError, match="pixels"):
             open_photo(encoded(quarters(), format_name))
+
+
+def test_a_photo_may_be_given_in_any_form(tmp_path):
+    file = tmp_path / "photo.png"
+    Image.new("RGB", (40, 30), "red").save(file)
+    whole = load_photo(file)
+    for source in (str(file), file.read_bytes(), bytearray(file.read_bytes()), Image.open(file), whole):
+        assert load_photo(source).image.tobytes() == whole.image.tobytes()
+    with pytest.raises(TypeError, match="A photo is a path, bytes, a picture of Pillow's or a Photo, not int"):
+        load_photo(3)
+    with pytest.raises(PhotoError, match="null character"):
+        load_photo("a\0b")

@@ -86,7 +86,7 @@ def test_only_a_gallerys_files_are_pulled(hub, tmp_path):
     [
         ("someone/gallery@0123", "no revision '0123'"),
         ("someone/else", "no model repository someone/else"),
-        ("../secrets", "neither a folder"),
+        ("../secrets", "has no folder"),
     ],
 )
 def test_what_the_hub_has_not_gets_words(hub, tmp_path, name, words):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import shutil
 import subprocess
 import sys
@@ -110,6 +112,27 @@ def soon(holds) -> bool:
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.02)
     return holds()
+
+
+def test_a_log_that_cannot_be_written_ends_no_opening(monkeypatch):
+    class FullDisk(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    opening(monkeypatch, RuntimeError("x"), GalleryError("y"), str(STARTER))
+    monkeypatch.setattr(img2loc.web.gallery_loader, "RETRY_AFTER_S", (0.05,))
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    host = Host(Settings(gallery="someone/gallery"), grace_s=60)
+    assert host.locator.gallery.manifest.name == "starter"
+    assert soon(lambda: host.notice == "")
+
+
+def test_a_missing_folder_does_not_become_a_strangers_repository(tmp_path, monkeypatch):
+    (tmp_path / "galleries").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("img2loc.retrieval.gallery.fetch", lambda *_, **__: pytest.fail("the Hub was asked"))
+    with pytest.raises(GalleryError, match="the folder galleries has no folder 'holiday'"):
+        open_gallery("galleries/holiday")
 
 
 def test_an_unexpected_error_is_a_failure_that_the_log_explains_without_its_words(tmp_path, monkeypatch, capsys):

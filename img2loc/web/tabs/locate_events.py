@@ -191,10 +191,10 @@ class Events:
             The models, and what is wrong with the key.
         """
         right = gr.update(visible=False, value="")
-        query = Query(None, backend, keys=keys, base_url=server_of(backend, server))
-        if not query.own_key:
-            return gr.update(), right
         try:
+            query = Query(None, backend, keys=keys, base_url=server_of(backend, server))
+            if not query.own_key:
+                return gr.update(), right
             names = list_models(backend, replace(query.options(self._settings), timeout_s=LIST_MODELS_S))
         except Img2LocError as error:
             words = f'<p class="i2l-warning" role="alert">{error_html(error)}</p>'
