@@ -211,7 +211,7 @@ def test_a_gallery_without_a_revision_is_named_with_its_commit(monkeypatch, caps
     monkeypatch.setattr(gallery_loader.Locator, "open", lambda *_, **__: pulled)
     assert gallery_loader.Host(Settings(gallery=name)).locator is pulled
     pin = f"IMG2LOC_GALLERY=owner/name@{'a' * 40}"
-    assert (pin in capsys.readouterr().out) is ("@" not in name)
+    assert (pin in capsys.readouterr().err) is ("@" not in name)
 
 
 def test_the_encoder_that_the_code_names_itself_is_pinned():
