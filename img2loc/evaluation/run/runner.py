@@ -225,6 +225,9 @@ class Runner:
             if self._cancel.is_set() and entry.failed and not entry.replies:
                 return None  # as after a kill: it is asked again when the run goes on
             self._journal.add(entry)
+        except BaseException:  # an interrupt, or a disk that is full: no further photo may begin meanwhile
+            self._stop.set()
+            raise
         finally:
             budget.end(item.id)
         self._count_failures(entry)
