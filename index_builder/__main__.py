@@ -24,7 +24,7 @@ from img2loc.retrieval.encoders import DEFAULT_ENCODER
 from img2loc.system.environment import prepare_environment
 from img2loc.system.process import INTERRUPTED, run
 from img2loc.system.terminal import Parser, parse_arguments, positive, say
-from index_builder import verbs as stages
+from index_builder import verbs
 from index_builder.stages.embed import SHARD_ROWS
 from index_builder.storage.layout import TARGET
 
@@ -63,15 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m index_builder", description=__doc__)
-    verbs = parser.add_subparsers(title="stages", required=True, metavar="STAGE")
+    parsers = parser.add_subparsers(title="stages", required=True, metavar="STAGE")
 
-    stage = _add_stage(verbs, "build", stages.build, "photos into a gallery, in one go")
+    stage = _add_stage(parsers, "build", verbs.build, "photos into a gallery, in one go")
     _add_source(stage)
     _add_encoder(stage)
     _add_work(stage)
     _add_gallery(stage)
 
-    stage = _add_stage(verbs, "listing", stages.listing, "photos into a checked listing")
+    stage = _add_stage(parsers, "listing", verbs.listing, "photos into a checked listing")
     _add_source(stage)
     stage.add_argument(
         "--out",
@@ -81,29 +81,29 @@ def _parser() -> argparse.ArgumentParser:
         help="the listing, a Parquet file; one that is there is replaced, any other file left alone",
     )
 
-    _add_embed(_add_stage(verbs, "embed", stages.embed, "a listing into shards of embeddings"))
+    _add_embed(_add_stage(parsers, "embed", verbs.embed, "a listing into shards of embeddings"))
 
-    stage = _add_stage(verbs, "index", stages.index, "shards into a gallery")
+    stage = _add_stage(parsers, "index", verbs.index, "shards into a gallery")
     stage.add_argument("--listing", type=Path, required=True, metavar="FILE", help="what the listing stage wrote")
     stage.add_argument("--embeddings", type=Path, required=True, metavar="DIR", help="what the embed stage wrote")
     _add_gallery(stage)
 
-    stage = _add_stage(verbs, "merge", stages.merge, "galleries of one encoder into one")
+    stage = _add_stage(parsers, "merge", verbs.merge, "galleries of one encoder into one")
     stage.add_argument("galleries", type=Path, nargs="+", metavar="GALLERY", help="their folders, in this order")
     _add_gallery(stage)
 
-    stage = _add_stage(verbs, "verify", stages.verify, "check a gallery")
+    stage = _add_stage(parsers, "verify", verbs.verify, "check a gallery")
     stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
     stage.add_argument("--photos", type=Path, metavar="DIR", help="the folder in which its photos lie under their ids")
     stage.add_argument("--listing", type=Path, metavar="FILE", help="the listing that it was built from")
     _add_encoder(stage)
 
-    stage = _add_stage(verbs, "publish", stages.publish, "a gallery to the Hugging Face Hub")
+    stage = _add_stage(parsers, "publish", verbs.publish, "a gallery to the Hugging Face Hub")
     stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
     stage.add_argument("repo", metavar="OWNER/NAME", help="a model repository, made where there is none")
     stage.add_argument("--private", action="store_true", help="make it so that only its owner sees it")
 
-    stage = _add_stage(verbs, "geoclip", stages.geoclip, "GeoCLIP's places into a gallery")
+    stage = _add_stage(parsers, "geoclip", verbs.geoclip, "GeoCLIP's places into a gallery")
     _add_out(stage)
     stage.add_argument(
         "--wheel", type=Path, metavar="FILE", help="GeoCLIP's wheel from PyPI; without it pip downloads it"
@@ -112,9 +112,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_stage(
-    verbs: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], None], about: str
+    parsers: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], None], about: str
 ) -> argparse.ArgumentParser:
-    stage = verbs.add_parser(name, help=about, description=run.__doc__)
+    stage = parsers.add_parser(name, help=about, description=run.__doc__)
     stage.set_defaults(run=run)
     return stage
 

@@ -47,7 +47,7 @@ class Patch:
         """
         module = importlib.import_module(self.module)
         if not hasattr(module, self.name):
-            raise ConfigError(_other_version(f"has no {self.module}.{self.name}"))
+            raise ConfigError(_wrong_version(f"it has no {self.module}.{self.name}"))
         setattr(module, self.name, self.replacement)
 
 
@@ -95,7 +95,7 @@ def install(*, max_photo_bytes: int) -> None:
     """
     first, beyond = TESTED_VERSIONS
     if not first <= tuple(map(int, gr.__version__.split(".")[:2])) < beyond:
-        raise ConfigError(_other_version("is none of them"))
+        raise ConfigError(_wrong_version("it was not tried"))
     for patch in patches(max_photo_bytes):
         patch.apply()
 
@@ -111,9 +111,9 @@ def install_in_queue(demo: gr.Blocks) -> None:
     queue.pending_messages_per_session = Mailboxes(queue.pending_event_ids_session)  # type: ignore[assignment]
 
 
-def _other_version(problem: str) -> str:
+def _wrong_version(reason: str) -> str:
     first, beyond = (".".join(map(str, version)) for version in TESTED_VERSIONS)
     return (
-        f"Img2Loc is written for Gradio from {first} and before {beyond}; version {gr.__version__} {problem}. "
-        "Install what requirements.txt names."
+        f"Img2Loc can't run with Gradio {gr.__version__}: {reason}. "
+        f"Install Gradio {first} or later, below {beyond}, as requirements.txt says."
     )

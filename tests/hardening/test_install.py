@@ -40,11 +40,13 @@ def test_what_is_read_is_there():
 @pytest.mark.parametrize("version", ["6.30.0", "7.0.0"])
 def test_another_version_of_gradio_is_refused(version, monkeypatch):
     monkeypatch.setattr(gr, "__version__", version)
-    with pytest.raises(ConfigError, match=f"from 6.31 and before 7.0; version {version} is none of them"):
+    with pytest.raises(
+        ConfigError, match=rf"Gradio {version}: it was not tried\. Install Gradio 6\.31 or later, below 7\.0"
+    ):
         install(max_photo_bytes=MAX_BYTES)
 
 
 def test_a_part_that_has_moved_is_named(monkeypatch):
     monkeypatch.delattr("gradio.route_utils.GradioMultiPartParser")
-    with pytest.raises(ConfigError, match=r"has no gradio\.route_utils\.GradioMultiPartParser"):
+    with pytest.raises(ConfigError, match=r"it has no gradio\.route_utils\.GradioMultiPartParser"):
         install(max_photo_bytes=MAX_BYTES)
