@@ -5,8 +5,12 @@ from __future__ import annotations
 from img2loc.errors import ConfigError
 
 
-def check_key(key: str) -> str:
+def check_key(key: str, *, name: str = "The key") -> str:
     """Check that a text can be an API key: it has to fit into an HTTP header.
+
+    Args:
+        key: Any text.
+        name: What the message calls it.
 
     Returns:
         The key without surrounding white space; empty for an empty text.
@@ -16,5 +20,5 @@ def check_key(key: str) -> str:
     """
     key = key.strip()
     if any(not "!" <= character <= "~" for character in key):
-        raise ConfigError("The key contains spaces or characters that can't be in a key; copy it again.")
+        raise ConfigError(f"{name} contains spaces or characters that can't be in a key; copy it again.")
     return key
