@@ -17,11 +17,11 @@ from img2loc.lmm.request import MAX_OUTPUT_TOKENS
 from img2loc.lmm.servers import pricing, server_named
 from img2loc.lmm.usage import MAX_PHOTO_TOKENS
 
-# Characters that a neighbour takes in a prompt: a pair of coordinates, or a line of a numbered list.
+# Characters of a neighbour in a prompt: a pair of coordinates, or a line of a numbered list.
 PAIR_CHARS: Final = 22
 LINE_CHARS: Final = 85
 CHOICE_CHARS: Final = 700 + SHOWN * 200  # of the turn that chooses; a gallery's pictures cost as much again, each
-# The most that they take, in bytes. No token is shorter than a byte.
+# The same at most, in bytes. No token is shorter than a byte.
 MAX_PAIR_BYTES: Final = 25
 MAX_LINE_BYTES: Final = 200
 MAX_CHOICE_BYTES: Final = 1000 + SHOWN * 700
@@ -29,32 +29,19 @@ MAX_CHOICE_BYTES: Final = 1000 + SHOWN * 700
 
 @dataclass(frozen=True, slots=True)
 class Expense:
-    """What one photo will take.
+    """What one photo is expected to take."""
 
-    Args:
-        requests: If every reply can be read.
-        cost_usd: About; None where the price is unknown.
-    """
-
-    requests: int
-    cost_usd: float | None
+    requests: int  # if every reply can be read
+    cost_usd: float | None  # None where the price is unknown
 
 
 def expense(
     judge: Judge | None, template: str, nearest: int, farthest: int, *, samples: int, prices: Pricing | None
 ) -> Expense:
-    """Estimate what one photo will take.
-
-    Args:
-        judge: How the model is asked; None for one prompt.
-        template: The prompt's text, with its placeholders.
-        nearest: How many of the most similar photos go into the one prompt.
-        farthest: How many of the most dissimilar.
-        samples: How often each prompt is sent.
-        prices: The model's; None where they are unknown.
-    """
-    each = _neighbour(template, PAIR_CHARS, LINE_CHARS)
-    lengths = [len(template) + each * count for count in _neighbours(judge, nearest, farthest)] * samples
+    """Estimate what one photo will take; the parameters are those of a request."""
+    neighbour_chars = _neighbour_size(template, PAIR_CHARS, LINE_CHARS)
+    counts = _neighbour_counts(judge, nearest, farthest)
+    lengths = [len(template) + neighbour_chars * count for count in counts] * samples
     lengths += [CHOICE_CHARS] if judge and judge.choice else []
     expected = [expected_tokens(length) for length in lengths]
     cost = None if prices is None else sum(prices.cost_usd(*tokens) for tokens in expected)
@@ -64,23 +51,14 @@ def expense(
 def max_tokens(
     judge: Judge | None, template: str, nearest: int, farthest: int, *, samples: int, within: Area | None
 ) -> int:
-    """The most tokens that one photo can take, read and written, with a second turn after every first reply.
-
-    Args:
-        judge: How the model is asked; None for one prompt.
-        template: The prompt's text, with its placeholders.
-        nearest: How many of the most similar photos go into the one prompt.
-        farthest: How many of the most dissimilar.
-        samples: How often each prompt is sent.
-        within: Where the photo is known to have been taken; None for anywhere.
-    """
+    """The most tokens that one photo can take, read and written, with a second turn after every first reply."""
     area_bytes = len(str(within).encode()) if within else 0
     second_bytes = max(len(REPAIR), len(OUTSIDE) + area_bytes)
     text_bytes = len(template.encode()) + (len(WITHIN) + area_bytes if within else 0)
-    each = _neighbour(template, MAX_PAIR_BYTES, MAX_LINE_BYTES)
+    neighbour_bytes = _neighbour_size(template, MAX_PAIR_BYTES, MAX_LINE_BYTES)
     total = 0
-    for count in _neighbours(judge, nearest, farthest):
-        first = MAX_PHOTO_TOKENS + text_bytes + each * count + MAX_OUTPUT_TOKENS
+    for count in _neighbour_counts(judge, nearest, farthest):
+        first = MAX_PHOTO_TOKENS + text_bytes + neighbour_bytes * count + MAX_OUTPUT_TOKENS
         # The second turn reads the first again, its reply and what is wrong with it.
         total += samples * (2 * first + MAX_OUTPUT_TOKENS + second_bytes)
     if judge and judge.choice:
@@ -88,13 +66,13 @@ def max_tokens(
     return total
 
 
-def _neighbours(judge: Judge | None, nearest: int, farthest: int) -> list[int]:
+def _neighbour_counts(judge: Judge | None, nearest: int, farthest: int) -> list[int]:
     """How many neighbours each prompt holds."""
     return [nearest + farthest] if judge is None else [2 * count for count in judge.counts]
 
 
-def _neighbour(template: str, pair: int, line: int) -> int:
-    """Choose the size of one neighbour in a template: of a pair of coordinates, of a list's line, or 0."""
+def _neighbour_size(template: str, pair: int, line: int) -> int:
+    """The size of a neighbour in a template: of a pair of coordinates, of a list's line, or 0 where it takes none."""
     names = Template(template).get_identifiers()
     return line if any(name.endswith("_list") for name in names) else pair if names else 0
 
@@ -103,9 +81,9 @@ def prices_of(backend: str, server: str, model: str) -> Pricing | None:
     """The list prices of a model; None where they are unknown.
 
     Args:
-        backend: A backend's exact name.
-        server: The server it asks, as server_named takes it.
-        model: The model's exact name.
+        backend: Its exact name.
+        server: As server_named takes it.
+        model: Its exact name.
 
     Raises:
         ConfigError: There is no such server.
@@ -114,6 +92,6 @@ def prices_of(backend: str, server: str, model: str) -> Pricing | None:
 
 
 def dollars(usd: float) -> str:
-    """Write a sum with two digits that tell something."""
+    """Write a sum with two significant digits, and at least in cents."""
     digits = 2 if usd >= 1 or usd <= 0 else max(2, 1 - math.floor(math.log10(usd)))
     return f"${usd:,.{digits}f}"

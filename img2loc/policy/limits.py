@@ -1,4 +1,4 @@
-"""What visitors may take: model answers at the operator's expense, by the hour, and places for asking models."""
+"""Limits on visitors: model answers at the operator's expense by the hour, and models asked at the same time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -16,18 +16,18 @@ from typing import Final
 from img2loc.errors import Img2LocError
 
 HOUR_S: Final = 3600.0
-# Whoever asks a model holds a thread until it has replied. The page keeps others for the rest (web/page.py).
+# A request holds a thread until its model has replied. The page keeps other threads for the rest (web/page.py).
 MODEL_PLACES: Final = 40
 VISITORS_PLACES: Final = MODEL_PLACES // 8
 _INSTEAD: Final = "use a key of your own at a provider such as OpenAI, or take the vote, which is free."
 
 
 class LimitError(Img2LocError):
-    """A visitor, or all of them, asked for more than the operator allows.
+    """A visitor, or all together, asked for more than the operator allows.
 
     Args:
-        message: What a person should know.
-        retry_after_s: Seconds until it may be allowed; None where it never will.
+        message: What to tell the visitor.
+        retry_after_s: Seconds until it may be allowed; None where it never will be.
     """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
@@ -37,14 +37,14 @@ class LimitError(Img2LocError):
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """What was taken for one photo.
+    """What is counted for one photo.
 
     Args:
-        at_s: When, by the clock of Limits.
-        visitor: For whom: a hash.
+        at_s: When it was made, by the clock of Limits.
+        visitor: A hash.
         requests: How often a model is asked.
         tokens: The most that may be used, or what was used once it is settled.
-        used_per_request: Once it is settled.
+        used_per_request: Tokens, once it is settled.
     """
 
     at_s: float
@@ -55,16 +55,16 @@ class Reservation:
 
 
 class Limits:
-    """Counts in a sliding window; safe to use from many threads at once.
+    """Counts requests and tokens in a sliding window, and those who ask models at the moment; thread-safe.
 
-    What is kept of a visitor is a hash with a salt that this process alone knows, for no longer than the window.
+    What is kept of a visitor is a hash with a salt that only this process knows, for no longer than the window.
 
     Args:
         per_visitor: Requests a window for each visitor; None for no bound.
         total: Requests a window for all together; None for no bound.
         tokens: Tokens a window for all together; None for no bound.
         window_s: The window, in seconds.
-        clock: Seconds from any start that never go back.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class Limits:
         self._salt = secrets.token_bytes(16)
         self._reservations: deque[Reservation] = deque()  # the oldest first
         self._lock = threading.Lock()
-        self._sweeping = False
-        self._places: Counter[str] = Counter()  # that are held, by visitor
+        self._is_sweeping = False
+        self._places: Counter[str] = Counter()  # in use, by visitor
 
     @contextmanager
     def place(self, *backends: str, visitor: str = "") -> Iterator[None]:
@@ -91,11 +91,11 @@ class Limits:
 
         Args:
             backends: Who is asked meanwhile.
-            visitor: As visitors.single_visitor_of has it; empty where it may be many, who share all places.
+            visitor: As visitors.single_visitor_of returns it; empty if it may be many visitors, who share all places.
 
         Raises:
-            LimitError: All places are taken, or the visitor's. Nobody waits for one: those who wait would hold the
-                votes' threads.
+            LimitError: All places are taken, or the visitor's. Nobody waits for one, since waiting requests would take
+                the threads that votes need.
         """
         if all(backend == "vote" for backend in backends):
             yield
@@ -106,7 +106,7 @@ class Limits:
         finally:
             with self._lock:
                 self._places[visitor] -= 1
-                self._places += Counter()  # keeps those who hold some, so that no address stays in memory
+                self._places += Counter()  # drops visitors without a place, so that no address stays in memory
 
     def _take_place(self, visitor: str) -> None:
         with self._lock:
@@ -124,108 +124,105 @@ class Limits:
             self._places[visitor] += 1
 
     def reserve(self, address: str, requests: int = 1, tokens: float = 0.0) -> Reservation:
-        """Take what a photo needs, unless that is too much.
+        """Reserve what a photo needs.
 
         Args:
-            address: Whom it is for, as visitors.visitor_of has it.
+            address: The visitor's, as visitors.visitor_of returns it.
             requests: How often a model will be asked.
-            tokens: The most that they may use. If a request lately used more, that counts instead: the model takes
-                more for a photo than was thought.
+            tokens: The most that they may use. If a recent request used more, that counts instead: the model takes more
+                for a photo than was expected.
 
         Returns:
-            What was taken; `settle` says what was really used.
+            The reservation, to be settled.
 
         Raises:
-            LimitError: It is too much; the message says when to come again.
+            LimitError: It is too much; the message says when to try again.
         """
         visitor = hashlib.blake2b(address.encode(), key=self._salt, digest_size=16).digest()
         with self._lock:
-            now = self._clock()
-            reservation = Reservation(now, visitor, requests, tokens)
+            new = Reservation(self._clock(), visitor, requests, tokens)
             if self._per_visitor is self._total is self._tokens is None:
-                return reservation
-            self._forget(now)
-            kept = self._reservations
-            own = [one for one in kept if one.visitor == visitor]
-            self._check_visitor(own, requests, now)
-            self._check_total(kept, requests, now)
-            self._reserve_tokens(reservation, now)
-            kept.append(reservation)
-            if not self._sweeping:
-                self._sweep_in(self._window_s)
-        return reservation
+                return new
+            self._forget(new.at_s)
+            self._check_visitor(new)
+            self._check_total(new)
+            self._check_tokens(new)
+            self._reservations.append(new)
+            if not self._is_sweeping:
+                self._sweep_after(self._window_s)
+        return new
 
     def settle(self, reservation: Reservation, tokens: float) -> None:
-        """Put what was used in place of what was reserved."""
+        """Replace the tokens that were reserved by those that were used."""
         with self._lock:
             reservation.tokens = tokens
             reservation.used_per_request = tokens / reservation.requests
 
-    def _check_visitor(self, own: Sequence[Reservation], requests: int, now: float) -> None:
-        bound, used = self._per_visitor, sum(one.requests for one in own)
-        if bound is None or used + requests <= bound:
+    def _check_visitor(self, new: Reservation) -> None:
+        bound = self._per_visitor
+        taken = [(item.at_s, item.requests) for item in self._reservations if item.visitor == new.visitor]
+        used = sum(requests for _, requests in taken)
+        if bound is None or used + new.requests <= bound:
             return
-        if requests > bound:
-            raise LimitError(
-                f"This photo needs {requests} model answers, and this site allows {bound} an hour. "
-                f"Ask for fewer, {_INSTEAD}"
-            )
-        wait_s = self._wait_s([(one.at_s, one.requests) for one in own], used + requests - bound, now)
+        need = f"This photo needs {new.requests} model answers"
+        if new.requests > bound:
+            raise LimitError(f"{need}, and this site allows {bound} an hour. Ask for fewer, {_INSTEAD}")
+        wait_s = self._wait_s(taken, used + new.requests - bound, new.at_s)
         if used == bound:
-            said = f"You've used your {bound} model answers for this hour."
+            reason = f"You've used your {bound} model answers for this hour."
         else:
-            said = f"This photo needs {requests} model answers, and you have {bound - used} left for this hour."
-        raise LimitError(f"{said} Try again in {_minutes(wait_s)}, {_INSTEAD}", retry_after_s=wait_s)
+            reason = f"{need}, and you have {bound - used} left for this hour."
+        raise LimitError(f"{reason} Try again in {_minutes(wait_s)}, {_INSTEAD}", retry_after_s=wait_s)
 
-    def _check_total(self, kept: Iterable[Reservation], requests: int, now: float) -> None:
-        amounts = [(one.at_s, one.requests) for one in kept]
-        if self._total is not None and (excess := sum(amount for _, amount in amounts) + requests - self._total) > 0:
-            raise _used_up(None if requests > self._total else self._wait_s(amounts, excess, now))
+    def _check_total(self, new: Reservation) -> None:
+        taken = [(item.at_s, item.requests) for item in self._reservations]
+        if self._total is not None and (excess := sum(count for _, count in taken) + new.requests - self._total) > 0:
+            raise _used_up(None if new.requests > self._total else self._wait_s(taken, excess, new.at_s))
 
-    def _reserve_tokens(self, reservation: Reservation, now: float) -> None:
+    def _check_tokens(self, new: Reservation) -> None:
         if self._tokens is None:
             return
-        asked = reservation.tokens
-        most = max((one.used_per_request for one in self._reservations), default=0.0)
-        reservation.tokens = max(asked, most * reservation.requests)
-        amounts = [(one.at_s, one.tokens) for one in self._reservations]
-        if (excess := sum(amount for _, amount in amounts) + reservation.tokens - self._tokens) > 0:
-            raise _used_up(None if asked > self._tokens else self._wait_s(amounts, excess, now))
+        expected = new.tokens
+        new.tokens = max(
+            expected, new.requests * max((item.used_per_request for item in self._reservations), default=0)
+        )
+        taken = [(item.at_s, item.tokens) for item in self._reservations]
+        if (excess := sum(count for _, count in taken) + new.tokens - self._tokens) > 0:
+            raise _used_up(None if expected > self._tokens else self._wait_s(taken, excess, new.at_s))
 
-    def _wait_s(self, amounts: Iterable[tuple[float, float]], excess: float, now: float) -> float:
-        """Seconds until enough is forgotten.
+    def _wait_s(self, taken: Iterable[tuple[float, float]], excess: float, now_s: float) -> float:
+        """Seconds until so much of what was taken is forgotten.
 
         Args:
-            amounts: What was taken: when, and how much; the oldest first.
-            excess: How much of it must be.
-            now: By the same clock.
+            taken: When, and how much; the oldest first.
+            excess: How much has to be forgotten.
+            now_s: By the same clock.
         """
-        at_s = now
-        for at_s, amount in amounts:  # noqa: B007 - the last one's is wanted
+        at_s = now_s
+        for at_s, amount in taken:  # noqa: B007 - the last one's is used
             excess -= amount
             if excess <= 0:
                 break
-        return at_s + self._window_s - now
+        return at_s + self._window_s - now_s
 
-    def _forget(self, now: float) -> None:
-        while self._reservations and self._reservations[0].at_s <= now - self._window_s:
+    def _forget(self, now_s: float) -> None:
+        while self._reservations and self._reservations[0].at_s <= now_s - self._window_s:
             self._reservations.popleft()
 
-    def _sweep_in(self, seconds: float) -> None:
-        """Forget the past even if nobody comes to ask again."""
-        self._sweeping = True
+    def _sweep_after(self, seconds: float) -> None:
+        """Forget old reservations even if nobody makes new ones."""
+        self._is_sweeping = True
         timer = threading.Timer(seconds, self._sweep)
         timer.daemon = True
         timer.start()
 
     def _sweep(self) -> None:
         with self._lock:
-            now = self._clock()
-            self._forget(now)
+            now_s = self._clock()
+            self._forget(now_s)
+            self._is_sweeping = bool(self._reservations)
             if self._reservations:
-                self._sweep_in(max(self._reservations[0].at_s + self._window_s - now, 0.01))
-            else:
-                self._sweeping = False
+                self._sweep_after(max(self._reservations[0].at_s + self._window_s - now_s, 0.01))
 
 
 def _minutes(seconds: float) -> str:
@@ -234,14 +231,10 @@ def _minutes(seconds: float) -> str:
 
 
 def _used_up(wait_s: float | None) -> LimitError:
-    """The refusal for all visitors together.
-
-    Args:
-        wait_s: Until it may be allowed; None where one photo needs more than an hour's budget.
-    """
+    """The refusal for all visitors together; None where one photo needs more than an hour's budget."""
     if wait_s is None:
         return LimitError(
             f"This photo needs more than this site's hourly budget for model answers. Ask for fewer, {_INSTEAD}"
         )
-    said = "This site's hourly budget for model answers is used up."
-    return LimitError(f"{said} Try again in {_minutes(wait_s)}, {_INSTEAD}", retry_after_s=wait_s)
+    reason = "This site's hourly budget for model answers is used up."
+    return LimitError(f"{reason} Try again in {_minutes(wait_s)}, {_INSTEAD}", retry_after_s=wait_s)

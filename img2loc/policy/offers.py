@@ -19,36 +19,36 @@ KEY_HEADERS = {"openai": "x-openai-api-key", "hf": "x-hf-token"}
 
 
 def provided(settings: Settings, backend: str, server: str = "") -> bool:
-    """Whether the operator provides a backend's models: with a key, or on a server that wants none.
+    """Whether the operator provides a backend's models: with a key, or on a server that needs none.
 
     Args:
-        settings: The operator's choices.
+        settings: The operator's.
         backend: Its exact name.
-        server: A provider's name; empty for the operator's choice. For others a visitor's own key is needed.
+        server: A provider's name; empty for the operator's choice. Others need the visitor's own key.
     """
-    own = settings.options(backend)
-    keyless = backend == "openai" and not server_named(own.base_url).needs_key
-    return backend_named(backend).needs_key and not server and (bool(own.api_key) or keyless)
+    options = settings.options(backend)
+    keyless = backend == "openai" and not server_named(options.base_url).needs_key
+    return backend_named(backend).needs_key and not server and (bool(options.api_key) or keyless)
 
 
 def models_of(settings: Settings, backend: str, server: str = "") -> tuple[str, ...]:
-    """The models to choose from, the default first; those that the operator pays for, where they bound that.
+    """The models to choose from, the default first: only IMG2LOC_MODELS where the operator provides them.
 
     Args:
-        settings: The operator's choices.
+        settings: The operator's.
         backend: Its exact name.
         server: A provider's name; empty for the operator's choice.
     """
-    chosen, own = backend_named(backend), settings.options(backend)
-    found = server_named(server or own.base_url) if backend == "openai" else None
-    suggested = () if chosen.runs_here else (found and found.models) or chosen.models
+    chosen, options = backend_named(backend), settings.options(backend)
+    asked = server_named(server or options.base_url) if backend == "openai" else None
+    suggested = () if chosen.runs_here else (asked and asked.models) or chosen.models
     if settings.models and provided(settings, backend, server):
         suggested = (first_of(settings.models, chosen.models), *settings.models)
-    return tuple(dict.fromkeys(name for name in ("" if server else own.model, *suggested) if name))
+    return tuple(dict.fromkeys(name for name in ("" if server else options.model, *suggested) if name))
 
 
 def first_of(allowed: Sequence[str], suggested: Sequence[str]) -> str:
-    """The model to ask where none is named: the first that is allowed, and one that the backend has if any is."""
+    """The model to ask where none is named: the first allowed one that is suggested too, or else the first allowed."""
     return next((name for name in allowed if name in suggested), allowed[0])
 
 
@@ -73,8 +73,8 @@ def info_json(manifest: Manifest, notice: str, settings: Settings) -> InfoJson:
 
     Args:
         manifest: The gallery's.
-        notice: What visitors should know where not all is as configured; empty where it is.
-        settings: The operator's choices.
+        notice: What visitors should know if something isn't as configured; else empty.
+        settings: The operator's.
     """
     limits: LimitsJson = {
         "hourly_per_visitor": settings.hourly_per_visitor,
@@ -98,14 +98,14 @@ def info_json(manifest: Manifest, notice: str, settings: Settings) -> InfoJson:
 
 
 def _backend_json(name: str, settings: Settings) -> BackendJson:
-    backend, own = BACKENDS[name], settings.options(name)
-    server = server_named(own.base_url) if backend.name == "openai" else None
-    key_wanted = server.needs_key if server else backend.needs_key
+    backend, options = BACKENDS[name], settings.options(name)
+    server = server_named(options.base_url) if backend.name == "openai" else None
+    needs_key = server.needs_key if server else backend.needs_key
     return {
         "name": name,
         # A key that is sent in the header goes to the server that the operator has chosen.
-        "label": server.label if server and own.base_url else backend.label,
+        "label": server.label if server and options.base_url else backend.label,
         "models": list(models_of(settings, name)),
         "key_header": KEY_HEADERS.get(name, ""),
-        "key_needed": key_wanted and not own.api_key,
+        "key_needed": needs_key and not options.api_key,
     }

@@ -1,4 +1,4 @@
-"""How precisely a public page may answer: a Prediction replaced, as a whole, by one that knows no more than that."""
+"""How precisely a public page may answer: makes a Prediction that contains nothing more precise than allowed."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ REGION_KM, COUNTRY_KM = 200.0, 750.0
 
 
 def coarsen(prediction: Prediction, level: Precision) -> Prediction:
-    """Give away no more than a level allows.
+    """Reduce a prediction to what a level allows.
 
-    Each position, the neighbours' and the candidates' too, becomes that of the city it lies in or is nearest to, or of
-    the city in the midst of its region or country. Each radius becomes a round one that holds the area's cities and the
-    spread of the vote or of the candidates; it tells nothing of where in the area the exact position lies, which may be
-    outside the circle, so it has no probability. What could tell more is withheld: prompt, replies, reasons, the
+    Each position, also the neighbours' and the candidates', becomes that of the city it lies in or is nearest to, or of
+    the central city of its region or country. Each radius becomes a round one that covers the area's cities and the
+    spread of the vote or of the candidates. It doesn't depend on where in the area the exact position lies, which may
+    be outside the circle, so it has no probability. What could reveal more is removed: prompt, replies, reasons, the
     model's own name for the place, and which photos of the gallery the neighbours are.
 
     Args:
-        prediction: What was found. The vote's radius is kept as its spread: it must have been taken from coarse
-            positions where it is to tell nothing of exact ones.
-        level: One of LEVELS. What is withheld already stays so.
+        prediction: Its vote's radius is kept as a spread, so that must have been computed from coarse positions.
+        level: One of LEVELS; a prediction that is coarser already stays so.
     """
     if level == EXACT:
         return prediction
     if prediction.withheld == COUNTRY or (prediction.withheld == REGION and level == CITY):
         level = prediction.withheld
-    places = coarse_positions([candidate.position for candidate in prediction.candidates], level)
+    positions = coarse_positions([candidate.position for candidate in prediction.candidates], level)
     candidates = tuple(
-        replace(candidate, position=at) for candidate, at in zip(prediction.candidates, places, strict=True)
+        replace(candidate, position=position)
+        for candidate, position in zip(prediction.candidates, positions, strict=True)
     )
     vote = prediction.vote
     if vote is not None:
@@ -66,12 +66,12 @@ def coarsen(prediction: Prediction, level: Precision) -> Prediction:
 
 
 def abstain(prediction: Prediction, bound_km: float | None) -> Prediction:
-    """Say no more than a calibrated radius allows.
+    """Coarsen or withhold an answer whose calibrated radius is too large.
 
     Args:
-        prediction: What was found.
-        bound_km: Up to which radius an answer is given whole; None for any. Beyond it an answer is coarsened to its
-            region while the radius is one of a region, to its country while it is one of a country, and else withheld.
+        prediction: The answer.
+        bound_km: The largest radius for a whole answer; None for any. Above it an answer is coarsened to its region up
+            to REGION_KM, to its country up to COUNTRY_KM, and else withheld.
     """
     radius_km = prediction.radius_km
     if bound_km is None or prediction.probability is None or radius_km is None or radius_km <= bound_km:
@@ -87,7 +87,7 @@ def abstain(prediction: Prediction, bound_km: float | None) -> Prediction:
 
 
 def _withheld(prediction: Prediction, radius_km: float, level: Literal["region", "country"]) -> Prediction:
-    """Coarsen an answer, but to circles that hold its own ones, so that the probability still holds."""
+    """Coarsen an answer to circles that contain its exact ones, so that the probability still holds."""
 
     def round_km(position: LatLon, radius_km: float) -> float:
         (area,) = coarse_places([position], level)
@@ -105,10 +105,5 @@ def _withheld(prediction: Prediction, radius_km: float, level: Literal["region",
 
 
 def place_of(position: LatLon, level: Precision) -> Place:
-    """Name a position as precisely as a level allows; a coarse position keeps its name.
-
-    Args:
-        position: Anywhere on Earth.
-        level: One of LEVELS.
-    """
+    """Name a position as precisely as a level allows; a coarse position keeps its name."""
     return nearest_place(position) if level == EXACT else coarse_places([position], level)[0].place
