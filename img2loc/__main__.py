@@ -42,7 +42,7 @@ from img2loc.policy.settings import Settings
 from img2loc.system.environment import prepare_environment
 from img2loc.system.names import printable_name
 from img2loc.system.process import INTERRUPTED, hold_interrupts, run
-from img2loc.system.terminal import Parser, parse_arguments, say, whole_number
+from img2loc.system.terminal import Parser, parse_arguments, print_message, whole_number
 from img2loc.types import OutcomeKind, Prediction
 
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_environment()
         settings = Settings.from_env()
     except ConfigError as error:
-        say(f"img2loc: {error}")
+        print_message(f"img2loc: {error}")
         return 2
     try:
         arguments = parse_arguments(_parser(settings), argv)
@@ -70,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return evaluate(arguments, settings, open_lmm=_open_lmm, read_template=_template)
         return locate(arguments, settings)
     except Img2LocError as error:
-        say(f"img2loc: {error}")
+        print_message(f"img2loc: {error}")
         return 1
     except KeyboardInterrupt as interrupt:
-        say(f"img2loc: Stopped. {interrupt}".rstrip())
+        print_message(f"img2loc: Stopped. {interrupt}".rstrip())
         return INTERRUPTED
 
 
@@ -102,7 +102,7 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
             failure = _locate_one(path, name, locate_photo, recorder, printer)
             if failure:
                 failed = True
-                say(f"img2loc: {name}: {failure}")
+                print_message(f"img2loc: {name}: {failure}")
     return 1 if failed else 0
 
 
@@ -132,7 +132,7 @@ def _locate_one(
     finally:
         with hold_interrupts():
             for reply in recorder.replies if recorder and not has_replies else ():
-                say(f"img2loc: {name}: The model replied: {_on_one_line(reply.text)}")
+                print_message(f"img2loc: {name}: The model replied: {_on_one_line(reply.text)}")
 
 
 def _answer(path: Path, name: str, locate_photo: Callable[[Photo], Prediction], form: Format) -> tuple[str, str, bool]:
@@ -162,7 +162,7 @@ def _say_cost(arguments: argparse.Namespace, settings: Settings, template: str, 
     if photos * one.requests > 1:
         cost = "price unknown" if one.cost_usd is None else f"about {dollars(photos * one.cost_usd)}"
         cost = "on this machine" if BACKENDS[arguments.backend].runs_here else cost
-        say(f"img2loc: {photos * one.requests} requests to {model}, {cost}")
+        print_message(f"img2loc: {photos * one.requests} requests to {model}, {cost}")
 
 
 def _open_lmm(arguments: argparse.Namespace, settings: Settings, cancel: threading.Event) -> LMM | None:

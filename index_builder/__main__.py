@@ -23,7 +23,7 @@ from img2loc.errors import ConfigError, Img2LocError
 from img2loc.retrieval.encoders import DEFAULT_ENCODER
 from img2loc.system.environment import prepare_environment
 from img2loc.system.process import INTERRUPTED, run
-from img2loc.system.terminal import Parser, parse_arguments, positive, say
+from img2loc.system.terminal import Parser, parse_arguments, positive, print_message
 from index_builder import verbs
 from index_builder.stages.embed import SHARD_ROWS
 from index_builder.storage.layout import TARGET
@@ -45,18 +45,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         prepare_environment()
     except ConfigError as error:
-        say(f"index_builder: {error}")
+        print_message(f"index_builder: {error}")
         return 2
     try:
         arguments.run(arguments)
     except Img2LocError as error:
-        say(f"index_builder: {error}")
+        print_message(f"index_builder: {error}")
         return 1
     except (OSError, sqlite3.Error) as error:
-        say(f"index_builder: {error}. Nothing that was done is lost; fix this and run the same command again.")
+        print_message(
+            f"index_builder: {error}. Nothing that was done is lost; fix this and run the same command again."
+        )
         return 1
     except KeyboardInterrupt:
-        say("index_builder: Stopped. Run the same command again to go on.")
+        print_message("index_builder: Stopped. Run the same command again to go on.")
         return INTERRUPTED
     return 0
 

@@ -26,7 +26,7 @@ from img2loc.geo.tables import Columns, named
 from img2loc.lmm import LMM
 from img2loc.policy.settings import Settings
 from img2loc.system.names import escape_controls, printable_name
-from img2loc.system.terminal import print_text, say, write_out
+from img2loc.system.terminal import print_message, print_text, write_out
 
 OpenLMM = Callable[[argparse.Namespace, Settings, threading.Event], LMM | None]
 ReadTemplate = Callable[[Path | None], str]
@@ -72,7 +72,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, *, open_lmm: OpenLMM
         runs = [open_run(name, record, seed=arguments.seed) for name, record in records]
         _print([score for run in runs for score in run.scores], (), as_json=arguments.json)
     if reason:
-        say(f"img2loc: {reason}")
+        print_message(f"img2loc: {reason}")
     return 1 if reason else 0
 
 
@@ -171,4 +171,4 @@ def _print(scores: Sequence[Score], notes: Sequence[str], *, as_json: bool) -> N
     grids = [accuracy_grid(scores), haversine_grid(scores), outcomes_grid(scores)]
     print_text(to_markdown("By the geodesic, by the haversine formula, and how the photos ended", grids))
     for note in notes:
-        say(f"img2loc: {note}")
+        print_message(f"img2loc: {note}")

@@ -15,7 +15,7 @@ from img2loc.errors import OutputError
 from img2loc.output.schema import prediction_json, to_csv, to_feature
 from img2loc.system.names import escape_controls
 from img2loc.system.process import hold_interrupts
-from img2loc.system.terminal import say_data, write_out
+from img2loc.system.terminal import write_err, write_out
 from img2loc.types import Prediction
 
 
@@ -120,12 +120,12 @@ class Printer:
             try:
                 self._write(f"{lead}{item}")
             except OutputError as error:
-                say_data(item.strip())
+                write_err(item.strip())
                 raise OutputError(
                     f"{error} The last answer stands on standard error; no further photo was asked."
                 ) from None
             except KeyboardInterrupt:
-                say_data(item.strip())
+                write_err(item.strip())
                 raise
 
     def _write(self, text: str) -> None:

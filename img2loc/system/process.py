@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import Final, NoReturn, TextIO, cast
 
 from img2loc.errors import OutputError
-from img2loc.system.terminal import say, write_out
+from img2loc.system.terminal import print_message, write_out
 
 INTERRUPTED: Final = 130  # the exit status of a command that Ctrl-C, SIGTERM or SIGHUP stopped
 
@@ -41,7 +41,7 @@ def run(main: Callable[[], int]) -> NoReturn:
         if sys.stdout is not None:
             write_out("")
     except OutputError as error:
-        say(str(error))
+        print_message(str(error))
         status = 1
     sys.exit(status)
 
@@ -94,7 +94,7 @@ def _on_error(kind: type[BaseException], error: BaseException, trace: TracebackT
     if cause is None:
         sys.__excepthook__(kind, error, trace)
         return
-    say("Stopped.")
+    print_message("Stopped.")
     os._exit(INTERRUPTED)
 
 

@@ -60,12 +60,12 @@ def print_text(text: str) -> None:
     write_out(escape_controls(text, keep="\n\t"))
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """Write a message as one line to standard error, with what a terminal would act on escaped."""
-    say_data(escape_controls(text))
+    write_err(escape_controls(text))
 
 
-def say_data(text: str) -> None:
+def write_err(text: str) -> None:
     """Write data as it is to standard error; if that fails too, nobody can be told."""
     with suppress(OSError, ValueError), tqdm.external_write_mode(file=sys.stderr):
         print(text, file=sys.stderr, flush=True)

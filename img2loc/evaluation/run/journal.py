@@ -19,7 +19,7 @@ from img2loc.errors import DataError
 from img2loc.evaluation.run.record import VERSION, Asking, Entry, Header, Record, Setup
 from img2loc.geo.tables import named
 from img2loc.lmm.usage import token_count
-from img2loc.system.terminal import say, say_data
+from img2loc.system.terminal import print_message, write_err
 
 _START: Final = b'{"header":{"setup":{"dataset":"'
 _SHAPES: Final[dict[str, type]] = {"header": Header, "asking": Asking, "entry": Entry}
@@ -112,10 +112,10 @@ class Journal:
                 self._append("entry", entry)
             except OSError:
                 if entry.replies:
-                    say(
+                    print_message(
                         f"img2loc: {self._path} can't be written; to keep this answer, append the following line to it:"
                     )
-                    say_data(json.dumps(json.loads(_line("entry", entry))))  # in ASCII, as a terminal shows it
+                    write_err(json.dumps(json.loads(_line("entry", entry))))  # in ASCII, as a terminal shows it
                 raise
             self.record.add(entry)
 

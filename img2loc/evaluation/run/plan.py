@@ -29,7 +29,7 @@ from img2loc.lmm.servers import SERVERS, pricing, server_named
 from img2loc.locator import Locator
 from img2loc.policy.settings import Settings
 from img2loc.retrieval.manifest import RECORDS
-from img2loc.system.terminal import say
+from img2loc.system.terminal import print_message
 
 PlannedRun = tuple[str, Journal, Meter, Runner]
 
@@ -64,7 +64,7 @@ def run_settings(
     locator = Locator.open(settings.gallery, encoder=settings.encoder, device=settings.device, dtype=settings.dtype)
     notes = (*truth.notes, *_lasting_notes(folder, locator))
     for note in (*notes, *_passing_notes(folder, len(truth.items))):
-        say(f"img2loc: {note}")
+        print_message(f"img2loc: {note}")
     with ExitStack() as stack:
         runs = []
         common = _setup(arguments, settings, locator, lmm, template)
@@ -105,9 +105,9 @@ def _preview(runs: Sequence[PlannedRun], max_cost_usd: float | None) -> None:
             (runner.given_up, "this happened twice with these; they count as failed (--retry-failed asks again)"),
         ):
             if lost:
-                say(f"img2loc: {name}: {words}: {named(lost)}.")
+                print_message(f"img2loc: {name}: {words}: {named(lost)}.")
         if (preview := runner.preview()) is not None:
-            say(f"img2loc: {name}: {preview}")
+            print_message(f"img2loc: {name}: {preview}")
             previews.append(preview)
     if max_cost_usd is not None:
         check_budget(previews, max_cost_usd)
@@ -126,7 +126,7 @@ def _run_one(journal: Journal, meter: Meter, runner: Runner, max_cost_usd: float
 
         reason = runner.run(on_photo, max_cost_usd=max_cost_usd)
     if asks:
-        say(f"img2loc: {meter.spent}")
+        print_message(f"img2loc: {meter.spent}")
     return reason
 
 
