@@ -12,15 +12,12 @@
     ├── GalleryError             the gallery is missing, torn or can't be read
     │   └── GalleryMismatchError the gallery was made with another encoder
     └── LMMError                 a large multimodal model gave no reply
-        ├── LMMAuthError         the provider refused the key
-        ├── LMMQuotaError        the account has no credit left
         ├── LMMRateLimitError    too many requests
         ├── LMMTimeoutError      no reply in time
         ├── LMMCancelledError    whoever asked has left
         ├── LMMServerError       the provider reports an error of its own
-        ├── LMMRejectedError     the provider rejects the request: an unknown model, or an error in the request
-        └── LMMUnreachableError  no connection
-            └── LMMInterruptedError  the connection broke off before the reply was complete
+        ├── LMMRejectedError     the provider rejects the request: a wrong key, no credit, an unknown model
+        └── LMMUnreachableError  no connection, or one that broke off before the reply was complete
 
 A message is one sentence or two: what is wrong, where, and what to do next. It never holds a key.
 """
@@ -155,18 +152,6 @@ class LMMError(Img2LocError):
         self.input_tokens, self.output_tokens = input_tokens, output_tokens
 
 
-class LMMAuthError(LMMError):
-    """The provider refused the key."""
-
-    may_be_billed = False
-
-
-class LMMQuotaError(LMMError):
-    """The account has no credit left."""
-
-    may_be_billed = False
-
-
 class LMMRateLimitError(LMMError):
     """The provider refuses further requests for now."""
 
@@ -194,15 +179,9 @@ class LMMRejectedError(LMMError):
 
 
 class LMMUnreachableError(LMMError):
-    """The provider can't be reached."""
+    """The provider can't be reached, or the connection broke off before the reply was complete."""
 
     may_be_billed = False
-
-
-class LMMInterruptedError(LMMUnreachableError):
-    """The connection broke off before the reply was complete."""
-
-    may_be_billed = True
 
 
 def describe_failure(error: Exception) -> str:

@@ -16,10 +16,7 @@ import httpx2
 from img2loc.errors import (
     AddressError,
     ConfigError,
-    LMMAuthError,
     LMMError,
-    LMMInterruptedError,
-    LMMQuotaError,
     LMMRateLimitError,
     LMMRejectedError,
     LMMServerError,
@@ -172,7 +169,7 @@ class ChatLMM:
             )
         except httpx2.HTTPError as error:
             never_sent = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
-            failure = (LMMUnreachableError if never_sent else LMMInterruptedError)(self._why_unreachable(error))
+            failure = LMMUnreachableError(self._why_unreachable(error), may_be_billed=not never_sent)
         raise failure  # outside the handlers: the package's own error holds the request, and with it the key
 
     def _why_unreachable(self, error: httpx2.HTTPError) -> str:
@@ -222,7 +219,7 @@ class ChatLMM:
         message, code = _error_in(response)
         wait_s = retry_after_s(response.headers)
         if status == 402 or code in _QUOTA_CODES:
-            return LMMQuotaError(
+            return LMMRejectedError(
                 f"The account behind this key has no credit left at {host}. Top it up, or use another key."
             )
         if 300 <= status < 400:
@@ -231,11 +228,11 @@ class ChatLMM:
                 "Give the final address instead."
             )
         if status == 401 and not self._key:
-            return LMMAuthError(f"{host} needs a key, and none was sent.")
+            return LMMRejectedError(f"{host} needs a key, and none was sent.")
         if status == 401:
-            return LMMAuthError(f"{host} rejected the key. Check that it is complete and still valid.")
+            return LMMRejectedError(f"{host} rejected the key. Check that it is complete and still valid.")
         if status == 403:
-            return LMMAuthError(
+            return LMMRejectedError(
                 f"{host} doesn't allow this key to use the model {quoted(model)}. Choose another model or key."
             )
         if status == 404:

@@ -14,11 +14,8 @@ from PIL import Image
 from img2loc.answer.ask import ask
 from img2loc.errors import (
     ConfigError,
-    LMMAuthError,
     LMMCancelledError,
     LMMError,
-    LMMInterruptedError,
-    LMMQuotaError,
     LMMRateLimitError,
     LMMRejectedError,
     LMMServerError,
@@ -147,9 +144,9 @@ def test_no_temperature_is_sent_where_none_is_given(backend, server):
 @pytest.mark.parametrize(
     ("behaviour", "error", "words", "requests"),
     [
-        ("bad_key", LMMAuthError, "rejected the key", 1),
-        ("forbidden", LMMAuthError, "'gpt-test'", 1),
-        ("no_quota", LMMQuotaError, "no credit", 1),
+        ("bad_key", LMMRejectedError, "rejected the key", 1),
+        ("forbidden", LMMRejectedError, "'gpt-test'", 1),
+        ("no_quota", LMMRejectedError, "no credit", 1),
         ("no_model", LMMRejectedError, "has no model 'gpt-test'", 1),
         ("bad_request", LMMRejectedError, "the image is too small", 1),
         ("rate_limit", LMMRateLimitError, "try again in a minute", TRIES),
@@ -159,7 +156,7 @@ def test_no_temperature_is_sent_where_none_is_given(backend, server):
         ("server_error", LMMServerError, "HTTP 500", TRIES),
         ("overloaded", LMMServerError, "HTTP 503", TRIES),
         ("html_error", LMMServerError, "HTTP 502", TRIES),
-        ("cut", LMMInterruptedError, "closed the connection", TRIES),
+        ("cut", LMMUnreachableError, "closed the connection", TRIES),
         ("not_json", LMMError, "isn't a chat completion", 1),
         ("html", LMMError, "isn't a chat completion", 1),
         ("not_an_object", LMMError, "isn't a chat completion", 1),
@@ -175,6 +172,8 @@ def test_each_failure_has_its_own_error_and_is_tried_again_only_where_that_helps
     assert type(caught.value) is error
     assert words in str(caught.value) and "127.0.0.1" in str(caught.value)
     assert len(server.requests) == requests
+    may_be_billed = behaviour in ("html_error", "cut") or error is LMMError
+    assert caught.value.may_be_billed == may_be_billed
 
 
 @pytest.mark.parametrize(

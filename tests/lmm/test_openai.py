@@ -11,8 +11,8 @@ import pytest
 from img2loc.answer.ask import parse
 from img2loc.errors import (
     ConfigError,
-    LMMAuthError,
     LMMError,
+    LMMRejectedError,
     LMMTimeoutError,
     LMMUnreachableError,
     MissingKeyError,
@@ -85,7 +85,7 @@ def test_models_are_listed_by_the_server(server):
 
 
 def test_where_models_cannot_be_listed_the_reason_is_said(server):
-    with pytest.raises(LMMAuthError, match="rejected the key"):
+    with pytest.raises(LMMRejectedError, match="rejected the key"):
         list_models("openai", BackendOptions(api_key="sk-wrong", base_url=server.base_url))
     server.models = []
     with pytest.raises(LMMError, match="lists no models"):
@@ -107,7 +107,7 @@ def test_no_thread_outlives_a_server_that_drips(server):
 
 
 def test_a_wrong_key_is_refused_without_being_echoed(server):
-    with pytest.raises(LMMAuthError) as caught:
+    with pytest.raises(LMMRejectedError) as caught:
         _lmm(server, key="sk-wrong-0123456789").reply(TURNS, JPEG)
     assert "sk-wrong" not in str(caught.value) and "6789" not in str(caught.value)
 
@@ -203,5 +203,5 @@ def test_a_server_on_this_machine_that_is_not_running_is_said_by_its_name(monkey
 
 
 def test_a_server_that_wants_a_key_and_gets_none_is_not_said_to_have_rejected_it(server):
-    with pytest.raises(LMMAuthError, match=r"^127\.0\.0\.1:\d+ needs a key, and none was sent\.$"):
+    with pytest.raises(LMMRejectedError, match=r"^127\.0\.0\.1:\d+ needs a key, and none was sent\.$"):
         _lmm(server, key="").reply(TURNS, JPEG)

@@ -9,11 +9,8 @@ import pytest
 from img2loc.answer.prompt import TEMPLATES, template_named
 from img2loc.errors import (
     ConfigError,
-    LMMAuthError,
     LMMCancelledError,
     LMMError,
-    LMMInterruptedError,
-    LMMQuotaError,
     LMMRateLimitError,
     LMMRejectedError,
     LMMServerError,
@@ -106,11 +103,11 @@ def test_a_reply_counts_as_it_says_and_else_as_the_most_that_it_can_take():
 
 def test_a_request_without_a_reply_counts_as_the_most_unless_it_certainly_costs_nothing():
     most = metered(said(None, None))
-    for unknown in (LMMTimeoutError, LMMCancelledError, LMMInterruptedError, LMMError):
+    for unknown in (LMMTimeoutError, LMMCancelledError, LMMError):
         assert metered(unknown("")) == most and metered(unknown("", may_be_billed=False)) == 0
     assert metered(LMMServerError("", may_be_billed=True)) == most
     assert metered(LMMError("", input_tokens=1000, output_tokens=200)) == 1200
-    for free in (LMMAuthError, LMMQuotaError, LMMRateLimitError, LMMRejectedError, LMMServerError, LMMUnreachableError):
+    for free in (LMMRateLimitError, LMMRejectedError, LMMServerError, LMMUnreachableError):
         assert metered(free("")) == 0 and metered(said(1000, 200), free("")) == 1200
 
 
