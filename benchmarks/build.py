@@ -210,7 +210,7 @@ def _bare(listing: Listing, encoder: Encoder, arguments: argparse.Namespace) -> 
     rows = listing.rows(range(min(arguments.batch, listing.count)))
     inputs = encoder.prepare([open_photo(Path(row.piece.file).read_bytes()).image for row in rows])
     network: Any = encoder
-    pixels = network._moved(inputs)
+    pixels = network._to_device(inputs)
 
     def on_device() -> None:
         network._network(**pixels)[0][:1].cpu()

@@ -124,7 +124,7 @@ def _measure_encoder(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
         for batch in (1, 2) if tiny else BATCHES:
             pixels = np.resize(inputs, (batch, *inputs.shape[1:]))
             with torch.inference_mode():
-                there = encoder._moved({"pixel_values": pixels})
+                there = encoder._to_device({"pixel_values": pixels})
                 network_s = median_s(lambda x=there, e=encoder: e._network(**x), device)
             whole_s = median_s(lambda x=pixels, e=encoder: e.embed_prepared({"pixel_values": x}), device)
             found[dtype]["batches"].append(

@@ -17,7 +17,7 @@ from benchmarks.embeddings import Population
 from img2loc.locator import MAX_SEARCHED
 from img2loc.retrieval.encoders import Embeddings
 from img2loc.retrieval.gpu import BLOCK_ROWS
-from img2loc.retrieval.index import Among, Searcher, open_index, processors
+from img2loc.retrieval.index import RowFilter, Searcher, open_index, processors
 from index_builder.storage.layout import Layout, make_index
 from index_builder.storage.rows import Rows
 
@@ -45,7 +45,7 @@ def measure_search(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
     path = folder / "index.faiss"
     faiss.write_index(make_index(whole, Layout.choose(rows, dim)), str(path))
     found: dict[str, Any] = {"rows": rows, "dim": dim, "made_s": time.perf_counter() - start, "cpus": processors()}
-    held = Among(np.arange(rows) % 3 == 0)
+    held = RowFilter(np.arange(rows) % 3 == 0)
     with path.open("rb") as file:
         searcher = Searcher(open_index(file), {"k_factor": 256, "nprobe": 1})
     both = np.stack([queries[0], -queries[0]])
@@ -77,7 +77,7 @@ class FaissOnGpu:
         for start in range(0, index.ntotal, BLOCK_ROWS):
             self._there.add(index.reconstruct_n(start, min(BLOCK_ROWS, index.ntotal - start)))
 
-    def search(self, queries: Embeddings, k: int, held: None) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: Embeddings, k: int, row_bits: None) -> tuple[np.ndarray, np.ndarray]:
         """As GpuVectors does; it can leave no rows out."""
         with self._lock:
             return self._there.search(queries, k)

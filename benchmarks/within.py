@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.embeddings import EmbeddingSet, open_set
 from img2loc.geo.areas import read_area
-from img2loc.retrieval.index import Among, Searcher, open_index
+from img2loc.retrieval.index import RowFilter, Searcher, open_index
 from index_builder.storage.layout import Layout, make_index
 from index_builder.storage.recall import RECALL_K
 from index_builder.storage.rows import Rows
@@ -98,22 +98,22 @@ def _measure(words: str, searcher: Searcher, data: EmbeddingSet, positions: np.n
     assert area is not None
     area.holds(positions[:1000])  # the outlines are read once, too
     start = time.perf_counter()
-    among = Among(area.holds(positions))
+    row_filter = RowFilter(area.holds(positions))
     look_up_s = time.perf_counter() - start
-    rows = among.rows()
+    rows = row_filter.rows()
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for counted in (False, True):  # the vectors that are compared exactly come from the disk the first time
         for query in data.queries[:REPEAT]:
             both = np.stack([query, -query])
             for within in (False, True):
                 start = time.perf_counter()
-                searcher.search(both, RECALL_K, among if within else None)
+                searcher.search(both, RECALL_K, row_filter if within else None)
                 if counted:
                     seconds[within].append(time.perf_counter() - start)
     hits = []
     for query in data.queries[:EXACT]:
         both = np.stack([query, -query])
-        found = searcher.search(both, RECALL_K, among)[1]
+        found = searcher.search(both, RECALL_K, row_filter)[1]
         for direction, got in zip(both, found, strict=True):
             exact = np.concatenate(
                 [

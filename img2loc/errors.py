@@ -1,20 +1,20 @@
 """Every exception that Img2Loc raises on purpose.
 
     Img2LocError
-    ├── AddressError             an address that a stranger gave is not on the public internet
-    ├── ConfigError              a setting, an argument or a backend's name is wrong
+    ├── AddressError             an address that a stranger gave is not on the public internet, or gives no photo
+    ├── ConfigError              a setting, an argument or a name is wrong
     │   └── MissingKeyError      a backend needs a key and has none
     ├── DataError                a data set, predictions or a journal of the evaluation can't be used
-    ├── HubError                 a repository of the Hugging Face Hub can't be had
-    ├── OutputError              standard output can't be written
+    ├── HubError                 files of the Hugging Face Hub can't be had
+    ├── OutputError              standard output is closed, or its disk is full
     ├── PhotoError               the bytes are no photo that can be used
-    ├── EncoderError             the image encoder can't be loaded or doesn't fit
-    ├── GalleryError             the gallery is missing, torn or can't be read
-    │   └── GalleryMismatchError the gallery was made with another encoder
-    └── LMMError                 a large multimodal model gave no reply
+    ├── EncoderError             the image encoder can't be loaded, or can't embed a picture
+    ├── GalleryError             the gallery is missing, damaged or can't be read
+    │   └── GalleryMismatchError the gallery was made with another encoder than the one loaded
+    └── LMMError                 a large multimodal model gave no reply that can be used
         ├── LMMRateLimitError    too many requests
         ├── LMMTimeoutError      no reply in time
-        ├── LMMCancelledError    whoever asked has left
+        ├── LMMCancelledError    the caller has left before the reply came
         ├── LMMServerError       the provider reports an error of its own
         ├── LMMRejectedError     the provider rejects the request: a wrong key, no credit, an unknown model
         └── LMMUnreachableError  no connection, or one that broke off before the reply was complete
@@ -39,7 +39,7 @@ class Img2LocError(Exception):
 
 
 class AddressError(Img2LocError):
-    """An address that a stranger gave leads to no server on the public internet, or to none that answers."""
+    """An address that a stranger gave is not on the public internet, or gives no photo."""
 
 
 class ConfigError(Img2LocError):
@@ -47,9 +47,7 @@ class ConfigError(Img2LocError):
 
 
 class MissingKeyError(ConfigError):
-    """A backend needs a key and has none.
-
-    The message is for the command line; a page or an API says where its own visitors enter a key.
+    """A backend needs a key and has none. The message itself is for the command line.
 
     Args:
         provider: Whose key is needed, for people.
@@ -58,41 +56,9 @@ class MissingKeyError(ConfigError):
 
     def __init__(self, provider: str, variable: str) -> None:
         super().__init__(f"{provider} needs a key; set {variable}.")
-        self.provider = provider
-        self.variable = variable
-
-    @property
-    def on_page(self) -> str:
-        """The message for visitors of the page."""
-        return f"{self.provider} needs a key; enter yours in its key field."
-
-    @property
-    def in_api(self) -> str:
-        """The message for programs."""
-        header = "x-hf-token" if self.variable == "HF_TOKEN" else "x-openai-api-key"
-        return f"{self.provider} needs a key; send yours in the header {header}."
-
-
-def quoted(value: object) -> str:
-    """Quote a wrong value in a message, shortened."""
-    text = repr(value)
-    return text if len(text) <= MAX_QUOTED_CHARS else f"{text[:MAX_QUOTED_CHARS]}..."
-
-
-def first_fault(error: ValidationError) -> str:
-    """Say in one line which part of some JSON is wrong, without pydantic's links."""
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-
-
-def page_message(error: Exception) -> str:
-    """What a visitor of the page is told."""
-    return error.on_page if isinstance(error, MissingKeyError) else describe_failure(error)
-
-
-def api_message(error: Exception) -> str:
-    """What a program is told."""
-    return error.in_api if isinstance(error, MissingKeyError) else describe_failure(error)
+        header = "x-hf-token" if variable == "HF_TOKEN" else "x-openai-api-key"
+        self.on_page = f"{provider} needs a key; enter yours in its key field."
+        self.in_api = f"{provider} needs a key; send yours in the header {header}."
 
 
 class DataError(Img2LocError):
@@ -100,7 +66,7 @@ class DataError(Img2LocError):
 
 
 class HubError(Img2LocError):
-    """A repository of the Hugging Face Hub can't be had."""
+    """Files of the Hugging Face Hub can't be had."""
 
 
 class OutputError(Img2LocError):
@@ -112,11 +78,11 @@ class PhotoError(Img2LocError):
 
 
 class EncoderError(Img2LocError):
-    """The image encoder can't be loaded or doesn't fit its use."""
+    """The image encoder can't be loaded, or can't embed a picture."""
 
 
 class GalleryError(Img2LocError):
-    """The gallery is missing, torn or can't be read."""
+    """The gallery is missing, damaged or can't be read."""
 
 
 class GalleryMismatchError(GalleryError):
@@ -129,7 +95,7 @@ class LMMError(Img2LocError):
     Args:
         message: What a person should know.
         retry_after_s: How long the provider asks to wait before the next request; None where it says nothing.
-        may_be_billed: Whether the provider may bill the request all the same; by default what holds for the class.
+        may_be_billed: Whether the provider may bill the request all the same; None for what holds for the class.
         input_tokens: As counted by the provider; None where it gives no believable number.
         output_tokens: Likewise.
     """
@@ -163,7 +129,7 @@ class LMMTimeoutError(LMMError):
 
 
 class LMMCancelledError(LMMError):
-    """Whoever asked has left before the reply came."""
+    """The caller has left before the reply came."""
 
 
 class LMMServerError(LMMError):
@@ -184,13 +150,35 @@ class LMMUnreachableError(LMMError):
     may_be_billed = False
 
 
-def describe_failure(error: Exception) -> str:
-    """Say in a sentence why one photo of many failed.
+def page_message(error: Exception) -> str:
+    """Describe a failure for a visitor of the page."""
+    return error.on_page if isinstance(error, MissingKeyError) else describe_failure(error)
 
-    An error that nobody expected isn't quoted, since its words may hold a key: its kind and its place are named.
+
+def api_message(error: Exception) -> str:
+    """Describe a failure for a program."""
+    return error.in_api if isinstance(error, MissingKeyError) else describe_failure(error)
+
+
+def describe_failure(error: Exception) -> str:
+    """Describe why one photo failed.
+
+    An unexpected error isn't quoted, since its text may hold a key: only its class and its line are named.
     """
     if isinstance(error, Img2LocError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
     return f"An unexpected error stopped this photo ({type(error).__name__}{where}). Please report it."
+
+
+def quoted(value: object) -> str:
+    """Quote a wrong value in a message, shortened."""
+    text = repr(value)
+    return text if len(text) <= MAX_QUOTED_CHARS else f"{text[:MAX_QUOTED_CHARS]}..."
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say in one line which part of some JSON is wrong, without pydantic's links."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

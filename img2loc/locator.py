@@ -128,7 +128,7 @@ class Locator:
             dtype = "bfloat16" if opened.manifest.bfloat16_keeps_neighbours and cpu_has_bfloat16() else "float32"
         source = encoder or _encoder_source(opened.manifest)
         loaded = open_encoder(source, head=opened.head, device=device, dtype=dtype)
-        opened.use_gpu(device)  # with the encoder there, what is left is known
+        opened.searcher.use_gpu(device)  # with the encoder there, what is left is known
         return cls(loaded, opened)
 
     def neighbours(

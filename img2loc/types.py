@@ -12,16 +12,12 @@ from typing import Literal
 class LatLon:
     """A position on Earth.
 
-    Args:
-        lat: Latitude in degrees, [-90, 90], WGS-84.
-        lon: Longitude in degrees, [-180, 180). 180 itself is the same meridian as -180 and becomes it.
-
     Raises:
         ValueError: A value is not finite or out of range. Nothing is clamped.
     """
 
-    lat: float
-    lon: float
+    lat: float  # degrees, [-90, 90], WGS-84
+    lon: float  # degrees, [-180, 180); 180 becomes -180, which is the same meridian
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lat) and -90 <= self.lat <= 90):
@@ -47,88 +43,52 @@ class PhotoRecord:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A gallery photo found for a query.
+    """A gallery photo that was found for a query."""
 
-    Args:
-        row: Its row in the gallery, from 0.
-        position: Where it was taken.
-        similarity: Cosine of the two embeddings, [-1, 1].
-        photo: Its origin, where the gallery keeps records.
-    """
-
-    row: int
+    row: int  # in the gallery, from 0
     position: LatLon
-    similarity: float
-    photo: PhotoRecord | None = None
+    similarity: float  # cosine of the two embeddings, [-1, 1]
+    photo: PhotoRecord | None = None  # None where the gallery keeps no records
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """What a gallery answers to one query.
+    """The neighbours of a query."""
 
-    Args:
-        nearest: The most similar photos, similarity falling.
-        farthest: The most dissimilar photos, similarity rising.
-    """
-
-    nearest: tuple[Neighbour, ...]
-    farthest: tuple[Neighbour, ...]
+    nearest: tuple[Neighbour, ...]  # the most similar photos, similarity falling
+    farthest: tuple[Neighbour, ...]  # the least similar photos, similarity rising
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The keyless answer: the mode of the neighbours' density.
-
-    Args:
-        position: The mode.
-        radius_km: Half of the density lies within this great-circle distance of the mode.
-        neighbours: How many neighbours voted.
-    """
+    """The answer without a model: the mode of the neighbours' density."""
 
     position: LatLon
-    radius_km: float
-    neighbours: int
+    radius_km: float  # half of the density lies within this great-circle distance of the mode
+    neighbours: int  # how many voted
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A place where the photo may have been taken.
-
-    Args:
-        position: Where it is.
-        score: What the parts below come to, by the rule of candidates.py; all candidates' scores sum to 1.
-        answers: How many of the model's answers lie here.
-        agreement: Its share of the model's answers, as they lie close to each other.
-        density: Its share of the neighbours' density.
-        likelihood: Its share of how well the photo fits the places; 0 for all where the gallery can't tell.
-        choice: 1 where the model, asked to choose among the best, chose it; 0 for all where it wasn't asked, or chose
-            none.
-    """
+    """A place where the photo may have been taken; its score combines the shares below it (judge/candidates.py)."""
 
     position: LatLon
-    score: float
-    answers: int
-    agreement: float
-    density: float
-    likelihood: float
-    choice: float = 0.0
+    score: float  # all candidates' scores sum to 1
+    answers: int  # how many of the model's answers lie here
+    agreement: float  # share of the model's answers, weighted by how close together they lie
+    density: float  # share of the neighbours' density
+    likelihood: float  # share of how well the photo fits the places; 0 for all where the gallery has no such encoder
+    choice: float = 0.0  # 1 for the one that the model chose among the best; 0 for all where it chose none
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The populated place nearest to a position.
+    """The populated place nearest to a position."""
 
-    Args:
-        city: Its name; empty where an answer is coarser.
-        country: Its country's name.
-        country_code: ISO 3166-1 alpha-2.
-        distance_km: Great-circle distance from the position.
-    """
-
-    city: str
+    city: str  # empty where an answer is coarser
     country: str
-    country_code: str
-    distance_km: float
+    country_code: str  # ISO 3166-1 alpha-2
+    distance_km: float  # on a great circle, from the position
 
     def __str__(self) -> str:
         near = "" if self.distance_km < 15 else f"{self.distance_km:,.0f} km from "
@@ -137,103 +97,66 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a large multimodal model sent back.
-
-    Args:
-        text: Its raw words, always kept.
-        model: The name the provider gives the model.
-        latency_s: Seconds from request to reply.
-        input_tokens: As counted by the provider; None where it gives no believable number.
-        output_tokens: Likewise.
-        refused: The provider flagged the reply as a refusal.
-        truncated: The reply was cut at the token limit.
-    """
+    """What a large multimodal model sent back."""
 
     text: str
-    model: str
+    model: str  # as the provider calls it
     latency_s: float
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    refused: bool = False
-    truncated: bool = False
+    input_tokens: int | None = None  # as counted by the provider; None where it gives no believable number
+    output_tokens: int | None = None  # likewise
+    refused: bool = False  # the provider flagged the reply as a refusal
+    truncated: bool = False  # at the token limit
 
 
 class OutcomeKind(StrEnum):
     """How asking a model ended."""
 
-    ANSWERED = "answered"
-    REPAIRED = "repaired"
+    ANSWERED = "answered"  # its first reply gave a position
+    REPAIRED = "repaired"  # its second reply did
     REFUSED = "refused"
     UNPARSEABLE = "unparseable"
-    OUTSIDE = "outside"
+    OUTSIDE = "outside"  # twice, of the area where the photo is known to have been taken
     PROVIDER_ERROR = "provider_error"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How asking a model ended, with a position only where it gave one.
-
-    Args:
-        kind: answered (first reply read), repaired (second reply read), refused, unparseable, outside (of where the
-            photo is known to have been taken, twice) or provider_error.
-        position: Where the model places the photo; None unless answered or repaired.
-        place: The model's own name for the place, as it wrote it.
-        reasoning: The model's own reasons, as it wrote them.
-        message: What a person should know of a failure; empty when there is none.
-        replies: Every reply, in order.
-    """
+    """How asking a model ended, with a position only where it gave one."""
 
     kind: OutcomeKind
-    position: LatLon | None = None
-    place: str = ""
-    reasoning: str = ""
-    message: str = ""
-    replies: tuple[Reply, ...] = ()
+    position: LatLon | None = None  # None unless answered or repaired
+    place: str = ""  # as the model wrote it
+    reasoning: str = ""  # as the model wrote it
+    message: str = ""  # what a person should know of a failure
+    replies: tuple[Reply, ...] = ()  # in order
 
     def __post_init__(self) -> None:
         if (self.position is not None) != (self.kind in (OutcomeKind.ANSWERED, OutcomeKind.REPAIRED)):
             raise ValueError(f"an outcome of kind {self.kind} with position {self.position}")
 
 
-Method = Literal["lmm", "vote", "judge", "none"]
+Method = Literal["lmm", "vote", "judge", "none"]  # who answered: the model, the vote, the judge or nobody
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Where a photo was taken, with the evidence.
+    """Where a photo was taken, with the evidence."""
 
-    Args:
-        position: The answer: the model's where it gave one, else the vote's. None only where nothing could be said:
-            no neighbours to vote and no model's answer.
-        radius_km: The vote's radius when the vote answers, and the candidates' spread when they were judged; None for a
-            model's answer, which comes with no radius; of a coarse answer a round one, whoever answers.
-        method: Who answered: the model, the vote, or the judge among candidates.
-        place: The populated place nearest to the position.
-        vote: The vote, always taken; None only for an empty list of neighbours.
-        retrieval: The neighbours that were asked for.
-        prompt: The exact text sent to the model; empty when none was asked.
-        outcome: How asking the model ended; None when none was asked.
-        timings: Seconds of each stage, in order.
-        candidates: Where it may have been taken, the best first; empty where nothing was judged.
-        choice: How asking the model to choose among them ended, its position being a candidate's; None when it wasn't.
-        probability: With which the truth lies within the radius, if the gallery was calibrated for such answers; None
-            where the radius is a spread, or there is none.
-        withheld: What the operator's bound on the radius left of the answer: its region, its country or nothing; empty
-            where it is whole.
-        within: Where the photo was known to have been taken, in words; empty for anywhere. No position lies elsewhere.
-    """
-
-    position: LatLon | None
+    position: LatLon | None  # None where nobody answered: there were no neighbours and no model's answer
+    # The vote's radius, or the candidates' spread where they were judged; None for a model's exact answer. A coarse
+    # answer always has a rounded one, and a calibrated answer the radius that belongs to its probability.
     radius_km: float | None
     method: Method
     place: Place | None
-    vote: Vote | None
-    retrieval: Retrieval
-    prompt: str
-    outcome: Outcome | None
-    timings: tuple[tuple[str, float], ...]
-    candidates: tuple[Candidate, ...] = ()
-    choice: Outcome | None = None
+    vote: Vote | None  # None only where there were no neighbours
+    retrieval: Retrieval  # as many neighbours as were asked for
+    prompt: str  # the exact text that was sent to the model; empty where none was asked
+    outcome: Outcome | None  # None where no model was asked
+    timings: tuple[tuple[str, float], ...]  # the stages in order, with their seconds
+    candidates: tuple[Candidate, ...] = ()  # the best first; empty where nothing was judged
+    choice: Outcome | None = None  # of asking the model to choose among the candidates; None where it wasn't asked
+    # That the truth lies within the radius; None where the gallery isn't calibrated for such answers.
     probability: float | None = None
+    # What the operator's bound on the radius left of the answer: its region, its country or nothing; "" for all of it.
     withheld: Literal["", "region", "country", "nothing"] = ""
-    within: str = ""
+    within: str = ""  # the area where the photo is known to have been taken; no position lies outside

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from img2loc.system.durable import write_whole
 
-REMEMBERED_BYTES = 64 << 20  # smaller ones are read each time: it takes a tenth of a second
-MAX_REMEMBERED = 1000
+MIN_CACHED_BYTES = 64 << 20  # reading a smaller file takes a tenth of a second
+MAX_CACHED = 1000
 
 
 def file_sha256(path: Path) -> str:
@@ -29,38 +29,33 @@ def sha256_of(file: BufferedReader) -> str:
     return digest
 
 
-def known_sha256(file: BufferedReader) -> str:
+def cached_sha256(file: BufferedReader) -> str:
     """The sha256 of an open file; a large file's comes from the cache if it hasn't changed since it was computed.
 
-    Args:
-        file: It counts as unchanged while its path, size, inode and times of change are the same.
+    A file counts as unchanged while its path, size, inode and times of change are the same.
     """
-    state = os.fstat(file.fileno())
-    if state.st_size < REMEMBERED_BYTES:
+    status = os.fstat(file.fileno())
+    if status.st_size < MIN_CACHED_BYTES:
         return sha256_of(file)
-    key = f"{Path(file.name).resolve()} {state.st_size} {state.st_ino} {state.st_mtime_ns} {state.st_ctime_ns}"
-    known = _read()
-    if key not in known:
-        known = dict([*_read().items(), (key, sha256_of(file))][-MAX_REMEMBERED:])
-        _write(known)
-    return known[key]
+    key = f"{Path(file.name).resolve()} {status.st_size} {status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns}"
+    cache = _read_cache()
+    if key not in cache:
+        digest = sha256_of(file)
+        cache = dict([*_read_cache().items(), (key, digest)][-MAX_CACHED:])  # another process may have added to it
+        with suppress(OSError):  # nowhere to write: the next opening computes it again
+            _cache_file().parent.mkdir(parents=True, exist_ok=True)
+            with write_whole(_cache_file()) as cache_file:
+                cache_file.write(json.dumps(cache).encode())
+    return cache[key]
 
 
 def _cache_file() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "img2loc" / "checksums.json"
 
 
-def _read() -> dict[str, str]:
+def _read_cache() -> dict[str, str]:
     try:
-        known = json.loads(_cache_file().read_text(encoding="utf-8"))
-        return {str(key): str(value) for key, value in known.items()}
+        cache = json.loads(_cache_file().read_text(encoding="utf-8"))
+        return {str(key): str(value) for key, value in cache.items()}
     except (OSError, ValueError, AttributeError):
         return {}
-
-
-def _write(known: dict[str, str]) -> None:
-    path = _cache_file()
-    with suppress(OSError):  # nowhere to write: the next opening computes it again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with write_whole(path) as file:
-            file.write(json.dumps(known).encode())

@@ -1,4 +1,4 @@
-"""The gallery: embeddings of geotagged photos with their positions, in a folder that proves itself whole."""
+"""The gallery: embeddings of geotagged photos with their positions, in a folder checked against its manifest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from io import BufferedReader
 from pathlib import Path
@@ -20,10 +20,10 @@ from img2loc.errors import GalleryError, GalleryMismatchError, HubError
 from img2loc.geo.areas import Area, Inside
 from img2loc.geo.coarse import Cities, CoarseArea, nearest_cities
 from img2loc.retrieval.calibration import Calibration, read_calibration
-from img2loc.retrieval.checksums import known_sha256
+from img2loc.retrieval.checksums import cached_sha256
 from img2loc.retrieval.encoders import Encoder
 from img2loc.retrieval.hub import OnBytes, fetch, ignore_bytes, split_revision
-from img2loc.retrieval.index import Among, Searcher, open_index
+from img2loc.retrieval.index import RowFilter, Searcher, open_index
 from img2loc.retrieval.manifest import (
     CALIBRATION,
     HEAD,
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from img2loc.retrieval.records import Records
 
 STARTER = Path(__file__).parents[1] / "starter"
-MEASURED_K = 16  # recall is measured for so many
-KEPT_AREAS = 16  # whose rows are remembered: a bit a row
-CITIES_BLOCK_ROWS = 1 << 21  # so many at a time have their cities looked up, which takes some 70 bytes each
+MEASURED_K = 16  # the manifest's recall was measured for so many neighbours
+CACHED_AREAS = 16  # each takes a bit a row
+CITIES_BLOCK_ROWS = 1 << 21  # looking up the cities takes some 70 bytes a row
 UNIT_TOLERANCE = 1e-3  # an embedding computed in bfloat16 and normalised in float32 is far within it
 CHECKED_ROWS = 1 << 16  # positions checked at a time
 
@@ -56,26 +56,19 @@ CHECKED_ROWS = 1 << 16  # positions checked at a time
 class Gallery:
     """An opened gallery: memory-mapped, read only, shared by all requests.
 
-    What is open stays open: nothing is read by its path again, so that another gallery may take this one's place. All
-    that it brings is read or checked at opening, so that a bad file refuses the gallery and not each request.
-
-    Args:
-        folder: Where it was opened.
-        manifest: What it says of itself.
-        head: The projection to put after the encoder, where the gallery brings one: a safetensors file's content.
-        calibration: What is known of how far off answers are; None where nothing is.
-        location: What tells how well a photo fits any place; None where the gallery brings no such encoder.
+    Nothing is read by its path again, so that another gallery may take this one's place. Everything is read or checked
+    at opening, so that a bad file refuses the gallery and not each request.
     """
 
     folder: Path
     manifest: Manifest
-    head: bytes | None = field(repr=False)
+    searcher: Searcher = field(repr=False)
+    positions: npt.NDArray[np.float32] = field(repr=False)  # (count, 2) degrees, lat first
+    all_records: Records | None = field(repr=False)
+    head: bytes | None = field(repr=False)  # a safetensors file: the projection to put after the encoder
     calibration: Calibration | None = field(repr=False)
     location: LocationEncoder | None = field(repr=False)
-    _searcher: Searcher = field(repr=False)
-    _positions: npt.NDArray[np.float32] = field(repr=False)
-    _records: Records | None = field(repr=False)
-    _finding_cities: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+    _cities_lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def search(
         self, embedding: npt.NDArray[np.float32], nearest: int, farthest: int, within: Area | None = None
@@ -86,8 +79,8 @@ class Gallery:
 
         Args:
             embedding: (dim,) float32 of unit norm.
-            nearest: How many of the most similar; 0 for none. No more than the gallery holds are returned.
-            farthest: How many of the most dissimilar; likewise.
+            nearest: How many of the most similar; fewer are returned where the gallery has no more.
+            farthest: How many of the least similar; likewise.
             within: Photos taken elsewhere don't count; None for anywhere.
 
         Raises:
@@ -104,63 +97,54 @@ class Gallery:
             )
         if nearest < 0 or farthest < 0:
             raise GalleryError(f"The numbers of neighbours must be 0 or more, not {nearest} and {farthest}.")
-        nearest, farthest = min(nearest, self.manifest.count), min(farthest, self.manifest.count)
         queries = [query] * (nearest > 0) + [-query] * (farthest > 0)
         if not queries:
             return Retrieval((), ())
         k = min(max(nearest, farthest, MEASURED_K), self.manifest.count)  # fewer would also compare fewer candidates
-        among = None if within is None else self._rows_within(within)
-        similarities, rows = self._searcher.search(np.stack(queries), k, among)
+        row_filter = None if within is None else self._rows_within(within)
+        similarities, rows = self.searcher.search(np.stack(queries), k, row_filter)
         near = self._neighbours(rows[0][:nearest], similarities[0][:nearest], within) if nearest else ()
         far = self._neighbours(rows[-1][:farthest], -similarities[-1][:farthest], within) if farthest else ()
         return Retrieval(near, far)
 
-    def use_gpu(self, device: str) -> None:
-        """Search on a GPU from now on, where there is one with room; see Searcher."""
-        self._searcher.use_gpu(device)
-
     @cached_property
-    def _rows_within(self) -> Callable[[Area], Among]:
-        """Which rows lie within an area: looked up once, not at each search."""
-        return lru_cache(KEPT_AREAS)(lambda area: Among(self._inside(area)))
+    def _rows_within(self) -> Callable[[Area], RowFilter]:
+        return lru_cache(CACHED_AREAS)(lambda area: RowFilter(self._inside(area)))
 
     def _inside(self, area: Area) -> Inside:
         if isinstance(area, CoarseArea):
-            return area.holds_cities()[self._nearest_cities]
-        return area.holds(self._positions)
-
-    @property
-    def _nearest_cities(self) -> Cities:
-        """Each row's, as nearest_cities has it: found once, when the first coarse area needs it."""
-        with self._finding_cities:  # seconds where there are millions of rows; all wait for the first
-            return self._found_cities
+            with self._cities_lock:  # seconds where there are millions of rows; all wait for the first
+                return area.holds_cities()[self._nearest_cities]
+        return area.holds(self.positions)
 
     @cached_property
-    def _found_cities(self) -> Cities:
+    def _nearest_cities(self) -> Cities:
         blocks = range(0, self.manifest.count, CITIES_BLOCK_ROWS)
         return np.concatenate(
-            [nearest_cities(_rounded(self._positions[start : start + CITIES_BLOCK_ROWS])) for start in blocks]
+            [nearest_cities(_rounded(self.positions[start : start + CITIES_BLOCK_ROWS])) for start in blocks]
         )
 
     def _neighbours(
         self, rows: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32], within: Area | None
     ) -> tuple[Neighbour, ...]:
-        # An approximate index fills up with -1; the rest can only be a damaged one's.
+        # An approximate index fills up with -1; other invalid rows or similarities can only come from a damaged one.
         usable = (rows >= 0) & (rows < self.manifest.count) & np.isfinite(similarities)
-        found, similarities = rows[usable].tolist(), similarities[usable]
-        photos = self.records(found)
-        degrees = _rounded(self._positions[found])
-        # One that lies on the very edge may fall off it by being rounded.
-        inside = np.ones(len(found), bool) if within is None else within.holds(degrees)
+        rows, similarities = rows[usable], np.clip(similarities[usable], -1, 1)
+        positions = _rounded(self.positions[rows])
+        if within is not None:  # rounding can push a position on the very edge outside
+            inside = within.holds(positions)
+            rows, similarities, positions = rows[inside], similarities[inside], positions[inside]
+        photos = self.records(rows.tolist())
         return tuple(
-            Neighbour(row, LatLon(lat, lon), float(np.clip(similarity, -1, 1)), photos.get(row))
-            for row, (lat, lon), similarity, kept in zip(found, degrees.tolist(), similarities, inside, strict=True)
-            if kept
+            Neighbour(row, LatLon(lat, lon), similarity, photos.get(row))
+            for row, (lat, lon), similarity in zip(
+                rows.tolist(), positions.tolist(), similarities.tolist(), strict=True
+            )
         )
 
     def records(self, rows: list[int]) -> dict[int, PhotoRecord]:
         """The records of some rows, read from just the row groups that hold them; empty where none are kept."""
-        return {} if self._records is None or not rows else self._records.read(rows)
+        return {} if self.all_records is None or not rows else self.all_records.read(rows)
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Make sure that an encoder's embeddings can be compared with this gallery's.
@@ -168,7 +152,7 @@ class Gallery:
         Raises:
             GalleryMismatchError: They can't; the message says in what they differ.
         """
-        ours, theirs = self.manifest.encoder.as_dict(), encoder.spec.as_dict()
+        ours, theirs = asdict(self.manifest.encoder), asdict(encoder.spec)
         differing = [key for key in ours if ours[key] != theirs[key]]
         if differing:
             raise GalleryMismatchError(
@@ -182,21 +166,6 @@ class Gallery:
                 f"{encoder.dim}-d ones; build the gallery again."
             )
 
-    @property
-    def positions(self) -> npt.NDArray[np.float32]:
-        """(count, 2) latitudes and longitudes in degrees, by row."""
-        return self._positions
-
-    @property
-    def vectors(self) -> Any:  # noqa: ANN401 - FAISS has no types
-        """The part of the index that holds the embeddings themselves; None where it holds codes alone."""
-        return self._searcher.vectors
-
-    @property
-    def all_records(self) -> Records | None:
-        """The records of all rows; None where none are kept."""
-        return self._records
-
 
 def _rounded(positions: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     # float32 keeps about seven digits; more would pretend to know metres that are not there.
@@ -208,10 +177,10 @@ def open_gallery(name: str, *, on_bytes: OnBytes = ignore_bytes) -> Gallery:
 
     Args:
         name: "starter", a folder, or a Hub repo as owner/name[@revision]; a folder where there is one called owner.
-        on_bytes: Called with the number of bytes received so far while it is pulled.
+        on_bytes: Called with the number of bytes received so far while it is downloaded.
 
     Raises:
-        GalleryError: It is missing, torn, tampered with, or the Hub can't be reached.
+        GalleryError: It is missing, damaged, tampered with, or the Hub can't be reached.
     """
     try:
         folder = STARTER if name == "starter" else Path(name).expanduser()
@@ -226,18 +195,14 @@ def open_gallery(name: str, *, on_bytes: OnBytes = ignore_bytes) -> Gallery:
             f"The gallery {name!r} can't be opened: {error}. "
             "Set IMG2LOC_GALLERY to starter, a folder, or owner/name[@revision]."
         ) from error
-    return _open_folder(folder)
-
-
-def _open_folder(folder: Path) -> Gallery:
     manifest = read_manifest(folder)
     with ExitStack() as stack:
         files = {name: _open_checked(stack, folder, name, file) for name, file in manifest.files.items()}
-        return _opened(folder, manifest, files)
+        return _read_gallery(folder, manifest, files)
 
 
-def _opened(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> Gallery:
-    """Map or read a gallery's files, and compare what is in them with the manifest."""
+def _read_gallery(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> Gallery:
+    """Map or read a gallery's files, and compare their contents with the manifest."""
     import faiss  # noqa: PLC0415 - a quarter of a second
 
     with _reading(folder, INDEX):
@@ -262,18 +227,11 @@ def _opened(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader
             f"Row {row} of the gallery in {folder} is not on Earth: latitude {lat}, longitude {lon}. "
             "Correct its position and build the gallery again."
         )
-    calibration = None
-    if CALIBRATION in files:
-        with _reading(folder, CALIBRATION):
-            calibration = read_calibration(files[CALIBRATION].read())
-        if calibration.gallery != manifest.identity:
-            raise GalleryError(
-                f"The calibration in {folder} is another gallery's. Make it again, or build the gallery without it."
-            )
+    calibration = _read_calibration(folder, manifest, files)
     head, location = _read_head(folder, manifest, files), _read_location(folder, manifest, files)
     with _reading(folder, INDEX):
         searcher = Searcher(index, manifest.search)
-    return Gallery(folder, manifest, head, calibration, location, searcher, positions, records)
+    return Gallery(folder, manifest, searcher, positions, records, head, calibration, location)
 
 
 def _read_records(folder: Path, files: Mapping[str, BufferedReader]) -> Records | None:
@@ -285,9 +243,21 @@ def _read_records(folder: Path, files: Mapping[str, BufferedReader]) -> Records 
         return Records(_mapped(files[RECORDS]))
 
 
+def _read_calibration(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> Calibration | None:
+    if CALIBRATION not in files:
+        return None
+    with _reading(folder, CALIBRATION):
+        calibration = read_calibration(files[CALIBRATION].read())
+    if calibration.gallery != manifest.identity:
+        raise GalleryError(
+            f"The calibration in {folder} is another gallery's. Make it again, or build the gallery without it."
+        )
+    return calibration
+
+
 def _read_head(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> bytes | None:
-    stated = f"sha256:{manifest.files[HEAD].sha256}" if HEAD in files else ""
-    if stated != manifest.encoder.head:
+    listed = f"sha256:{manifest.files[HEAD].sha256}" if HEAD in files else ""
+    if listed != manifest.encoder.head:
         raise GalleryError(
             f"The {MANIFEST} in {folder} contradicts itself: its encoder has another head than the one that it lists. "
             "Build or download the gallery again."
@@ -314,7 +284,7 @@ def _read_location(folder: Path, manifest: Manifest, files: Mapping[str, Buffere
 
 @contextmanager
 def _reading(folder: Path, name: str) -> Iterator[None]:
-    """Say which file it is that can't be read: FAISS, NumPy, Arrow, torch and pydantic raise errors of their own."""
+    """Name the file in any error of reading it: FAISS, NumPy, Arrow, torch and pydantic raise their own."""
     try:
         yield
     except Exception as error:
@@ -324,7 +294,6 @@ def _reading(folder: Path, name: str) -> Iterator[None]:
 
 
 def _open_checked(stack: ExitStack, folder: Path, name: str, expected: StoredFile) -> BufferedReader:
-    """Open a file of a gallery, if it is the one that the manifest describes."""
     path = folder / name
     if not path.is_file():
         raise GalleryError(
@@ -332,7 +301,7 @@ def _open_checked(stack: ExitStack, folder: Path, name: str, expected: StoredFil
         )
     try:
         file = stack.enter_context(path.open("rb"))
-        is_whole = os.fstat(file.fileno()).st_size == expected.bytes and known_sha256(file) == expected.sha256
+        is_whole = os.fstat(file.fileno()).st_size == expected.bytes and cached_sha256(file) == expected.sha256
     except OSError as error:
         raise GalleryError(f"The file {name} in {folder} can't be read ({error.strerror or error}).") from error
     if not is_whole:
@@ -343,16 +312,11 @@ def _open_checked(stack: ExitStack, folder: Path, name: str, expected: StoredFil
 
 
 def _mapped(file: BufferedReader) -> mmap.mmap:
-    """Map a file, read only; the mapping outlives the open file, and the file's name."""
+    """Map a file, read only; the mapping outlives the open file and its name."""
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _map_positions(file: BufferedReader) -> npt.NDArray[np.float32]:
-    """Map an array of positions.
-
-    Raises:
-        ValueError: It is another kind of array.
-    """
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f"{POSITIONS} has version {version} of NumPy's format instead of (1, 0)")
@@ -364,11 +328,7 @@ def _map_positions(file: BufferedReader) -> npt.NDArray[np.float32]:
 
 
 def first_off_earth(positions: npt.NDArray[Any]) -> int | None:
-    """The first row that is no position on Earth.
-
-    Args:
-        positions: (n, 2) degrees; latitudes from -90 to 90 and longitudes from -180 to 180 are on Earth.
-    """
+    """The first of n positions, (n, 2) degrees, that is not on Earth: latitude beyond 90 or longitude beyond 180."""
     for start in range(0, len(positions), CHECKED_ROWS):
         wrong = ~(np.abs(positions[start : start + CHECKED_ROWS]) <= (90, 180)).all(axis=1)  # NaN is neither
         if wrong.any():

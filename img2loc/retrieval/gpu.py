@@ -35,17 +35,14 @@ class GpuVectors:
             self._vectors[start : start + len(block)] = torch.from_numpy(block)
 
     def search(
-        self, queries: npt.NDArray[np.float32], k: int, held: npt.NDArray[np.uint8] | None = None
+        self, queries: npt.NDArray[np.float32], k: int, row_bits: npt.NDArray[np.uint8] | None = None
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Find each query's neighbours by inner product.
+        """Find each query's neighbours by inner product; see Searcher.search.
 
         Args:
             queries: (n, dim).
             k: How many of each, at most as many as there are.
-            held: A bit for each row, the lowest first: whether it counts; None for all.
-
-        Returns:
-            (n, k) similarities, falling, and (n, k) rows; -1 where there are no more.
+            row_bits: A bit for each row, the lowest first: whether it counts; None for all.
 
         Raises:
             RuntimeError: The GPU is full, or fails.
@@ -54,23 +51,24 @@ class GpuVectors:
         with torch.inference_mode():
             directions = torch.from_numpy(queries).to(device)
             rough = directions.half() @ self._vectors.T
-            if held is not None:
-                bits = torch.from_numpy(held).to(device)[:, None] >> torch.arange(8, dtype=torch.uint8, device=device)
+            if row_bits is not None:
+                shifts = torch.arange(8, dtype=torch.uint8, device=device)
+                bits = torch.from_numpy(row_bits).to(device)[:, None] >> shifts
                 rough.masked_fill_((bits & 1).flatten()[:count] == 0, -torch.inf)
-            found, rows = rough.topk(min(count, max(CANDIDATES, CANDIDATES_PER_NEIGHBOUR * k)), dim=1)
+            best, rows = rough.topk(min(count, max(CANDIDATES, CANDIDATES_PER_NEIGHBOUR * k)), dim=1)
             exact = (self._vectors[rows].float() @ directions[:, :, None])[:, :, 0]
-            exact.masked_fill_(found == -torch.inf, -torch.inf)
+            exact.masked_fill_(best == -torch.inf, -torch.inf)
             similarities, places = exact.topk(k, dim=1)
             rows = rows.gather(1, places).masked_fill(similarities == -torch.inf, -1)
             return similarities.cpu().numpy(), rows.cpu().numpy()
 
 
 def put_on_gpu(index: Any, device: str) -> GpuVectors | None:  # noqa: ANN401
-    """Bring an index's vectors to a GPU, where there is one and they fit.
+    """Copy an index's vectors to a GPU, where there is one and they fit.
 
     Args:
         index: FAISS's, one that keeps the vectors themselves.
-        device: Where the encoder runs; see Settings.
+        device: As for choose_device.
 
     Returns:
         None where the CPU has to search; the log says why.
@@ -90,10 +88,9 @@ def put_on_gpu(index: Any, device: str) -> GpuVectors | None:  # noqa: ANN401
 
 
 def _gpu(device: str) -> torch.device | None:
-    """The GPU that a setting means; Apple's have not been tried."""
     if device == "auto" and torch.cuda.is_available():
         return torch.device("cuda")
-    return torch.device(device) if device.startswith("cuda") else None
+    return torch.device(device) if device.startswith("cuda") else None  # Apple's GPUs have not been tried
 
 
 def _free_bytes(gpu: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""Encoders and galleries from the Hugging Face Hub, at one commit; from the cache where the Hub can't be had."""
+"""Encoders and galleries from the Hugging Face Hub, at one commit; from the cache where the Hub can't be reached."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def split_revision(name: str) -> tuple[str, str | None]:
     Raises:
         HubError: It is no name of a repository.
     """
-    repo, at, revision = name.partition("@")
-    if not _REPO.fullmatch(repo) or (at and not _REVISION.fullmatch(revision)):
+    repo, separator, revision = name.partition("@")
+    if not _REPO.fullmatch(repo) or (separator and not _REVISION.fullmatch(revision)):
         raise HubError(f"{name!r} is neither a folder here nor a Hub repository written owner/name[@revision]")
     return repo, revision or None
 
 
 def ignore_bytes(received_bytes: int) -> None:
-    """Does nothing with the progress of a download."""
+    """Do nothing with the progress of a download."""
 
 
 def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes: OnBytes = ignore_bytes) -> Path:
-    """Bring files of a Hub model repo to this machine.
+    """Download files of a Hub model repo, or find them in the cache.
 
     The Hub is asked first for the commit, with a short time-out: its client would retry for half a minute a file.
 
@@ -65,8 +65,8 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes:
         raise HubError(f"the Hub repository {repo} has no revision {revision!r}") from None
     except RepositoryNotFoundError:
         raise HubError(f"the Hub has no model repository {repo}, or it is private and HF_TOKEN is not set") from None
-    except Exception as error:  # whatever kept the Hub away, a complete copy that is here already will do
-        with suppress(Exception):  # LocalEntryNotFoundError, or what is wrong with the cache itself
+    except Exception as error:  # whatever failed, a complete copy in the cache will do
+        with suppress(Exception):  # LocalEntryNotFoundError, or a fault of the cache itself
             return Path(pull(revision=revision, local_files_only=True))
         if isinstance(error, OSError) and error.errno:
             raise HubError(f"{repo} can't be saved on this machine ({error.strerror})") from error
@@ -76,10 +76,10 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes:
 
 
 def _reporting(on_bytes: OnBytes) -> Any:  # noqa: ANN401 - tqdm has no types
-    """The client's own progress bar, which also tells us what has arrived."""
+    """The client's own progress bar, which also reports the bytes received."""
     from huggingface_hub.utils.tqdm import tqdm  # noqa: PLC0415
 
-    counting = threading.Lock()  # files come side by side, and share the bar
+    lock = threading.Lock()  # files are downloaded in parallel, and share the bar
 
     class Reporting(tqdm):
         def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - tqdm's own
@@ -88,8 +88,8 @@ def _reporting(on_bytes: OnBytes) -> Any:  # noqa: ANN401 - tqdm has no types
             super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
 
         def update(self, n: float | None = 1) -> None:
-            if self.counts_bytes:  # others count files
-                with counting:
+            if self.counts_bytes:  # other bars count files
+                with lock:
                     self.received_bytes += int(n or 0)
                     on_bytes(self.received_bytes)
             super().update(n)

@@ -18,23 +18,23 @@ from img2loc.geo.sphere import FloatArray
 from img2loc.types import LatLon
 
 LOGIT_SCALE = "logit_scale"  # the name of its tensor in the file; the others are as LocationEncoder has them
-# Coefficients of the projection's polynomial.
+# Coefficients of the Equal Earth projection's polynomial.
 # Source: Savric, Patterson and Jenny, The Equal Earth map projection, Int. J. Geographical Information Science 33
 # (2018), equation 9, https://doi.org/10.1080/13658816.2018.1504949
 A1, A2, A3, A4 = 1.340264, -0.081106, 0.000893, 0.003796
-# Brings the projection's x to [-1, 1]: at the antimeridian on the equator it is 2.70663. Source: GeoCLIP's own code.
+# Scales the projection's x to [-1, 1]: at the antimeridian on the equator it is 2.70663. Source: GeoCLIP's own code.
 PLANE_SCALE = 66.50336 / 180
 
 
 class LocationEncoder(torch.nn.Module):
-    """GeoCLIP's location encoder: coordinates to embeddings that match its pictures'.
+    """Embeds coordinates so that they match the embeddings of GeoCLIP's pictures.
 
-    Projected coordinates go through one network a scale, from continents to streets, and the results are summed.
+    Projected coordinates go through one network per scale, from continents to streets, and the results are summed.
 
     Args:
         weights: By the names they have in GeoCLIP's file, for each scale i: "LocEnc<i>.capsule.0.b", (frequencies, 2);
             "LocEnc<i>.capsule.<1, 3, 5>.<weight, bias>" and "LocEnc<i>.head.0.<weight, bias>", four linear layers.
-        logit_scale: The logarithm of what a cosine is multiplied with to be the logarithm of a likelihood, as learned.
+        logit_scale: The logarithm of the learned factor that turns a cosine into the logarithm of a likelihood.
 
     Raises:
         KeyError, RuntimeError: A weight is missing or has a shape that does not fit.
@@ -44,36 +44,27 @@ class LocationEncoder(torch.nn.Module):
 
     def __init__(self, weights: Mapping[str, torch.Tensor], logit_scale: float = 0.0) -> None:
         super().__init__()
-        self.factor = math.exp(logit_scale)
+        self._logits_per_cosine = math.exp(logit_scale)
         names = sorted({name.split(".")[0] for name in weights})
         self.scales = torch.nn.ModuleList(FourierPerceptron(weights, name) for name in names)
 
     def forward(self, coordinates: torch.Tensor) -> torch.Tensor:
-        """Embed coordinates.
-
-        Args:
-            coordinates: (n, 2) float64, degrees, lat first.
-
-        Returns:
-            (n, dim) float32 of unit norm.
-        """
+        """Embed coordinates, (n, 2) float64 degrees, lat first, as (n, dim) float32 of unit norm."""
         points = equal_earth(coordinates) * PLANE_SCALE
         summed = torch.stack([scale(points) for scale in self.scales]).sum(dim=0)
         return torch.nn.functional.normalize(summed, dim=1)
 
     def fit(self, query: npt.NDArray[np.float32], positions: Sequence[LatLon]) -> FloatArray:
-        """Tell how well a photo fits positions.
+        """How well a photo fits each of n positions: (n,) logarithms of its likelihood, up to a constant.
 
         Args:
             query: (dim,) the photo's embedding, of unit norm.
-            positions: n of them.
-
-        Returns:
-            (n,) logarithms of the likelihood, up to a constant.
+            positions: Anywhere on Earth.
         """
+        degrees = torch.tensor([(position.lat, position.lon) for position in positions], dtype=torch.float64)
         with torch.inference_mode():
-            rows = self(torch.tensor([(at.lat, at.lon) for at in positions], dtype=torch.float64).reshape(-1, 2))
-        return np.asarray(rows.numpy() @ query, dtype=np.float64) * self.factor
+            embeddings = self(degrees.reshape(-1, 2))
+        return np.asarray(embeddings.numpy() @ query, dtype=np.float64) * self._logits_per_cosine
 
     @property
     def is_bounded(self) -> bool:
@@ -90,7 +81,7 @@ class FourierPerceptron(torch.nn.Module):
 
     Args:
         weights: See LocationEncoder.
-        name: What this scale's weights begin with.
+        name: The prefix of this scale's weights.
 
     Source: Tancik et al., Fourier Features Let Networks Learn High Frequency Functions, NeurIPS 2020,
     https://arxiv.org/abs/2006.10739; GeoCLIP, section 3.
@@ -111,20 +102,13 @@ class FourierPerceptron(torch.nn.Module):
         self.layers = torch.nn.Sequential(*layers[:-1])
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
-        """Apply the scale to points of the plane.
-
-        Args:
-            points: (n, 2) float64.
-
-        Returns:
-            (n, dim) float32, of any length.
-        """
+        """Map points of the plane, (n, 2) float64, to (n, dim) float32 of any norm."""
         phases = 2 * math.pi * points @ self.frequencies.T
         features = torch.cat((phases.cos(), phases.sin()), dim=1)
         return torch.as_tensor(self.layers(features.float()))
 
     def bounds(self) -> torch.Tensor:
-        """(dim,) what no output's absolute value exceeds: cosines and sines are 1 at most, and so are coordinates."""
+        """(dim,) upper bounds of the outputs' absolute values; cosines, sines and coordinates are at most 1."""
         largest_phase = 2 * math.pi * self.frequencies.abs().sum()
         sizes = torch.full((2 * len(self.frequencies),), 1.0 if largest_phase.isfinite() else math.nan)
         for layer in self.layers:
@@ -134,16 +118,7 @@ class FourierPerceptron(torch.nn.Module):
 
 
 def equal_earth(coordinates: torch.Tensor) -> torch.Tensor:
-    """Project coordinates on the plane, areas kept.
-
-    Args:
-        coordinates: (n, 2) degrees, lat first.
-
-    Returns:
-        (n, 2) x and y on a sphere of radius 1.
-
-    Source: Savric, Patterson and Jenny (2018), equation 9, https://doi.org/10.1080/13658816.2018.1504949
-    """
+    """Project coordinates, (n, 2) degrees, lat first, to x and y, (n, 2), of an equal-area map of a unit sphere."""
     lat, lon = torch.deg2rad(coordinates).unbind(dim=1)
     theta = torch.asin(math.sqrt(3) / 2 * torch.sin(lat))
     slope = A1 + 3 * A2 * theta**2 + 7 * A3 * theta**6 + 9 * A4 * theta**8
@@ -165,7 +140,7 @@ def read_location(content: bytes, dim: int) -> LocationEncoder:
     """
     weights = read_tensors(content)
     encoder = LocationEncoder(weights, float(weights.pop(LOGIT_SCALE))).eval()
-    fitted = encoder.fit(np.full(dim, dim**-0.5, dtype=np.float32), [LatLon(0, 0)])
-    if not (np.isfinite(fitted).all() and encoder.is_bounded):
+    fits = encoder.fit(np.full(dim, dim**-0.5, dtype=np.float32), [LatLon(0, 0)])
+    if not (np.isfinite(fits).all() and encoder.is_bounded):
         raise ValueError("it gives values that are not finite numbers")
     return encoder

@@ -1,4 +1,4 @@
-"""What a gallery says of itself: manifest.json, which is checked as untrusted input."""
+"""A gallery's manifest.json, which is checked as untrusted input."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SearchSetting = Annotated[int, Field(ge=1, le=MAX_SEARCH_SETTING)]
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a gallery, by its content."""
+    """A file of a gallery."""
 
     sha256: str
     bytes: Annotated[int, Field(ge=1)]
@@ -45,48 +45,33 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a gallery says of itself.
-
-    Args:
-        name: Its short name.
-        about: One or two sentences for visitors: what it knows and what it can't.
-        source: The data set that it was made from.
-        licence: The licence of that data.
-        count: How many photos or positions.
-        dim: Length of an embedding.
-        encoder: What made the embeddings.
-        factory: The index, in FAISS's words.
-        recall: Measured share of the true 16 neighbours found, for "nearest" and "farthest".
-        files: The gallery's other files, by name.
-        bfloat16_keeps_neighbours: The builder embedded its sample in bfloat16 too and every neighbour stayed the same.
-        search: How an approximate index is to be searched, as its recall was measured: "k_factor" (candidates of the
-            codes for each neighbour, compared exactly) and "nprobe" (cells looked into); empty for the index's own way.
-        schema_version: Of this format.
-    """
+    """What a gallery holds, and how it was made and measured."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     name: str
-    about: str
-    source: str
-    licence: str
-    count: Annotated[int, Field(ge=1)]
-    dim: Annotated[int, Field(ge=1)]
+    about: str  # one or two sentences for visitors: what it knows and what it doesn't
+    source: str  # the data set that it was made from
+    licence: str  # of that data set
+    count: Annotated[int, Field(ge=1)]  # photos, or positions
+    dim: Annotated[int, Field(ge=1)]  # of an embedding
     encoder: EncoderSpec
-    factory: str
-    recall: dict[str, Share]
-    files: dict[str, StoredFile]
-    bfloat16_keeps_neighbours: bool = False
+    factory: str  # the index, as FAISS's index_factory writes it
+    recall: dict[str, Share]  # measured share of the true 16 neighbours found, for "nearest" and "farthest"
+    files: dict[str, StoredFile]  # all but the manifest and the card
+    bfloat16_keeps_neighbours: bool = False  # a sample embedded in bfloat16 too had the same neighbours
+    # How an approximate index is searched, as its recall was measured: "k_factor", candidates per neighbour that are
+    # compared exactly, and "nprobe", cells looked into. Empty for the index's defaults.
     search: dict[str, SearchSetting] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        """The manifest as it is written to manifest.json."""
+        """The text of manifest.json."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @property
     def identity(self) -> str:
-        """Which gallery this is: the sha256 of its manifest, but for the calibration, which comes to it later."""
+        """Which gallery this is: the sha256 of its manifest without the calibration, which is added later."""
         files = {name: file for name, file in self.files.items() if name != CALIBRATION}
         return hashlib.sha256(replace(self, files=files).to_json().encode()).hexdigest()
 
@@ -95,7 +80,7 @@ class Manifest:
         """Read a manifest.
 
         Raises:
-            ValueError: It is no manifest of this schema; the message names the part that is wrong.
+            ValueError: It isn't a manifest of this schema; the message names the part that is wrong.
         """
         values = from_json(text)
         version = values.get("schema_version") if isinstance(values, dict) else None
@@ -111,18 +96,16 @@ class Manifest:
             "Refine" in manifest.factory and "k_factor" not in manifest.search
         ):
             raise ValueError("search: it doesn't say how the index is searched")
-        unknown = set(manifest.files) - {*REQUIRED_FILES, *OPTIONAL_FILES}
-        missing = set(REQUIRED_FILES) - set(manifest.files)
-        if unknown or missing:
+        if not {*REQUIRED_FILES} <= {*manifest.files} <= {*REQUIRED_FILES, *OPTIONAL_FILES}:
             raise ValueError(f"files: it lists {sorted(manifest.files)}")
         return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read what a gallery says of itself, and nothing else of it.
+    """Read a gallery's manifest, and nothing else of it.
 
     Raises:
-        GalleryError: It has no manifest, or one that can't be read.
+        GalleryError: It has none, or one that can't be read.
     """
     path = folder / MANIFEST
     try:
@@ -142,5 +125,5 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def describe_file(path: Path) -> StoredFile:
-    """What a manifest says of a file."""
+    """A file as a manifest lists it."""
     return StoredFile(file_sha256(path), path.stat().st_size)

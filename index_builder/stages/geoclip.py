@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from img2loc.errors import ConfigError
 from img2loc.retrieval.encoders import DEFAULT_ENCODER, PINNED_REVISIONS, Embeddings, EncoderSpec
-from img2loc.retrieval.encoders.transformers import _describe
+from img2loc.retrieval.encoders.transformers import describe_preprocessing
 from img2loc.retrieval.location_encoder import LOGIT_SCALE, LocationEncoder
 from img2loc.retrieval.manifest import Manifest
 from img2loc.types import LatLon
@@ -256,6 +256,6 @@ def query_encoder(head: bytes) -> EncoderSpec:
         kind="transformers",
         source=DEFAULT_ENCODER,
         revision=PINNED_REVISIONS[DEFAULT_ENCODER],
-        preprocessing=_describe(processor.to_dict()),
+        preprocessing=describe_preprocessing(processor.to_dict()),
         head=f"sha256:{hashlib.sha256(head).hexdigest()}",
     )

@@ -93,9 +93,9 @@ def stored_vectors(gallery: Gallery) -> Any:  # noqa: ANN401 - FAISS has no type
     Raises:
         ConfigError: It holds codes alone, from which the vectors can't be had again.
     """
-    if gallery.vectors is None:
+    if gallery.searcher.vectors is None:
         raise ConfigError(f"The index in {gallery.folder} has no vectors; start from the shards it was made of.")
-    return gallery.vectors
+    return gallery.searcher.vectors
 
 
 def _blocks(vectors: Any, mask: npt.NDArray[np.bool_]) -> Iterator[tuple[Embeddings, npt.NDArray[np.bool_]]]:  # noqa: ANN401

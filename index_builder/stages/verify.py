@@ -60,7 +60,7 @@ def verify_gallery(
     for name, expected in gallery.manifest.files.items():  # opening may have remembered a large one's
         if file_sha256(folder / name) != expected.sha256:
             raise GalleryError(f"The file {name} in {folder} is not the one its manifest describes; build it again.")
-    if gallery.vectors is not None:
+    if gallery.searcher.vectors is not None:
         _check_vectors(gallery)
     if encoder is None:
         return Report(gallery.manifest.count)
@@ -70,7 +70,7 @@ def verify_gallery(
 
 def _check_vectors(gallery: Gallery) -> None:
     for start in range(0, gallery.manifest.count, BLOCK_ROWS):
-        block = gallery.vectors.reconstruct_n(start, min(BLOCK_ROWS, gallery.manifest.count - start))
+        block = gallery.searcher.vectors.reconstruct_n(start, min(BLOCK_ROWS, gallery.manifest.count - start))
         if (row := first_not_unit(block)) is not None:
             raise GalleryError(
                 f"Row {start + row} of {gallery.folder} is not a finite unit vector; build the gallery again."

@@ -56,11 +56,11 @@ def remote(count: int) -> tuple[list[LatLon], list[LatLon]]:
 
 
 def with_positions(gallery: Gallery, positions: list[LatLon]) -> Gallery:
-    return replace(gallery, _positions=np.array([(at.lat, at.lon) for at in positions], np.float32))
+    return replace(gallery, positions=np.array([(at.lat, at.lon) for at in positions], np.float32))
 
 
 def positions_of(gallery: Gallery) -> list[LatLon]:
-    return [LatLon(float(lat), float(lon)) for lat, lon in np.round(gallery._positions.astype(float), 5)]
+    return [LatLon(float(lat), float(lon)) for lat, lon in np.round(gallery.positions.astype(float), 5)]
 
 
 @pytest.fixture(scope="module", params=COARSE)

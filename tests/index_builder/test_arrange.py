@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from img2loc.retrieval.index import Among, search_parameters
+from img2loc.retrieval.index import RowFilter, search_parameters
 from index_builder.storage.arrange import arrange_by_place, z_order
 from index_builder.storage.layout import Layout, make_index
 from index_builder.storage.rows import from_memory
@@ -45,7 +45,7 @@ def test_what_is_found_stays_the_same(factory, count):
     degrees = np.array([(place.lat, place.lon) for place in places(count)], np.float32)
     index = as_filled(vectors, factory)
     way = {"nprobe": 2, "k_factor": 64}  # so many that no tie at the edge of the candidates counts
-    half = Among(degrees[:, 0] > 0)
+    half = RowFilter(degrees[:, 0] > 0)
     can = "IVF" in factory
 
     def found(index: faiss.Index) -> list[np.ndarray]:

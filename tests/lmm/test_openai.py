@@ -141,9 +141,8 @@ def test_a_local_server_needs_no_key_and_never_gets_the_environments(monkeypatch
 @pytest.mark.parametrize("name", [name for name, server in SERVERS.items() if server.public])
 def test_a_provider_needs_a_key_and_says_where_to_put_it(name):
     server = SERVERS[name]
-    with pytest.raises(MissingKeyError, match=f"^{server.label} needs a key; set {server.key_variable}\\.$") as caught:
+    with pytest.raises(MissingKeyError, match=f"^{server.label} needs a key; set {server.key_variable}\\.$"):
         open_lmm("openai", BackendOptions(api_key=" ", base_url=name))
-    assert (caught.value.provider, caught.value.variable) == (server.label, server.key_variable)
 
 
 @pytest.mark.parametrize("name", [name for name, server in SERVERS.items() if not server.public])

@@ -17,7 +17,7 @@ from img2loc.errors import ConfigError, EncoderError
 from img2loc.geo.sphere import arc_km, haversine_km, unit_vectors
 from img2loc.photo.decode import open_photo
 from img2loc.retrieval.encoders import TransformersEncoder, open_encoder
-from img2loc.retrieval.encoders.transformers import _levels, _Processor
+from img2loc.retrieval.encoders.transformers import _byte_table, _Processor
 from img2loc.types import LatLon, Neighbour
 from tests.conftest import PHOTOS
 
@@ -51,10 +51,10 @@ def embeddings(lite0, photo_rows):
 @pytest.mark.parametrize("kind", ["CLIP", "Siglip", "Bit", "MobileNetV1", "ViT"])
 def test_pixels_stay_bytes_until_they_are_on_the_device_and_are_the_same_there(kind, pictures):
     processor = getattr(transformers, f"{kind}ImageProcessorPil")()
-    levels = _levels(processor)
-    wholly, bytewise = (_Processor(processor, whole)(pictures)["pixel_values"] for whole in (True, False))
+    table = _byte_table(processor)
+    wholly, bytewise = (_Processor(processor, to_bytes)(pictures)["pixel_values"] for to_bytes in (False, True))
     assert (wholly.dtype, bytewise.dtype) == (np.float32, np.uint8)
-    assert np.array_equal(levels[np.arange(3)[:, None, None], bytewise], wholly)
+    assert np.array_equal(table[np.arange(3)[:, None, None], bytewise], wholly)
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,15 @@ def test_pixels_stay_bytes_until_they_are_on_the_device_and_are_the_same_there(k
     ],
 )
 def test_a_processor_of_another_kind_is_left_to_itself(processor, pictures):
-    levels = _levels(processor)
-    assert levels is None or np.array_equal(levels, np.tile(np.arange(256), (3, 1)))  # bytes as they are
+    table = _byte_table(processor)
+    assert table is None or np.array_equal(table, np.tile(np.arange(256), (3, 1)))  # bytes as they are
 
 
 def test_an_encoder_gives_the_same_bytes_as_with_the_whole_processor(tiny_clip, pictures):
     encoder = open_encoder(str(tiny_clip))
     found = encoder.embed(pictures)
     assert encoder.prepare(pictures)["pixel_values"].dtype == np.uint8
-    encoder._levels, encoder.prepare = None, _Processor(encoder.prepare.processor, whole=True)
+    encoder._byte_table, encoder.prepare = None, _Processor(encoder.prepare.processor, to_bytes=False)
     assert found.tobytes() == encoder.embed(pictures).tobytes()
 
 

@@ -181,7 +181,7 @@ def test_rows_and_similarities_that_cannot_be_are_left_out(planet, monkeypatch):
     gallery = open_gallery(str(planet))
     similarities = np.array([[0.5, np.nan, 0.4, np.inf, 0.3]], np.float32)
     rows = np.array([[3, 1, 50, 2, -1]])
-    monkeypatch.setattr(gallery._searcher, "search", lambda *_: (similarities, rows))
+    monkeypatch.setattr(gallery.searcher, "search", lambda *_: (similarities, rows))
     found = gallery.search(unit(1, 64)[0], 5, 0)
     assert [(neighbour.row, neighbour.similarity) for neighbour in found.nearest] == [(3, 0.5)]
 

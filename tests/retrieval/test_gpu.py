@@ -12,7 +12,7 @@ import torch
 from img2loc.locator import Locator
 from img2loc.retrieval import gpu
 from img2loc.retrieval.gpu import GpuVectors
-from img2loc.retrieval.index import Among, Searcher
+from img2loc.retrieval.index import RowFilter, Searcher
 from tests.retrieval.test_gallery import unit
 
 COUNT, DIM, K = 4001, 32, 16
@@ -81,7 +81,7 @@ def test_what_half_precision_mixes_up_is_put_in_order():
 @pytest.mark.parametrize("held", [np.arange(COUNT) % 7 == 3, np.arange(COUNT) < 5, np.zeros(COUNT, bool)])
 def test_among_some_rows_it_finds_these_and_no_more(vectors, held):
     queries = np.concatenate([vectors[:3], -vectors[:3]])
-    similarities, rows = GpuVectors(as_flat(vectors), torch.device("cpu")).search(queries, K, Among(held).bits)
+    similarities, rows = GpuVectors(as_flat(vectors), torch.device("cpu")).search(queries, K, RowFilter(held).bits)
     expected, true = exact(queries, vectors, held)
     there = np.isfinite(expected)
     assert (rows[there] == true[there]).all() and (rows[~there] == -1).all()
@@ -103,7 +103,7 @@ def test_with_a_gpu_the_vectors_are_searched_there(index, vectors, a_gpu, caplog
     assert "4,001 vectors are on the GPU" in caplog.text
     assert (searcher.search(queries, K)[1] == true).all()
     held = np.arange(COUNT) % 3 == 0
-    assert (searcher.search(queries, K, Among(held))[1] == exact(queries, vectors, held)[1]).all()
+    assert (searcher.search(queries, K, RowFilter(held))[1] == exact(queries, vectors, held)[1]).all()
 
 
 def test_a_gallery_too_large_for_the_gpu_stays_on_the_cpu_and_says_so(index, vectors, a_gpu, monkeypatch, caplog):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from img2loc.retrieval import index as search
-from img2loc.retrieval.index import Among, Searcher, open_index
+from img2loc.retrieval.index import RowFilter, Searcher, open_index
 from tests.retrieval.test_gallery import unit
 
 SETTINGS = {"k_factor": 64}
@@ -149,10 +149,10 @@ def test_a_search_among_some_rows_finds_what_comparing_them_all_finds(factory, m
     searcher = Searcher(index, FACTORIES[factory])
     held = np.arange(3000) % 7 == 3
     queries = np.concatenate([vectors[:3], -vectors[:3]])
-    _, rows = searcher.search(queries, 16, Among(held))
+    _, rows = searcher.search(queries, 16, RowFilter(held))
     exact = held_exact(queries, vectors, held, 16)
     assert held[rows].all()
     assert np.mean([len(set(a) & set(b)) / 16 for a, b in zip(rows, exact, strict=True)]) > 0.99
-    similarities, rows = searcher.search(queries, 16, Among(np.arange(3000) < 5))
+    similarities, rows = searcher.search(queries, 16, RowFilter(np.arange(3000) < 5))
     assert (rows[:, :5] < 5).all() and (rows[:, 5:] == -1).all() and (np.diff(similarities[:, :5]) <= 0).all()
-    assert (searcher.search(queries, 16, Among(np.zeros(3000, bool)))[1] == -1).all()
+    assert (searcher.search(queries, 16, RowFilter(np.zeros(3000, bool)))[1] == -1).all()

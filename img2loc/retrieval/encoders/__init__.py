@@ -1,4 +1,4 @@
-"""Pictures to embeddings: any Hugging Face image encoder, or lite0, which needs no Hub."""
+"""Pictures to embeddings: any image encoder in transformers' format, or lite0, which needs no Hub."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_encoder(source: str, *, head: bytes | None = None, device: str = "auto"
 
     Raises:
         ConfigError: There is no such device; also for lite0, whose user expects it to be used.
-        EncoderError: It can't be had or loaded.
+        EncoderError: It can't be downloaded or loaded.
     """
     if source == "lite0":
         choose_device(device)

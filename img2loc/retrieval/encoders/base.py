@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,25 +20,13 @@ BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class EncoderSpec:
-    """What has to be equal for two embeddings to be comparable.
+    """What has to be equal for two embeddings to be comparable."""
 
-    Args:
-        kind: "lite0", or "transformers" for a Hub repo or a folder.
-        source: The Hub repo, or the name of the folder; "lite0" for lite0.
-        revision: The Hub commit; for a folder and lite0 "sha256:" and the hash of what is loaded.
-        preprocessing: How a picture becomes the network's input.
-        head: "sha256:" and the hash of the projection put after the encoder; empty where there is none.
-    """
-
-    kind: str
-    source: str
-    revision: str
-    preprocessing: str
-    head: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """The fields, as a manifest holds them."""
-        return asdict(self)
+    kind: str  # "lite0", or "transformers" for a Hub repo or a folder
+    source: str  # the Hub repo, the name of the folder, or "lite0"
+    revision: str  # the Hub commit; "sha256:" and the hash of the content for a folder and lite0
+    preprocessing: str  # how a picture becomes the network's input
+    head: str = ""  # "sha256:" and the hash of the projection put after the encoder; empty where there is none
 
 
 class Encoder(Protocol):
@@ -57,7 +45,7 @@ class Encoder(Protocol):
         ...
 
     def embed(self, images: Sequence[Image.Image]) -> Embeddings:
-        """Embed pictures.
+        """Embed pictures, a batch at a time.
 
         Args:
             images: n RGB pictures of any size.
@@ -65,14 +53,9 @@ class Encoder(Protocol):
         Returns:
             (n, dim) float32, each row of unit L2 norm.
         """
-        ...
-
-
-def embed_in_batches(encoder: Encoder, images: Sequence[Image.Image]) -> Embeddings:
-    """Embed pictures, a few at a time."""
-    batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-    rows = [encoder.embed_prepared(encoder.prepare(batch)) for batch in batches]
-    return np.concatenate(rows) if rows else np.zeros((0, encoder.dim), np.float32)
+        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
+        rows = [self.embed_prepared(self.prepare(batch)) for batch in batches]
+        return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
 
 
 def unit(features: npt.NDArray[np.float32]) -> Embeddings:
