@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 # uv takes a fifth of pip's time. A folder of wheels that pip was told of holds for it too.
 INSTALL := UV_FIND_LINKS='$(PIP_FIND_LINKS)' $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 PHOTOS ?= ../shared/photos
+# A Space's Python and Gradio, as README's front matter names them.
+SPACE_PYTHON ?= python$(shell sed -n 's/^python_version: *"\(.*\)"/\1/p' README.md)
+SPACE_GRADIO := $(shell sed -n 's/^sdk_version: *//p' README.md)
+SPACE := $(VENV)/space-$(notdir $(SPACE_PYTHON))
 # What is imported is compiled once and kept; all that is installed would be ten times as much.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test test-quick test-ray soak dependencies audit lint format starter geoclip countries clean
+.PHONY: run test test-quick test-space test-ray soak dependencies audit lint format starter geoclip countries clean
 
 run: $(VENV)/run.stamp  ## the page, on http://127.0.0.1:7860
 	$(BIN)/python app.py
@@ -18,6 +22,10 @@ test: $(VENV)/dev.stamp $(VENV)/browser.stamp  ## every test, the browser's too;
 
 test-quick: $(VENV)/dev.stamp  ## in seconds: the tests of the rooms that have changed, without browser, servers and processes
 	$(BIN)/python -m pytest --quick $$($(BIN)/python -m tests.changed)
+
+# 3 GB: PyPI's torch for Linux brings CUDA. Another Python: make test-space SPACE_PYTHON=python3.13
+test-space: $(SPACE)/space.stamp  ## the tests without the browser's, in what a Space installs: no pins, torch of ZeroGPU's range
+	OMP_NUM_THREADS=1 $(SPACE)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/browser
 
 test-ray: $(VENV)/ray.stamp  ## the embed stage on a cluster of two nodes on this machine, one of which is lost
 	$(BIN)/python -m pytest tests/index_builder/test_ray_embed.py
@@ -83,6 +91,13 @@ $(VENV)/run.stamp: requirements.txt constraints.txt | $(BIN)/uv
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 	$(INSTALL) --requirement requirements-dev.txt
+	@touch $@
+
+$(SPACE)/space.stamp: requirements.txt requirements-dev.txt README.md | $(BIN)/uv
+	$(SPACE_PYTHON) -m venv $(SPACE)
+	$(BIN)/uv pip install --quiet --python $(SPACE)/bin/python --requirement requirements.txt \
+	  'gradio[oauth,mcp]==$(SPACE_GRADIO)' uvicorn websockets spaces 'torch>=2.8,<2.12'
+	$(BIN)/uv pip install --quiet --python $(SPACE)/bin/python --requirement requirements-dev.txt
 	@touch $@
 
 $(VENV)/ray.stamp: index_builder/requirements.txt $(VENV)/dev.stamp

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import runpy
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import httpx
 
 from tests.paths import ROOT
 
 START_S = 120
+# A start takes six seconds of a processor, most of it for imports. So apps are forked from a process that has done
+# them, where no setting is read by a library at its import.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    [
+        __name__,
+        "app",
+        "img2loc.web.page",
+        "img2loc.retrieval.encoders.lite0",
+        "faiss",
+        "gradio.mcp",
+        "pyarrow.parquet",
+        "torch",
+    ]
+)
+_READ_AT_IMPORT = ("HF_", "SPACES_", "PYTHON", "WATCHED", "GRADIO_ANALYTICS")
 
 
 class AppProcess:
@@ -31,18 +50,13 @@ class AppProcess:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}/"
+        self._fresh = any(name.startswith(_READ_AT_IMPORT) for name in settings)
         self.environment = {**inherited, "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1", **settings}
 
     def __enter__(self) -> AppProcess:
-        self._printed = tempfile.TemporaryFile("w+")  # a pipe that nobody empties would stop the app when it is full
-        self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / "app.py")],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=self._printed,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        # A pipe that nobody empties would stop the app when it is full.
+        self._printed = tempfile.NamedTemporaryFile("r+")
+        self._process = self._start()
         deadline = time.monotonic() + START_S
         with httpx.Client(base_url=self.address, timeout=5, verify=False) as client:  # certificates take long to read
             while not _answers(client):
@@ -56,6 +70,17 @@ class AppProcess:
             self.stop()
         finally:
             self._printed.close()
+
+    def _start(self) -> subprocess.Popen[bytes] | _Forked:
+        if self._fresh:
+            return subprocess.Popen(
+                [sys.executable, str(ROOT / "app.py")],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=self._printed,
+                stderr=subprocess.STDOUT,
+            )
+        return _Forked(self.environment, self.folder, self._printed.name)
 
     @property
     def pid(self) -> int:
@@ -85,3 +110,33 @@ def _answers(client: httpx.Client) -> bool:
         return client.get("config").is_success
     except httpx.TransportError:
         return False
+
+
+class _Forked:
+    """A forked app, with the methods of a process of subprocess that are used here."""
+
+    def __init__(self, environment: dict[str, str], folder: Path, printed: str) -> None:
+        self._process = _FORKS.Process(target=_run_app, args=(environment, folder, printed))
+        self._process.start()
+        self.pid = self._process.pid
+        self.terminate, self.kill = self._process.terminate, self._process.kill
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> None:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("app.py", timeout or 0)
+
+
+def _run_app(environment: dict[str, str], folder: Path, printed: str) -> None:
+    multiprocessing.set_start_method(None, force=True)  # Python's usual one, as in a process of its own
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    output = os.open(printed, os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.argv = [str(ROOT / "app.py")]
+    runpy.run_path(sys.argv[0], run_name="__main__")
