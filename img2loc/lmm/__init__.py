@@ -1,16 +1,12 @@
-"""The backends: who turns evidence into a position. They are found by their exact names, and imported when chosen."""
+"""The backends: who answers where a photo was taken. A backend's code is imported when it is chosen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 from img2loc.errors import ConfigError, quoted
 from img2loc.lmm.base import LMM, BackendOptions, Picture, Turn
 from img2loc.lmm.servers import hugging_face_server, server_named
-
-if TYPE_CHECKING:
-    from img2loc.lmm.openai import ChatLMM
 
 __all__ = [
     "BACKENDS",
@@ -37,8 +33,7 @@ class Backend:
         key_variable: The environment variable that holds the operator's key.
         takes_base_url: Whether it can ask another server that speaks the same protocol.
         lists_models: Whether its server can be asked which models it has.
-        runs_here: Whether the model runs on this machine; which one is then the operator's choice alone.
-        schema: Whether the answer's JSON schema binds the reply: where the server supports it, or never.
+        runs_here: Whether the model runs on this machine; only the operator then chooses which one.
     """
 
     name: str
@@ -49,7 +44,6 @@ class Backend:
     takes_base_url: bool = False
     lists_models: bool = False
     runs_here: bool = False
-    schema: Literal["where supported", "never"] = "never"
 
 
 BACKENDS = {
@@ -64,7 +58,6 @@ BACKENDS = {
             key_variable="OPENAI_API_KEY",
             takes_base_url=True,
             lists_models=True,
-            schema="where supported",
         ),
         Backend(
             "hf",
@@ -75,7 +68,6 @@ BACKENDS = {
             models=("google/gemma-4-26B-A4B-it", "Qwen/Qwen3.6-35B-A3B", "Qwen/Qwen3.8-27B"),
             key_variable="HF_TOKEN",
             takes_base_url=True,
-            schema="where supported",
         ),
         Backend(
             "llava",
@@ -96,7 +88,7 @@ def backend_named(name: str) -> Backend:
     """Look a backend up by its exact name.
 
     Raises:
-        ConfigError: There is none of that name; the message lists those that are.
+        ConfigError: There is none of that name; the message lists those there are.
     """
     try:
         return BACKENDS[name]
@@ -109,7 +101,7 @@ def open_lmm(name: str, options: BackendOptions) -> LMM | None:
 
     Args:
         name: The backend's exact name.
-        options: Key, model, server, time-out and the rest; what a backend has no use for is ignored.
+        options: Those that a backend has no use for are ignored.
 
     Returns:
         The model, or None for the vote, which has none.
@@ -118,28 +110,22 @@ def open_lmm(name: str, options: BackendOptions) -> LMM | None:
         ConfigError: The name is unknown, or an option is wrong; MissingKeyError where a key is missing.
     """
     backend = backend_named(name)
-    # Imported when chosen: httpx2 takes tenths of a second, torch seconds.
-    match backend.name:
-        case "openai":
-            return _openai(options)
-        case "hf":
-            from img2loc.lmm.openai import ChatLMM  # noqa: PLC0415
+    # Imported when chosen: openai takes half a second, torch seconds.
+    if backend.takes_base_url:
+        from img2loc.lmm.openai import ChatLMM  # noqa: PLC0415
 
-            model = options.model.strip() or backend.models[0]
-            return ChatLMM(hugging_face_server(options, model=model), options, name="hf", default_model=model)
-        case "llava":
-            from img2loc.lmm.llava import LocalLMM  # noqa: PLC0415
+        model = options.model.strip() or backend.models[0]
+        server = hugging_face_server(options, model=model) if name == "hf" else server_named(options.base_url)
+        return ChatLMM(server, options, name=name, default_model=backend.models[0])
+    if backend.runs_here:
+        from img2loc.lmm.llava import LocalLMM  # noqa: PLC0415
 
-            return LocalLMM(options, default_model=backend.models[0])
+        return LocalLMM(options, default_model=backend.models[0])
     return None
 
 
 def list_models(name: str, options: BackendOptions) -> tuple[str, ...]:
-    """Say which models a backend can be asked for.
-
-    Args:
-        name: The backend's exact name.
-        options: Key, server and time-out.
+    """List the models that a backend can be asked for.
 
     Returns:
         What the server lists, in alphabetical order, where it can be asked; the suggestions otherwise.
@@ -151,11 +137,7 @@ def list_models(name: str, options: BackendOptions) -> tuple[str, ...]:
     backend = backend_named(name)
     if not backend.lists_models:
         return backend.models
-    return _openai(options).models()
-
-
-def _openai(options: BackendOptions) -> ChatLMM:
     from img2loc.lmm.openai import ChatLMM  # noqa: PLC0415
 
     server = server_named(options.base_url)
-    return ChatLMM(server, options, name="openai", default_model=BACKENDS["openai"].models[0])
+    return ChatLMM(server, options, name=name, default_model=backend.models[0]).models()

@@ -13,7 +13,7 @@ from img2loc.types import Reply
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A photo on the web that is shown after the user's own. Who runs the model fetches it; we never do."""
+    """A photo on the web that is shown after the user's own. The model's provider fetches it; we never do."""
 
     label: str
     url: str
@@ -21,13 +21,13 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation; the photo goes with the first of the user's.
+    """One message of a conversation; the photo goes with the user's first.
 
     Args:
-        role: Whose it is.
-        text: What it says.
-        pictures: Of the first turn: what is shown besides the photo, where the model's server takes addresses.
-        letters: The letters that the reply to it may name; empty where the reply gives a position.
+        role: Who writes it.
+        text: The message.
+        pictures: Shown after the photo, on servers that take addresses; only with the first turn.
+        letters: The letters that the reply may choose among; empty where the reply gives a position.
     """
 
     role: Literal["user", "assistant"]
@@ -47,13 +47,10 @@ class LMM(Protocol):
 
         Args:
             turns: The conversation, the user's turn first and last.
-            jpeg: The photo as a JPEG without metadata, of bounded size.
-
-        Returns:
-            The model's reply, raw.
+            jpeg: The photo without metadata, of bounded size; it goes with the first turn.
 
         Raises:
-            LMMError: No reply came; the message says why in words for a person.
+            LMMError: No reply came, even after retries; the message is fit for a person.
         """
         ...
 
@@ -65,23 +62,22 @@ def no_wait() -> float:
 
 @dataclass(frozen=True, slots=True)
 class BackendOptions:
-    """What a visitor or an operator says about a backend.
+    """How a backend is to be used.
 
     Args:
         api_key: The provider's key; never logged, stored or shown.
         model: The model's name; empty for the backend's default.
         base_url: Another server that speaks the same protocol; empty for the provider's own.
-        public_only: A visitor gave the base_url: only a server on the public internet is asked.
+        public_only: Only servers on the public internet are asked, because a visitor gave the base_url.
         timeout_s: Seconds to wait for one reply, retries included.
         temperature: How freely the model words its reply, 0 to 2; None for the provider's own default.
-        pace: Called before each request to a server, retries too; waits for its turn and returns how many seconds that
-            took. They don't count towards timeout_s.
-        cancel: Set by the caller when nobody waits for the reply any more; the request is then given up.
-        resend_billed: Whether a request that failed is sent again although the provider may bill it already, as after a
-            broken connection.
+        pace: Called before each request, retries included; it waits for its turn and returns how many seconds that
+            took, which don't count towards timeout_s.
+        cancel: Set by the caller when the reply is no longer wanted; the request is then given up.
+        resend_billed: Whether to retry a failed request that the provider may bill, as after a broken connection.
 
     Raises:
-        ConfigError: The temperature can't be one.
+        ConfigError: The temperature is out of range.
     """
 
     api_key: str = field(default="", repr=False)

@@ -1,4 +1,4 @@
-"""One request to a model's server, by the openai package: to no other server, sharing nothing, and easy to give up."""
+"""One request to a model's server through the openai package: cancellable, and sent to no other server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Response:
 class Connection:
     """How to reach a server.
 
-    A client of its own serves each request, so that no cookie travels from one visitor to the next. Redirects are not
+    Each request has a client of its own, so that no cookie travels from one visitor to the next. Redirects aren't
     followed: the photo and the key are for this server. Of the environment only proxies and certificates are used.
 
     Args:
@@ -71,7 +71,7 @@ class Connection:
 
     @property
     def is_local(self) -> bool:
-        """Whether the server is on this machine, which is never asked through a proxy, NO_PROXY or not.
+        """Whether the server is on this machine and so is never asked through a proxy, whatever NO_PROXY says.
 
         A name is looked up only where a proxy could read the photo: without TLS.
         """
@@ -89,30 +89,29 @@ class Connection:
             path: Appended to the base_url.
             body: Posted as JSON; None for a GET.
             timeout_s: Seconds until the request is given up.
-            cancel: Set when nobody waits for the response any more.
-
-        Returns:
-            The response, of any status.
+            cancel: Set when the response is no longer wanted.
 
         Raises:
             TimeoutError: No complete response came in time.
-            httpx2.HTTPError: The server can't be reached, or broke off.
+            httpx2.HTTPError: The server can't be reached, or closed the connection.
             AddressError: `public_only`, and the server is not on the public internet.
             ConfigError: The certificates or proxies that the environment names can't be used.
             LMMCancelledError: `cancel` was set.
         """
         if timeout_s <= 0:
             raise TimeoutError
-        check_certificates()  # again: the file may have gone since
+        check_certificates()  # again: the file may have been deleted since
         logging.getLogger("openai").setLevel(logging.WARNING)  # whatever OPENAI_LOG says
         base = httpx2.URL(self.base_url)
         # The whole address, since the package would append the path to the base_url's query. httpx2 logs it.
         url = str(base.copy_with(username="", password="", path=base.path.rstrip("/") + path))
-        line = _Line()
-        http_client = self._http_client(line)
-        # Without a base_url and a key, which may not be empty, it takes those of the environment.
+        connection = _CancellableConnection()
         client = _Client(
-            base_url=url, api_key=self.api_key or "none", timeout=timeout_s, max_retries=0, http_client=http_client
+            base_url=url,  # without it and a key, which may not be empty, the package uses those of the environment
+            api_key=self.api_key or "none",
+            timeout=timeout_s,
+            max_retries=0,
+            http_client=self._http_client(connection),
         )
         authorization = f"Bearer {self.api_key}" if self.api_key else openai.Omit()
         options: openai.RequestOptions = {"headers": {"Authorization": authorization}}
@@ -128,7 +127,7 @@ class Connection:
             return Response(response.status_code, response.headers, response.content)
 
         def close() -> None:
-            line.cut()
+            connection.cut()
             client.close()
 
         try:
@@ -140,26 +139,26 @@ class Connection:
             failure = cause if isinstance(cause, httpx2.HTTPError) else httpx2.NetworkError("The connection broke.")
         raise failure  # outside the handlers: the package's own errors hold the request, and with it the key
 
-    def _http_client(self, line: _Line) -> httpx2.Client:
+    def _http_client(self, connection: _CancellableConnection) -> httpx2.Client:
         base = httpx2.URL(self.base_url)
+        transport: httpx2.HTTPTransport | None = None  # the default one, which uses the environment's proxies
+        if self.public_only:
+            transport = _PublicTransport()
+        elif self.is_local:
+            transport = httpx2.HTTPTransport()
         return httpx2.Client(
-            transport=self._transport(),  # None for the default one, which uses the environment's proxies
+            transport=transport,
             follow_redirects=False,
             auth=httpx2.BasicAuth(base.username, base.password) if base.userinfo else None,
             headers={"User-Agent": "Img2Loc", "Accept-Encoding": "identity"},
-            event_hooks={"request": [line.watch], "response": [_read_body]},
+            event_hooks={"request": [connection.follow], "response": [_read_body]},
         )
-
-    def _transport(self) -> httpx2.HTTPTransport | None:
-        if self.public_only:
-            return _PublicTransport()
-        return httpx2.HTTPTransport() if self.is_local else None
 
 
 def _read_body(response: httpx2.Response) -> None:
-    """Read a response's body for the package, as it was sent; one that is too long becomes empty.
+    """Read a response's body in place of the package; one that is too long becomes empty.
 
-    The package would read it whole, unpack it (a few packed bytes could fill the memory), and decode an error's in any
+    The package would read it whole, decompress it (a few bytes could fill the memory), and decode an error's in any
     charset that the server names (megabytes of punycode take hours).
     """
     stream = cast("httpx2.SyncByteStream", response.stream)
@@ -176,7 +175,7 @@ def _read_body(response: httpx2.Response) -> None:
 
 
 class _Client(openai.OpenAI):
-    """The package's client, without the headers that it takes from the environment or from a look at the machine."""
+    """The package's client, without the headers that it takes from the environment and the machine."""
 
     @property
     def default_headers(self) -> dict[str, str | openai.Omit]:
@@ -184,28 +183,28 @@ class _Client(openai.OpenAI):
 
 
 class _PublicTransport(httpx2.HTTPTransport):
-    """Connects to public addresses alone."""
+    """Connects to public addresses only."""
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         host = request.url.raw_host.decode("ascii")
-        request.extensions = {**request.extensions, "sni_hostname": host}  # whom the certificate has to name
+        request.extensions = {**request.extensions, "sni_hostname": host}  # the name in the certificate
         request.url = request.url.copy_with(host=public_address(host))
         return super().handle_request(request)
 
 
-class _Line:
+class _CancellableConnection:
     """The TCP connection of one request.
 
-    Closing a client does not wake the thread that waits for a silent server's next byte, and the server goes on working
-    for nobody. Cutting the connection ends both.
+    Closing a client doesn't wake the thread that waits for a silent server's next byte, and the server goes on working.
+    Cutting the connection ends both.
     """
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._is_cut = False
 
-    def watch(self, request: httpx2.Request) -> None:
-        """Follow a request; for the client's event hooks."""
+    def follow(self, request: httpx2.Request) -> None:
+        """Learn a request's socket; for the client's event hooks."""
         request.extensions = {**request.extensions, "trace": self._on_event}
 
     def cut(self) -> None:

@@ -6,14 +6,11 @@ from img2loc.errors import ConfigError
 
 
 def check_key(key: str, *, name: str = "The key") -> str:
-    """Check that a text can be an API key: it has to fit into an HTTP header.
+    """Strip a key, and check that it fits into an HTTP header; empty for an empty text.
 
     Args:
         key: Any text.
         name: What the message calls it.
-
-    Returns:
-        The key without surrounding white space; empty for an empty text.
 
     Raises:
         ConfigError: It can't be a key; the message doesn't repeat it.

@@ -1,4 +1,4 @@
-"""Open models on this machine through transformers: LLaVA-1.5, NeXT and OneVision, Qwen-VL, and whatever it loads.
+"""Open models on this machine through transformers: LLaVA-1.5, NeXT and OneVision, Qwen-VL, and others it can load.
 
 One model is loaded at a time and shared by all requests, which take turns: a second copy would not fit, and two
 generations at once on one device would each take twice as long.
@@ -25,8 +25,8 @@ from img2loc.lmm.base import BackendOptions, Turn
 from img2loc.lmm.placement import on_zero_gpu, placement_here
 from img2loc.types import Reply
 
-MAX_NEW_TOKENS: Final = 400  # an answer takes 150; a model that rambles is cut
-_LOOK_EVERY_S = 0.1
+MAX_NEW_TOKENS: Final = 400  # an answer takes 150; a model that rambles is cut off
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class _Loaded:
 
 
 _loaded: _Loaded | None = None
-_failed: dict[str, str] = {}  # why, by name: another try would keep everyone waiting for the same end
+_failures: dict[str, str] = {}  # reasons by model: another try would make everyone wait for the same failure
 _turn = threading.Lock()  # held while a model is loaded or generates
 
 
@@ -64,36 +64,29 @@ class LocalLMM:
         """Load the model now, so that the first request need not wait for it.
 
         Raises:
-            LMMError: It can't be had or loaded.
+            LMMError: It can't be downloaded or loaded.
         """
         with _turn:
             _load(self.model)
 
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
-        """Continue a conversation about a photo.
-
-        Args:
-            turns: The conversation, the user's turn first and last.
-            jpeg: The photo, put before the first turn's text.
-
-        Returns:
-            The model's reply.
+        """Continue a conversation about a photo; see LMM.
 
         Raises:
-            LMMError: The model can't be loaded, failed, or did not finish in time. The time-out covers the wait for
-                one's turn and the generation; not loading, which happens once and takes minutes.
+            LMMError: The model can't be loaded, failed, or didn't finish in time. The time-out covers the wait for
+                other requests and the generation, but not loading, which happens once and takes minutes.
         """
         failure = ""
         deadline = time.monotonic() + self._timeout_s
-        while not _turn.acquire(timeout=_LOOK_EVERY_S):
+        while not _turn.acquire(timeout=_POLL_S):
             self._check(deadline)
         try:
             self._check(deadline)
-            begun = time.monotonic()
+            load_start = time.monotonic()
             _load(self.model)
             start = time.monotonic()
-            deadline += start - begun
-            text, read, written = _generate(
+            deadline += start - load_start
+            text, input_tokens, output_tokens = _generate(
                 self.model,
                 tuple((turn.role, turn.text) for turn in turns),
                 jpeg,
@@ -105,7 +98,7 @@ class LocalLMM:
         except LMMError:
             raise
         except Exception as error:  # out of memory, no chat template, ZeroGPU's quota: each package has its own
-            failure = _words(error)
+            failure = _reason(error)
         finally:
             _turn.release()
         if failure:
@@ -116,9 +109,9 @@ class LocalLMM:
             text=text,
             model=self.model,
             latency_s=time.monotonic() - start,
-            input_tokens=read,
-            output_tokens=written,
-            truncated=written >= MAX_NEW_TOKENS,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            truncated=output_tokens >= MAX_NEW_TOKENS,
         )
 
     def _check(self, deadline: float) -> None:
@@ -132,13 +125,13 @@ class LocalLMM:
 
 
 def _load(name: str) -> _Loaded:
-    """Load a model in place of the one before it. The caller holds the lock."""
+    """Load a model in place of the previous one. The caller holds the lock."""
     global _loaded
     if _loaded is not None and _loaded.name == name:
         return _loaded
-    if name in _failed:
-        raise _unloadable(name)
-    _loaded = None  # free the one before it first: both would not fit
+    if name in _failures:
+        raise _load_error(name)
+    _loaded = None  # freed first, since both would not fit
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     place = placement_here()
@@ -156,36 +149,36 @@ def _load(name: str) -> _Loaded:
         if not place.spread:
             model = model.to(place.device)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, RuntimeError and more
-        _failed[name] = _words(error)
-    if name in _failed:  # outside the handler: the package's own error doesn't travel along
-        raise _unloadable(name)
+        _failures[name] = _reason(error)
+    if name in _failures:  # outside the handler, so that the package's own error isn't chained
+        raise _load_error(name)
     _loaded = _Loaded(name, processor, model.eval())
     return _loaded
 
 
-def _unloadable(name: str) -> LMMError:
+def _load_error(name: str) -> LMMError:
     return LMMError(
-        f"The model {name!r} can't be loaded: {_failed[name]} Check its name, the network and this machine's memory, "
+        f"The model {name!r} can't be loaded: {_failures[name]} Check its name, the network and this machine's memory, "
         "then restart."
     )
 
 
-def _words(error: Exception) -> str:
-    """A package's own message for its failure, on one line, as a sentence."""
-    said = textwrap.shorten(str(getattr(error, "message", error)), 200, placeholder=" …") or type(error).__name__
-    return said if said.endswith((".", "!", "?", "…")) else f"{said}."
+def _reason(error: Exception) -> str:
+    """A package's message for its failure, on one line, as a sentence."""
+    message = textwrap.shorten(str(getattr(error, "message", error)), 200, placeholder=" …") or type(error).__name__
+    return message if message.endswith((".", "!", "?", "…")) else f"{message}."
 
 
-class _Until(StoppingCriteria):  # type: ignore[misc, unused-ignore]
-    """Stops a generation at a deadline, or when nobody waits for it."""
+class _StopAtDeadline(StoppingCriteria):  # type: ignore[misc, unused-ignore]
+    """Stops a generation at a deadline, or when it is cancelled."""
 
     def __init__(self, deadline: float, cancelled: Callable[[], bool] | None) -> None:
         self._deadline = deadline
         self._cancelled = cancelled
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
-        over = time.monotonic() >= self._deadline or (self._cancelled is not None and self._cancelled())
-        return torch.full((input_ids.shape[0],), over, dtype=torch.bool, device=input_ids.device)
+        stop = time.monotonic() >= self._deadline or (self._cancelled is not None and self._cancelled())
+        return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
 
 
 def _on_gpu(function: Callable[..., tuple[str, int, int]]) -> Callable[..., tuple[str, int, int]]:
@@ -205,10 +198,10 @@ def _generate(
     deadline: float,
     cancelled: Callable[[], bool] | None,
 ) -> tuple[str, int, int]:
-    """Let the loaded model reply. Takes and returns what can be sent to another process, for ZeroGPU.
+    """Let the loaded model reply. All arguments and results can be sent to another process, for ZeroGPU.
 
     Returns:
-        The text, and how many tokens were read and written.
+        The text, and the numbers of input and output tokens.
     """
     loaded = _load(name)
     processor, model = loaded.processor, loaded.model
@@ -226,9 +219,9 @@ def _generate(
         tokens = model.generate(
             **inputs,
             max_new_tokens=MAX_NEW_TOKENS,
-            stopping_criteria=StoppingCriteriaList([_Until(deadline, cancelled)]),
+            stopping_criteria=StoppingCriteriaList([_StopAtDeadline(deadline, cancelled)]),
             **sampling,
         )
-    read = inputs["input_ids"].shape[1]
-    written = tokens[0, read:]
-    return str(processor.decode(written, skip_special_tokens=True)).strip(), int(read), int(written.shape[0])
+    input_tokens = inputs["input_ids"].shape[1]
+    output = tokens[0, input_tokens:]
+    return str(processor.decode(output, skip_special_tokens=True)).strip(), int(input_tokens), int(output.shape[0])

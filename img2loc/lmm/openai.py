@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import Any, Final, TypeGuard
 
 import httpx2
 
@@ -26,15 +26,13 @@ from img2loc.errors import (
     quoted,
 )
 from img2loc.lmm.base import BackendOptions, Turn
+from img2loc.lmm.connection import Connection, Response
 from img2loc.lmm.keys import check_key
 from img2loc.lmm.request import Parameters, request_body
-from img2loc.lmm.retry import persist
+from img2loc.lmm.retry import with_retries
 from img2loc.lmm.servers import OPENAI_URL, Server, host_of
 from img2loc.lmm.usage import token_count
 from img2loc.types import Reply
-
-if TYPE_CHECKING:
-    from img2loc.lmm.connection import Response
 
 MAX_STATED_WAIT_S: Final = 48 * 3600
 
@@ -44,9 +42,9 @@ _GATEWAY_STATUSES = (502, 504, 524)  # a gateway gave up, but the model behind i
 _MAX_COMPLAINT_CHARS = 10_000
 _MAX_EXCERPT_CHARS = 200
 _MAX_NAME_CHARS = 200
-_TELLING_CHARS = 8  # of a key; fewer give nothing away
+_SECRET_PART_CHARS = 8  # of a key; fewer give nothing away
 _MIN_PASSWORD_CHARS = 4  # shorter ones stand in many texts by chance
-_ESCAPED = re.compile(r"\\u00([2-7][0-9a-fA-F])")  # a sign that may stand in a key
+_ESCAPED = re.compile(r"\\u00([2-7][0-9a-fA-F])")  # a character that may be in a key
 _LIKE_A_KEY = re.compile(r"\S*\*{3}\S*|\b(?:sk|pk|hf|gsk|xai|key|bearer)[-_]\S+|[\w\-]{24,}", re.I)
 
 
@@ -55,19 +53,16 @@ class ChatLMM:
 
     Args:
         server: The server. The environment is never asked for a server or a key.
-        options: Key, model, time-out and the rest; a base_url is ignored.
+        options: Its base_url is ignored.
         name: The backend's exact name.
-        default_model: The model where the options name none and the server has no default of its own.
+        default_model: The model where neither the options nor the server name one.
 
     Raises:
         MissingKeyError: The server needs a key, and there is none.
-        ConfigError: The server's address or the key can't be used, or proxies or certificates that the environment
-            names can't be.
+        ConfigError: The server's address, the key, or the environment's proxies or certificates can't be used.
     """
 
     def __init__(self, server: Server, options: BackendOptions, *, name: str, default_model: str) -> None:
-        from img2loc.lmm.connection import Connection  # noqa: PLC0415 - imports openai, which takes half a second
-
         self.name = name
         self.model = options.model.strip() or (server.models[0] if server.models else default_model)
         self._key = check_key(options.api_key)
@@ -81,26 +76,15 @@ class ChatLMM:
         self._timeout_s = options.timeout_s
         self._cancel, self._pace = options.cancel, options.pace
         self._resend_billed = options.resend_billed
-        # Replaced, never changed: what one request learns spares the next one the error.
+        # What a server refuses in one request is left out of the next.
         self._parameters = Parameters(temperature=options.temperature, limit_name=server.limit_name)
 
     def __repr__(self) -> str:
         return f"ChatLMM(model={self._masked(self.model)!r}, host={self._host!r})"
 
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
-        """Continue a conversation about a photo.
-
-        Args:
-            turns: The conversation, the user's turn first and last.
-            jpeg: The photo as a JPEG without metadata, sent with the first turn.
-
-        Returns:
-            The model's reply; its text is empty where the model sent none.
-
-        Raises:
-            LMMError: No reply came within the time-out, retries included; the subclass says why.
-        """
-        return persist(
+        """Continue a conversation about a photo; see LMM. The reply's text is empty where the model sent none."""
+        return with_retries(
             lambda left_s: self._complete(turns, jpeg, left_s),
             timeout_s=self._timeout_s,
             cancel=self._cancel,
@@ -109,20 +93,18 @@ class ChatLMM:
         )
 
     def models(self) -> tuple[str, ...]:
-        """Ask the server which models it has.
-
-        Returns:
-            Their names in alphabetical order; the protocol doesn't say which of them see pictures.
+        """Ask the server for its models, in alphabetical order; the protocol doesn't say which of them see pictures.
 
         Raises:
             LMMError: The server gave no list.
         """
-        response = persist(self._list_models, timeout_s=self._timeout_s, cancel=self._cancel)
-        listed = _item(response.json(), "data")
-        names = [_item(entry, "id") for entry in listed] if isinstance(listed, list) else []
-        if not any(map(is_name, names)):
+        response = with_retries(self._list_models, timeout_s=self._timeout_s, cancel=self._cancel)
+        entries = _item(response.json(), "data")
+        ids = [_item(entry, "id") for entry in entries] if isinstance(entries, list) else []
+        names = {self._without_key(name) for name in ids if _is_name(name)}
+        if not names:
             raise LMMError(f"{self._host} lists no models. Type the model's name.")
-        return tuple(sorted({self._without_key(name) for name in names if is_name(name)}))
+        return tuple(sorted(names))
 
     def _list_models(self, timeout_s: float) -> Response:
         response = self._request("/models", None, timeout_s)
@@ -131,7 +113,7 @@ class ChatLMM:
         return response
 
     def _complete(self, turns: Sequence[Turn], jpeg: bytes, timeout_s: float) -> Reply:
-        """Send a request, and again without what the server refuses."""
+        """Send a request, and send it again without what the server refuses."""
         deadline = time.monotonic() + timeout_s
         pictures = any(turn.pictures for turn in turns)
         parameters = replace(self._parameters, letters=turns[-1].letters, pictures=pictures)
@@ -149,30 +131,26 @@ class ChatLMM:
             deadline += self._pace()
 
     def _request(self, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Response:
-        """Send one request, without retries.
-
-        Raises:
-            LMMError: There was no response.
-        """
+        """Send one request, without retries; if there is no response, raise the LMMError that says why."""
         try:
             return self._connection.request(path, body, timeout_s=timeout_s, cancel=self._cancel)
         except TimeoutError:
             failure: LMMError = LMMTimeoutError(
                 f"{self._host} sent no complete reply within {self._timeout_s:g} s. Try again, or allow more time.",
-                may_be_billed=timeout_s > 0,  # else nothing was sent
+                may_be_billed=timeout_s > 0,  # otherwise nothing was sent
             )
         except (AddressError, ConfigError) as error:
             failure = LMMError(str(error), may_be_billed=False)
-        except UnicodeError:  # a label that is empty or too long, found when it is looked up
+        except UnicodeError:  # part of the host name is empty or too long, which its lookup finds
             failure = LMMError(
                 f"{self._host} isn't the name of a server. Check the server's address.", may_be_billed=False
             )
         except httpx2.HTTPError as error:
             never_sent = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
-            failure = LMMUnreachableError(self._why_unreachable(error), may_be_billed=not never_sent)
-        raise failure  # outside the handlers: the package's own error holds the request, and with it the key
+            failure = LMMUnreachableError(self._describe(error), may_be_billed=not never_sent)
+        raise failure  # outside the handlers: the package's own error contains the request, and with it the key
 
-    def _why_unreachable(self, error: httpx2.HTTPError) -> str:
+    def _describe(self, error: httpx2.HTTPError) -> str:
         host = self._host
         if isinstance(error, httpx2.ProxyError):
             return f"The proxy doesn't connect to {host}. Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
@@ -186,7 +164,7 @@ class ChatLMM:
         return f"Can't connect to {host}. Check the network and the server's address."
 
     def _read(self, completion: object, *, latency_s: float) -> Reply:
-        """Read a completion, of which nothing is taken on trust."""
+        """Read a completion without trusting any part of it."""
         choices = _item(completion, "choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = _item(choice, "message")
@@ -203,9 +181,9 @@ class ChatLMM:
         refusal, content = message.get("refusal"), message.get("content")
         text = next((part for part in (refusal, content) if isinstance(part, str) and part), "")
         return Reply(
-            # Half of a character (a lone surrogate) can't be shown.
+            # A lone surrogate can't be shown.
             text=self._without_key(text.encode("utf-8", "replace").decode()),
-            model=self._without_key(model) if is_name(model) else self.model,
+            model=self._without_key(model) if _is_name(model) else self.model,
             latency_s=latency_s,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
@@ -214,7 +192,7 @@ class ChatLMM:
         )
 
     def _explain(self, response: Response) -> LMMError:
-        """Our error for a response that is none, in our words: a provider's may quote the key."""
+        """Our own error for a failed response: a provider's words may quote the key."""
         host, model, status = self._host, self._masked(self.model), response.status
         message, code = _error_in(response)
         wait_s = retry_after_s(response.headers)
@@ -254,15 +232,15 @@ class ChatLMM:
         return LMMRejectedError(f"{host} rejected the request (HTTP {status}){f': {reason}' if reason else ''}{stop}")
 
     def _masked(self, text: str) -> str:
-        """A provider's or visitor's text on one line, bounded, with what looks like a key masked."""
+        """A provider's or visitor's text on one line, shortened, with everything that looks like a key masked."""
         text = "".join(char for char in text[:2000] if char.isprintable() or char.isspace())
         return " ".join(_LIKE_A_KEY.sub("***", self._without_key(text)).split())[:_MAX_EXCERPT_CHARS]
 
     def _without_key(self, text: str) -> str:
-        """A server's words without key and password, which it may quote, escape or cut: they may be kept for others."""
+        """A server's text without key and password, which it may quote, escape or cut, since others may see it."""
         if not self._secret_parts:
             return text
-        unescaped = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)  # JSON is decoded after this
+        unescaped = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)  # JSON is decoded after this
         if any(part in unescaped for part in self._secret_parts):
             text = unescaped
         for part in self._secret_parts:
@@ -271,34 +249,32 @@ class ChatLMM:
 
 
 def _secret_parts(key: str, url: str) -> tuple[str, ...]:
-    """What no text of a server's may hold: the key, the password in the server's address, and parts of them."""
+    """What is masked in a server's text: the key, the password in the server's address, and parts of them."""
     address = httpx2.URL(url)
     secrets, logins = [key], []
     if address.userinfo:
-        login, in_url = f"{address.username}:{address.password}", address.userinfo.decode("ascii")
-        logins = [login, in_url]
-        passwords = (address.password or address.username, in_url.partition(":")[2])  # a token may stand alone
+        login, escaped = f"{address.username}:{address.password}", address.userinfo.decode("ascii")
+        passwords = (address.password or address.username, escaped.partition(":")[2])  # a token may stand alone
         secrets += [base64.b64encode(login.encode()).decode(), *passwords]
-        logins += [text for text in passwords if len(text) >= _MIN_PASSWORD_CHARS]
-    parts = [text[at : at + _TELLING_CHARS] for text in secrets for at in range(len(text) - _TELLING_CHARS + 1)]
-    whole = [text for text in secrets if len(text) >= _TELLING_CHARS]
+        logins = [login, escaped, *(text for text in passwords if len(text) >= _MIN_PASSWORD_CHARS)]
+    size = _SECRET_PART_CHARS
+    parts = [text[start : start + size] for text in secrets for start in range(len(text) - size + 1)]
+    whole = [text for text in secrets if len(text) >= size]
     return tuple(dict.fromkeys([*whole, *logins, *parts]))
 
 
-def is_name(value: object) -> TypeGuard[str]:
-    """Whether something that a server sent can be a model's name."""
+def _is_name(value: object) -> TypeGuard[str]:
+    """Whether a value that a server sent can be a model's name."""
     return isinstance(value, str) and 0 < len(value) <= _MAX_NAME_CHARS and value.isprintable()
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read how long a provider asks to wait.
+    """Read how many seconds a provider asks to wait; None where it doesn't say.
 
     Args:
-        headers: Of its answer, names in lower case or case-insensitive.
+        headers: Of its response, with names in lower case or case-insensitive.
 
-    Returns:
-        Seconds, or None where it says nothing that can be read.
-        Source: RFC 9110, section 10.2.3; retry-after-ms is OpenAI's own.
+    Source: RFC 9110, section 10.2.3; retry-after-ms is OpenAI's own.
     """
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = (headers.get(name) or "").strip()
@@ -318,8 +294,8 @@ def _in_words(wait_s: float | None) -> str:
         return "in a minute"
     if wait_s > MAX_STATED_WAIT_S:
         return "another day"
-    unit, size_s = next(pair for pair in (("hour", 3600), ("minute", 60), ("second", 1)) if wait_s >= pair[1])
-    count = math.ceil(wait_s / size_s)
+    unit, unit_s = next(pair for pair in (("hour", 3600), ("minute", 60), ("second", 1)) if wait_s >= pair[1])
+    count = math.ceil(wait_s / unit_s)
     return f"in {count} {unit}{'s' if count > 1 else ''}"
 
 
@@ -328,17 +304,17 @@ def _is_success(response: Response) -> bool:
 
 
 def _item(value: object, name: str) -> object:
-    """What a JSON object has under a name; None where it is no object or has nothing there."""
+    """A member of a JSON object; None where the value is no object or lacks it."""
     return value.get(name) if isinstance(value, dict) else None
 
 
 def _complaint(response: Response) -> str:
-    """What a server says of an error, as it says it."""
+    """A server's own words about an error."""
     return response.body[:_MAX_COMPLAINT_CHARS].decode("utf-8", "replace")
 
 
 def _error_in(response: Response) -> tuple[str, str]:
-    """A provider's own message and code for an error, in any of the shapes that servers use; the code may be empty."""
+    """A provider's message and code for an error, in any of the shapes that servers use; the code may be empty."""
     body = response.json()
     body = body[0] if isinstance(body, list) and body else body  # Gemini's
     error = _item(body, "error") or body

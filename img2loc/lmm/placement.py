@@ -1,4 +1,4 @@
-"""Where a model of our own runs, and how its numbers are held: chosen by what the machine has."""
+"""On which device a local model runs, and in which number format, chosen by what the machine has."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ROOMY_BYTES: Final = 20 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a model goes, and how its numbers are held.
+    """Where a model runs, and in which number format.
 
     Args:
         device: "cuda", "mps" or "cpu".
         dtype: The weights' number format.
-        spread: Let accelerate spread it over what GPUs and memory there are.
-        four_bits: Hold the weights in 4 bits.
+        spread: Let accelerate spread it over all GPUs and memory.
+        four_bits: Quantise the weights to 4 bits.
     """
 
     device: str
@@ -33,7 +33,7 @@ class Placement:
 
 
 def placement(*, gpu_bytes: int, gpu_bfloat16: bool, mps: bool, cpu_bfloat16: bool, packages: set[str]) -> Placement:
-    """Choose a placement by what is there.
+    """Choose a placement.
 
     Args:
         gpu_bytes: The first CUDA device's memory; 0 for none.
@@ -43,12 +43,11 @@ def placement(*, gpu_bytes: int, gpu_bfloat16: bool, mps: bool, cpu_bfloat16: bo
         packages: Those of "accelerate" and "bitsandbytes" that are installed.
     """
     if gpu_bytes:
-        small = gpu_bytes < ROOMY_BYTES
         return Placement(
             "cuda",
             torch.bfloat16 if gpu_bfloat16 else torch.float16,
             spread="accelerate" in packages,
-            four_bits=small and {"accelerate", "bitsandbytes"} <= packages,
+            four_bits=gpu_bytes < ROOMY_BYTES and {"accelerate", "bitsandbytes"} <= packages,
         )
     if mps:
         return Placement("mps", torch.float16)
@@ -56,13 +55,13 @@ def placement(*, gpu_bytes: int, gpu_bfloat16: bool, mps: bool, cpu_bfloat16: bo
 
 
 def on_zero_gpu() -> bool:
-    """Whether this is a Space on ZeroGPU, where what needs the GPU runs in a process of its own for a while."""
+    """Whether this is a Space on ZeroGPU, which lends its GPU to a separate process for each call."""
     return bool(os.environ.get("SPACES_ZERO_GPU")) and find_spec("spaces") is not None
 
 
 def placement_here() -> Placement:
     """Choose a placement for this machine."""
-    if on_zero_gpu():  # its GPU is large, and not there yet while the model is loaded
+    if on_zero_gpu():  # its GPU is large, and not yet visible while the model is loaded
         return Placement("cuda", torch.bfloat16)
     gpu = torch.cuda.is_available()
     return placement(

@@ -16,7 +16,7 @@ SMALL_OUTPUT_TOKENS: Final = 1000  # for models whose whole context is a few tho
 _TOO_LONG = re.compile(r"too (?:large|long|high|big|many)|context (?:length|window|size)|maximum|at most \d", re.I)
 _NO_FORMAT = re.compile(r"response_format|json_schema|structured[ _]outputs?|guided|grammar", re.I)
 
-# Strict mode wants every key required and no others. Our parser checks ranges: not all servers accept them here.
+# Strict mode wants every key required and no others. Our parser checks ranges, which not all servers accept here.
 # Source: https://platform.openai.com/docs/guides/structured-outputs
 ANSWER_SCHEMA: Final[dict[str, object]] = {
     "type": "object",
@@ -35,22 +35,22 @@ LimitName = Literal["max_completion_tokens", "max_tokens"]
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What goes with the messages. Servers and models differ in what they take: `without` follows their complaints.
+    """What goes with the messages. Servers and models differ in what they accept; `without` adapts to complaints.
 
     Args:
         temperature: None leaves it to the model; models that reason refuse any other than their own.
         limit: The most tokens that the model may write.
-        limit_name: What the server calls the limit; OpenAI's reasoning models take the newer name only.
-        renamed: The limit's other name was tried already.
-        schema: Whether the answer's JSON schema goes along.
-        letters: Those that the answer's schema offers, for this request; empty for the schema of a position.
-        pictures: Whether the addresses of pictures go along, for this request.
+        limit_name: What the server calls the limit; OpenAI's reasoning models accept the newer name only.
+        limit_renamed: The limit's other name was tried already.
+        schema: Whether the answer's JSON schema is sent.
+        letters: What the answer's schema offers, for this request; empty for the schema of a position.
+        pictures: Whether the addresses of pictures are sent, for this request.
     """
 
     temperature: float | None = None
     limit: int = MAX_OUTPUT_TOKENS
     limit_name: LimitName = "max_completion_tokens"
-    renamed: bool = False
+    limit_renamed: bool = False
     schema: bool = True
     letters: tuple[str, ...] = ()
     pictures: bool = False
@@ -59,10 +59,10 @@ class Parameters:
         """Leave out or change what a server complains of.
 
         Args:
-            complaint: Its own words in an answer of status 400 or 422.
+            complaint: The server's words, in an answer of status 400 or 422.
 
         Returns:
-            Other parameters, or None where it complains of nothing that can be changed.
+            Other parameters, or None where nothing can be changed.
         """
         if self.limit > SMALL_OUTPUT_TOKENS and "token" in complaint and _TOO_LONG.search(complaint):
             return replace(self, limit=SMALL_OUTPUT_TOKENS)
@@ -70,25 +70,18 @@ class Parameters:
             return replace(self, schema=False)
         if self.temperature is not None and "temperature" in complaint:
             return replace(self, temperature=None)
-        if not self.renamed and self.limit_name in complaint:
+        if not self.limit_renamed and self.limit_name in complaint:
             other: LimitName = "max_tokens" if self.limit_name == "max_completion_tokens" else "max_completion_tokens"
-            return replace(self, limit_name=other, renamed=True)
-        if self.pictures:  # each server words it its own way: it takes no addresses, or one picture only, or finds none
+            return replace(self, limit_name=other, limit_renamed=True)
+        if self.pictures:  # whatever the words: a server may accept no addresses, or one picture only, or find none
             return replace(self, pictures=False)
         return None
 
 
 def request_body(model: str, turns: Sequence[Turn], jpeg: bytes, parameters: Parameters) -> dict[str, Any]:
-    """Put a conversation into the protocol's shape.
-
-    Args:
-        model: The model's name; it goes first, since some routers read only the beginning.
-        turns: The conversation.
-        jpeg: The photo.
-        parameters: What goes with the messages.
-    """
+    """Put a conversation into the protocol's shape."""
     body: dict[str, Any] = {
-        "model": model,
+        "model": model,  # first, since some routers read only the beginning
         "messages": _messages(turns, jpeg, pictures=parameters.pictures),
         parameters.limit_name: parameters.limit,
     }
@@ -102,26 +95,22 @@ def request_body(model: str, turns: Sequence[Turn], jpeg: bytes, parameters: Par
 def _messages(turns: Sequence[Turn], jpeg: bytes, *, pictures: bool) -> list[dict[str, Any]]:
     """The turns, the photo after the first one's text, then its pictures, each after its label."""
     first, *rest = turns
-    image_url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    images = [(first.text, "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii"))]
+    if pictures:
+        images += [(picture.label, picture.url) for picture in first.pictures]
     content: list[dict[str, Any]] = []
-    shown = first.pictures if pictures else ()
-    for text, url in [(first.text, image_url), *((picture.label, picture.url) for picture in shown)]:
+    for text, url in images:
         content += [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}]
     return [{"role": "user", "content": content}, *({"role": turn.role, "content": turn.text} for turn in rest)]
 
 
 def _response_format(letters: Sequence[str]) -> dict[str, Any]:
     """The answer's schema: one of the letters, or a position where there are none."""
-    name, schema = ("choice", choice_schema(letters)) if letters else ("position", ANSWER_SCHEMA)
+    name, schema = ("choice", _choice_schema(letters)) if letters else ("position", ANSWER_SCHEMA)
     return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
 
 
-def choice_schema(letters: Sequence[str]) -> dict[str, object]:
-    """The schema of a choice among candidates, as strict as the answer's.
-
-    Args:
-        letters: The candidates'.
-    """
+def _choice_schema(letters: Sequence[str]) -> dict[str, object]:
     return {
         "type": "object",
         "properties": {

@@ -1,7 +1,4 @@
-"""Retries: a bounded number within one deadline, and none once the caller has left.
-
-Only failures that may pass are tried again: no connection, too many requests, an error of the server's.
-"""
+"""Retries of failures that may pass (no connection, too many requests, a server's error), within one deadline."""
 
 from __future__ import annotations
 
@@ -23,16 +20,16 @@ from img2loc.lmm.base import no_wait
 
 MAX_RETRIES: Final = 3
 FIRST_WAIT_S = 0.5
-MAX_WAIT_S: Final = 8.0  # of our own; a provider may ask for more
+MAX_WAIT_S: Final = 8.0  # where the provider doesn't ask for more
 JITTER: Final = 0.25
 
 _TRANSIENT = (LMMRateLimitError, LMMServerError, LMMUnreachableError)
-_LOOK_EVERY_S = 0.1
+_POLL_S = 0.1
 
 T = TypeVar("T")
 
 
-def persist(
+def with_retries(
     attempt: Callable[[float], T],
     *,
     timeout_s: float,
@@ -45,19 +42,16 @@ def persist(
     Args:
         attempt: One try; takes the seconds left until the deadline.
         timeout_s: Seconds for everything together, the waits between tries included.
-        cancel: Set when nobody waits for the result any more.
-        pace: Waits for each try's turn; see BackendOptions.
+        cancel: Set when the result is no longer wanted.
+        pace: See BackendOptions.
         resend_billed: See BackendOptions.
-
-    Returns:
-        What the first successful try returned.
 
     Raises:
         LMMError: The last failure; LMMCancelledError where `cancel` ended it.
     """
     deadline = time.monotonic() + timeout_s
     may_be_billed = False  # for any of the tries
-    for tried in range(MAX_RETRIES + 1):
+    for retries in range(MAX_RETRIES + 1):
         if cancel.is_set():
             break
         deadline += pace()
@@ -66,37 +60,36 @@ def persist(
         except LMMError as error:
             failure = error
         failure.may_be_billed = may_be_billed = may_be_billed or failure.may_be_billed
-        wait_s = pause_s(tried, failure.retry_after_s)
+        wait_s = pause_s(retries, failure.retry_after_s)
         may_pass = isinstance(failure, _TRANSIENT) and (resend_billed or not may_be_billed)
-        if tried == MAX_RETRIES or not may_pass or wait_s >= deadline - time.monotonic():
-            raise failure  # outside the handler: a provider's own error, which may quote the key, doesn't travel along
+        if retries == MAX_RETRIES or not may_pass or wait_s >= deadline - time.monotonic():
+            raise failure  # outside the handler: a provider's own error, which may quote the key, isn't chained
         cancel.wait(wait_s)
     raise LMMCancelledError("The request was cancelled.", may_be_billed=may_be_billed)
 
 
-def pause_s(tried: int, retry_after_s: float | None) -> float:
-    """Choose how long to wait before the next try.
+def pause_s(retries: int, retry_after_s: float | None) -> float:
+    """Choose how many seconds to wait before the next try.
+
+    At least what the provider asks for, with a random part, so that clients that failed together don't return together.
 
     Args:
-        tried: How many retries there have been.
+        retries: How many there have been.
         retry_after_s: What the provider asks for; None where it says nothing.
 
-    Returns:
-        Seconds: at least what the provider asks for, with a random part, so that those who failed together don't come
-        back together.
-        Source: Marc Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
+    Source: Marc Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
     """
-    spread = random.random()
+    jitter = random.random()
     if retry_after_s is not None:
-        return retry_after_s * (1 + JITTER * spread)
-    own_s: float = min(MAX_WAIT_S, FIRST_WAIT_S * 2**tried)
-    return own_s * (0.5 + 0.5 * spread)
+        return retry_after_s * (1 + JITTER * jitter)
+    backoff_s: float = min(MAX_WAIT_S, FIRST_WAIT_S * 2**retries)
+    return backoff_s * (0.5 + 0.5 * jitter)
 
 
 def in_thread(
     work: Callable[[], T], *, timeout_s: float, cancel: threading.Event, close: Callable[[], object] = lambda: None
 ) -> T:
-    """Do one request in a thread of its own, so that a server that drips can't hold us beyond the time-out.
+    """Do one request in a thread of its own, so that a server that drips bytes can't hold us beyond the time-out.
 
     Args:
         work: The request.
@@ -125,7 +118,7 @@ def in_thread(
         while not cancel.is_set() or result.done():
             left_s = deadline - time.monotonic()
             try:
-                return result.result(timeout=max(0.0, min(left_s, _LOOK_EVERY_S)))
+                return result.result(timeout=max(0.0, min(left_s, _POLL_S)))
             except TimeoutError:
                 if result.done() or left_s <= 0:
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
@@ -21,14 +22,14 @@ _HUGGING_FACE_MODEL: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*(?::[\w-]+)?", re.A
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server behind the openai backend.
+    """A server that the openai client can ask.
 
     Args:
-        name: What it is called on the command line, on the page and in the API; its address where it has no name.
+        name: Its name on the command line, on the page and in the API; its address where it has none.
         label: Its name for people.
         base_url: Its address; empty for OPENAI_URL.
-        public: A provider on the internet at a fixed address: a visitor may choose it. Any other address would let
-            visitors send requests from inside the operator's network, so the operator decides whether they may.
+        public: A provider on the internet at a fixed address, which visitors may choose. Any other address would let
+            them send requests from inside the operator's network, so the operator decides whether they may.
         key_variable: The environment variable that holds the operator's key for it.
         models: Suggested models that see pictures, the default first.
         limit_name: What it calls the limit on the reply's length.
@@ -44,7 +45,7 @@ class Server:
 
     @property
     def needs_key(self) -> bool:
-        """Whether a request without a key is pointless: providers want one, servers of one's own don't."""
+        """Whether it refuses requests without a key, as providers do and local servers don't."""
         return self.public
 
 
@@ -93,27 +94,15 @@ SERVERS = {
 
 
 def pricing(server: Server, model: str, *, on: date | None = None) -> Pricing | None:
-    """The list prices of a model, which hold at its own provider only.
-
-    Args:
-        server: Who is asked.
-        model: The model's exact name.
-        on: The day; today by default.
-    """
+    """The list prices of a model, which hold at its own provider only; see Pricing.of_model."""
     return Pricing.of_model(model, on=on) if server.public else None
 
 
 def server_named(server: str) -> Server:
-    """Look a server up.
-
-    Args:
-        server: A preset's exact name, or an address; empty for OpenAI's own.
-
-    Returns:
-        The preset, or a server at that address.
+    """Look a server up by its name or address; empty for OpenAI's own.
 
     Raises:
-        ConfigError: It is neither; the message lists the presets.
+        ConfigError: It is neither; the message lists the names.
     """
     server = server.strip()
     if server in SERVERS or not server:
@@ -128,10 +117,10 @@ def server_named(server: str) -> Server:
 
 
 def hugging_face_server(options: BackendOptions, *, model: str) -> Server:
-    """Choose between Hugging Face's router and the operator's own dedicated endpoint.
+    """Choose between Hugging Face's router and the operator's own dedicated endpoint, whose address is the base_url.
 
     Args:
-        options: The token, which is never looked for on this machine; a base_url is that of a dedicated endpoint.
+        options: Its token is the only one used; none is looked for on this machine.
         model: At the router owner/name, or owner/name:provider to choose who runs it.
 
     Raises:
@@ -158,19 +147,16 @@ def hugging_face_server(options: BackendOptions, *, model: str) -> Server:
 
 
 def host_of(url: str) -> str:
-    """Name a server for messages: without path, and without a password that the address may carry.
+    """Name a server for messages: without path, and without a password that the address may contain.
 
     Raises:
         ConfigError: It is no http(s) address.
     """
-    try:
+    with suppress(ValueError):
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(
-            "The server's address must begin with http:// or https:// and name a host, "
-            "for example http://localhost:8000/v1."
-        )
-    return f"{host}:{port}" if port else host
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+    raise ConfigError(
+        "The server's address must begin with http:// or https:// and name a host, "
+        "for example http://localhost:8000/v1."
+    )

@@ -1,4 +1,4 @@
-"""What a request may be billed for: the one rule for the operator's hourly tokens and for an evaluation's budget."""
+"""What a request may be billed for: one rule for the operator's hourly tokens and for an evaluation's budget."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MAX_PHOTO_TOKENS: Final = 3500
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a request is counted with.
+    """The tokens that a request counts as.
 
     Args:
-        input_tokens: Read, the photo's among them; 0 only where the request costs nothing.
-        output_tokens: Written, those of thinking among them.
-        exact: False where one or both are the most that is possible, because the provider gave no number.
+        input_tokens: The photo's among them; 0 only where the request costs nothing.
+        output_tokens: Those of thinking among them.
+        exact: False where one or both are an upper bound, because the provider gave no number.
     """
 
     input_tokens: int
@@ -40,12 +40,12 @@ class MeteredLMM:
     """A model whose requests are counted by what the provider may bill.
 
     Args:
-        lmm: The model. A request that may be billed must not be sent again without being counted again.
+        lmm: The model. It must not resend a request that may be billed, since that wouldn't be counted.
         on_request: Called before each request with the most that it may use. If it fails, nothing is sent.
         on_usage: Called after each request, answered or not.
 
     Attributes:
-        used: What each request is counted with.
+        used: What each request counts as.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class MeteredLMM:
 
     @property
     def tokens(self) -> int:
-        """All tokens so far, read and written."""
+        """All tokens so far, input and output."""
         return sum(usage.input_tokens + usage.output_tokens for usage in self.used)
 
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
@@ -81,43 +81,29 @@ class MeteredLMM:
 
 
 def usage_of(result: Reply | LMMError, most: Usage) -> Usage:
-    """Count a request.
-
-    Args:
-        result: How it ended.
-        most: The most that it may have used.
-
-    Returns:
-        The provider's numbers, and the most in place of each that it doesn't give; nothing where the request was never
-        sent or was refused.
-    """
+    """Count a request: by the provider's numbers, and by the most that it may have used where there are none."""
     if isinstance(result, LMMError) and not result.may_be_billed:
         return FREE
-    read = token_count(result.input_tokens) or None  # there is a photo in each request, so 0 is no count
-    written = token_count(result.output_tokens)
+    input_tokens = token_count(result.input_tokens) or None  # there is a photo in each request, so 0 is no count
+    output_tokens = token_count(result.output_tokens)
     return Usage(
-        most.input_tokens if read is None else read,
-        most.output_tokens if written is None else written,
-        exact=read is not None and written is not None,
+        most.input_tokens if input_tokens is None else input_tokens,
+        most.output_tokens if output_tokens is None else output_tokens,
+        exact=input_tokens is not None and output_tokens is not None,
     )
 
 
 def max_usage(turns: Sequence[Turn]) -> Usage:
     """The most that a request may use: no token is shorter than a byte, and the reply's length is limited."""
-    pictures = sum(len(turn.pictures) for turn in turns)
-    read = MAX_PHOTO_TOKENS * (1 + pictures)
+    input_tokens = MAX_PHOTO_TOKENS * (1 + sum(len(turn.pictures) for turn in turns))
     for turn in turns:
-        size = len(turn.text.encode("utf-8", "replace"))
-        read += min(size, MAX_OUTPUT_TOKENS) if turn.role == "assistant" else size  # the model wrote no more
-    return Usage(read, MAX_OUTPUT_TOKENS, exact=False)
+        size_bytes = len(turn.text.encode("utf-8", "replace"))
+        input_tokens += min(size_bytes, MAX_OUTPUT_TOKENS) if turn.role == "assistant" else size_bytes
+    return Usage(input_tokens, MAX_OUTPUT_TOKENS, exact=False)
 
 
 def token_count(value: object) -> int | None:
-    """Read a number of tokens that a server sent.
-
-    Returns:
-        A whole number from 0 to MAX_BELIEVABLE_TOKENS; None, which counts as unknown, for anything else.
-    """
+    """Read a number of tokens that a server sent; None, for unknown, unless it is whole and believable."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not 0 <= value <= MAX_BELIEVABLE_TOKENS or value != int(value):  # NaN is in no range

@@ -56,9 +56,13 @@ def test_an_older_server_gets_the_limit_under_its_older_name(server):
         (Parameters(schema=False), "Invalid parameter: 'response_format' is not supported", {}),
         (Parameters(temperature=0.2), "Unsupported value: 'temperature'", {"temperature": None}),
         (Parameters(), "Unsupported value: 'temperature'", {}),
-        (Parameters(), "max_completion_tokens: extra", {"limit_name": "max_tokens", "renamed": True}),
-        (Parameters(limit_name="max_tokens"), "'max_tokens'", {"limit_name": "max_completion_tokens", "renamed": True}),
-        (Parameters(renamed=True), "max_completion_tokens: extra", {}),
+        (Parameters(), "max_completion_tokens: extra", {"limit_name": "max_tokens", "limit_renamed": True}),
+        (
+            Parameters(limit_name="max_tokens"),
+            "'max_tokens'",
+            {"limit_name": "max_completion_tokens", "limit_renamed": True},
+        ),
+        (Parameters(limit_renamed=True), "max_completion_tokens: extra", {}),
         (Parameters(temperature=1.0), "the image is too small", {}),
     ],
 )
