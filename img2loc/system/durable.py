@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, even if the machine stops."""
+"""Files that are written completely or not at all, even if the machine stops."""
 
 from __future__ import annotations
 
@@ -12,22 +12,19 @@ from typing import IO
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file under a temporary name, flush it to the disk, and then rename it.
+    """Write a file under a temporary name, flush it to the disk, and rename it. An old file stays until then.
 
-    The renamed file is a new one: whoever has the old one open or mapped keeps reading that. Two processes may write
-    the same file at once, since the temporary name has the process's id in it.
-
-    Args:
-        path: The file; what is there stays until the new one is complete.
+    The renamed file is a new one: a process that has the old one open or mapped keeps reading that. Two processes may
+    write the same file at once, since the temporary name contains the process's id.
 
     Raises:
-        OSError: It can't be written; nothing of it is left then.
+        OSError: It can't be written; the temporary file is deleted.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.unlink(missing_ok=True)  # of a process with the same id that was killed
-    new = unfinished.open("xb")  # follows no link
+    unfinished.unlink(missing_ok=True)  # of a killed process with the same id
+    opened = unfinished.open("xb")  # follows no link
     try:
-        with new as file:
+        with opened as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -39,7 +36,7 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's names to the disk."""
+    """Flush a folder's list of files to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -48,12 +45,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path, names: Container[str]) -> None:
-    """Delete what killed writers left of some files.
-
-    Args:
-        folder: Where the files are written.
-        names: Theirs; temporary files of other names aren't ours and stay.
-    """
+    """Delete the temporary files that killed processes left of files with these names."""
     for file in folder.glob(".*.tmp"):
         match = re.fullmatch(r"\.(.+)\.\d+\.tmp", file.name)
         if match and match[1] in names:

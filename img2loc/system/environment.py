@@ -1,4 +1,4 @@
-"""What HTTP clients read from the environment: checked and completed before any of them is made."""
+"""Environment variables that HTTP clients read: checked and completed before a client is made."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def prepare_environment(env: MutableMapping[str, str] = os.environ) -> None:
-    """Check the variables that libraries read, and keep this machine's own servers off any proxy.
-
-    Every entry point calls it first.
+    """Check the variables that libraries read, and exclude this machine from all proxies. Every program calls it first.
 
     Raises:
         ConfigError: A proxy, a certificate or the home folder can't be used.
@@ -26,12 +24,12 @@ def prepare_environment(env: MutableMapping[str, str] = os.environ) -> None:
     skip_proxies(env, LOOPBACK)
     check_proxies(env)
     check_certificates(env)
-    if os.path.expanduser("~") == "~":  # neither HOME nor an entry in the list of users
+    if os.path.expanduser("~") == "~":  # neither HOME is set, nor does /etc/passwd list the user
         raise ConfigError("HOME isn't set and this user has no home folder; set HOME to a folder that can be written.")
 
 
 def skip_proxies(env: MutableMapping[str, str], hosts: tuple[str, ...]) -> None:
-    """Add hosts to those that are asked without a proxy: to NO_PROXY, and to no_proxy, which some clients prefer."""
+    """Exclude hosts from proxies, by NO_PROXY and by no_proxy, which some clients prefer."""
     listed = [host.strip() for name in ("NO_PROXY", "no_proxy") for host in env.get(name, "").split(",")]
     if "*" not in listed:
         env["NO_PROXY"] = env["no_proxy"] = ",".join(filter(None, dict.fromkeys([*listed, *hosts])))
@@ -47,7 +45,7 @@ def check_proxies(env: Mapping[str, str] = os.environ) -> None:
     for variable in (*_PROXIES, *map(str.lower, _PROXIES)):
         if not (address := env.get(variable)):
             continue
-        import httpx  # noqa: PLC0415 - a tenth of a second, for those with a proxy only
+        import httpx  # noqa: PLC0415 - takes a tenth of a second, and is needed with a proxy only
 
         try:
             proxy = httpx.Proxy(address if "://" in address else f"http://{address}")

@@ -1,4 +1,4 @@
-"""Names of files, and other texts from outside, as text that can be stored or shown."""
+"""Makes file names and other untrusted text safe to store and to show."""
 
 from __future__ import annotations
 
@@ -12,20 +12,15 @@ _CONTROLS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def printable_name(name: str | os.PathLike[str]) -> str:
-    r"""Write the bytes of a name that aren't text as \xNN.
+    r"""Escape the bytes of a name that aren't text as \xNN.
 
-    Python keeps such bytes as lone surrogates, which no UTF-8 file, database or message can hold.
+    Python represents such bytes by lone surrogates, which can't be written in UTF-8.
     """
-    return _SURROGATE.sub(_escaped, str(name))
+    return _SURROGATE.sub(_escape_surrogate, str(name))
 
 
 def escape_controls(text: str | os.PathLike[str], *, keep: str = "") -> str:
-    r"""Write what a terminal would act on instead of showing it as \xNN or \uNNNN.
-
-    Args:
-        text: A name, a model's words or any other text.
-        keep: Characters to leave as they are.
-    """
+    r"""Escape characters that a terminal would act on as \xNN or \uNNNN, except those to keep."""
     return "".join(
         char if char in keep or unicodedata.category(char) not in _CONTROLS else char.encode("unicode_escape").decode()
         for char in printable_name(text)
@@ -33,10 +28,10 @@ def escape_controls(text: str | os.PathLike[str], *, keep: str = "") -> str:
 
 
 def is_text(name: str | os.PathLike[str]) -> bool:
-    """Whether a name is text throughout, so that it can be stored as it is."""
+    """Whether a name can be written in UTF-8."""
     return _SURROGATE.search(str(name)) is None
 
 
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escape_surrogate(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

@@ -1,7 +1,7 @@
-"""Folders that this program makes for itself, and how it proves that one is its own before it deletes anything.
+"""Folders that this program makes for itself, with proof that one is its own before anything in it is deleted.
 
-A marker in the folder names the folder, and whoever works there holds the marker's lock. Deleting goes through the
-open folder, not through its path, which may lead elsewhere by then; no link is followed. Windows has none of this.
+A marker file in the folder names the folder, and the process that works there locks the marker. Files are deleted
+relative to the open folder, not by its path, which may lead elsewhere by then; no link is followed. Not on Windows.
 """
 
 from __future__ import annotations
@@ -19,24 +19,19 @@ from img2loc.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """The file by which a kind of folder is recognized.
+    """The file by which a kind of folder is recognized."""
 
-    Args:
-        file: Its name.
-        words: Its text, before the folder's name.
-    """
-
-    file: str
-    words: str
+    name: str
+    text: str  # before the folder's name
 
 
 class OwnFolder:
     """A folder that this program made, open and locked until it is closed.
 
     Args:
-        path: Where it is.
+        path: The folder's.
         marker: The file that proves that it is ours.
-        may_mark: Whether an empty folder of our user may become ours: it is new, or marking it was cut short.
+        may_mark: Whether to mark an empty folder of our user as ours: it is new, or marking it was interrupted.
 
     Raises:
         ConfigError: Nothing proves that it is ours, or another process is at work in it.
@@ -49,8 +44,8 @@ class OwnFolder:
 
     def __init__(self, path: Path, marker: Marker, *, may_mark: bool = False) -> None:
         self.path = path
-        self._marker = marker.file
-        self._text = f"{marker.words}: ".encode() + os.fsencode(path.name) + b"\n"
+        self._marker = marker.name
+        self._text = f"{marker.text}: ".encode() + os.fsencode(path.name) + b"\n"
         foreign = ConfigError(
             f"Nothing proves that {path} is a folder that Img2Loc made; versions before this one left no proof. Remove "
             "it by hand, or move it elsewhere."
@@ -61,7 +56,7 @@ class OwnFolder:
                 opened.callback(os.close, self.handle)
                 is_new = may_mark and not os.listdir(self.handle)
                 flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_CREAT | os.O_EXCL if is_new else 0)
-                file = os.open(marker.file, flags, 0o600, dir_fd=self.handle)
+                file = os.open(marker.name, flags, 0o600, dir_fd=self.handle)
                 opened.callback(os.close, file)
             except FileExistsError as error:
                 raise self._in_use() from error
@@ -77,20 +72,20 @@ class OwnFolder:
 
     def _is_ours(self, file: int, *, is_new: bool, may_mark: bool) -> bool:
         folder, marker = os.fstat(self.handle), os.fstat(file)
-        # Some file systems give our files to another user: on those, a marker that we made just now shows which.
+        # On some file systems our files belong to another user: to the owner of a marker that we have just made.
         if not stat.S_ISREG(marker.st_mode) or folder.st_uid != marker.st_uid:
             if is_new:
                 os.unlink(self._marker, dir_fd=self.handle)
             return False
-        # A marker with a second name may be somebody's own file.
+        # A marker with a second hard link may be a file of somebody else's.
         if not is_new and (marker.st_uid != os.geteuid() or marker.st_nlink != 1):
             return False
         text = os.pread(file, len(self._text) + 1, 0)
-        was_cut_short = may_mark and self._text.startswith(text) and os.listdir(self.handle) == [self._marker]
-        return text == self._text or was_cut_short
+        was_interrupted = may_mark and self._text.startswith(text) and os.listdir(self.handle) == [self._marker]
+        return text == self._text or was_interrupted
 
     def _lock(self, file: int) -> None:
-        """Lock the marker, and make sure that it is still in the folder: another process may just have removed it."""
+        """Lock the marker, and check that it is still in the folder: another process may just have removed it."""
         import fcntl  # noqa: PLC0415 - Windows has none
 
         self.is_locked = False
@@ -102,10 +97,10 @@ class OwnFolder:
         except OSError:
             pass
         try:
-            there = os.stat(self._marker, dir_fd=self.handle, follow_symlinks=False)
+            current = os.stat(self._marker, dir_fd=self.handle, follow_symlinks=False)
         except FileNotFoundError as error:
             raise self._in_use() from error
-        if not os.path.samestat(there, os.fstat(file)):
+        if not os.path.samestat(current, os.fstat(file)):
             raise self._in_use()
 
     def _in_use(self) -> ConfigError:
@@ -126,7 +121,7 @@ class OwnFolder:
         return [name for name in os.listdir(self.handle) if name != self._marker]
 
     def delete(self, name: str) -> None:
-        """Delete a file, a link, or a folder with all its content. What can't be deleted stays."""
+        """Delete a file, a link, or a folder with its content; what can't be deleted stays."""
         with suppress(OSError):
             if stat.S_ISDIR(os.stat(name, dir_fd=self.handle, follow_symlinks=False).st_mode):
                 shutil.rmtree(name, ignore_errors=True, dir_fd=self.handle)
@@ -134,21 +129,17 @@ class OwnFolder:
                 os.unlink(name, dir_fd=self.handle)
 
     def remove_if_empty(self) -> None:
-        """Remove the folder if nothing but its marker is in it, and its path still leads to it."""
-        with suppress(OSError):  # another process has come in this moment
+        """Remove the folder if only its marker is in it and its path still leads to it."""
+        with suppress(OSError):  # another process has just opened it
             if not self.names() and os.path.samestat(os.lstat(self.path), os.fstat(self.handle)):
                 os.unlink(self._marker, dir_fd=self.handle)
                 os.rmdir(self.path)
 
 
 def open_folder(path: Path | str, *, dir_fd: int | None = None) -> int:
-    """Open a folder to work relative to it.
-
-    Args:
-        path: The folder's.
-        dir_fd: The open folder that the path is relative to.
+    """Open a folder, to work relative to it.
 
     Raises:
-        OSError: There is none, or the path is a link's or a file's.
+        OSError: There is none, or the path leads to a link or a file.
     """
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=dir_fd)

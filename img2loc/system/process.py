@@ -1,4 +1,4 @@
-"""How the process of a command line begins, is interrupted, and ends."""
+"""Runs a command line as a process: its interrupts, its exit status, and streams that fail."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from img2loc.system.terminal import print_message, write_out
 
 INTERRUPTED: Final = 130  # the exit status of a command that Ctrl-C, SIGTERM or SIGHUP stopped
 
-_held: list[Callable[[], object]] = []  # by the blocks of hold_interrupts that are under way
-_received: list[int] = []  # signals that wait for the end of such a block
+_on_interrupts: list[Callable[[], object]] = []  # of the running blocks of hold_interrupts
+_held: list[int] = []  # signals that wait for the end of such a block
 
 
 def run(main: Callable[[], int]) -> NoReturn:
     """Run a command line as this process.
 
-    SIGTERM and SIGHUP stop it as Ctrl-C does, output that fails is no traceback, and messages that fail stop nothing.
+    SIGTERM and SIGHUP stop it as Ctrl-C does. If standard output fails, it ends with a message instead of a traceback;
+    if standard error fails, it goes on.
     """
     sys.excepthook, sys.unraisablehook = _on_error, _on_lost_error
     _handle_signals(_interrupt)
-    if sys.stderr is None:  # closed; print would take standard output instead
+    if sys.stderr is None:  # closed; print would write to standard output instead
         sys.stderr = open(os.devnull, "w", encoding="utf-8")
-    sys.stderr = cast(TextIO, _Messages(sys.stderr))
+    sys.stderr = cast(TextIO, _LossyStream(sys.stderr))
     try:
         status = main()
     except SystemExit as stop:  # argparse's, for --help and wrong usage
         status = stop.code if isinstance(stop.code, int) else 1
-    _handle_signals(lambda *_: os._exit(status))  # all is done, and Python may still wait for threads
+    _handle_signals(lambda *_: os._exit(status))  # the work is done, and Python may still wait for threads
     try:
         if sys.stdout is not None:
             write_out("")
@@ -48,38 +49,38 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 @contextmanager
 def hold_interrupts(on_interrupt: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Raise an interrupt at the end of a block instead of amid it; a second one is raised at once.
+    """Delay an interrupt to the end of a block; a second one is raised at once.
 
-    In a process that `run` runs; in other threads than the main one, which no interrupt reaches, it does nothing.
+    Only in a process started by `run`, and in its main thread, the only one that interrupts reach.
 
     Args:
-        on_interrupt: Called at the first one, amid whatever the block does: it must take no lock and use no stream.
+        on_interrupt: Called at the first one, in the middle of the block: it must take no lock and use no stream.
 
     Raises:
-        KeyboardInterrupt: There was one. It replaces any error of the block.
+        KeyboardInterrupt: There was an interrupt. It replaces any error of the block.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _held.append(on_interrupt)
+    _on_interrupts.append(on_interrupt)
     try:
         yield
     finally:
-        _held.pop()
-        if _received and not _held:
-            _received.clear()
+        _on_interrupts.pop()
+        if _held and not _on_interrupts:
+            _held.clear()
             raise KeyboardInterrupt
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
-    if not _held or _received:
+    if not _on_interrupts or _held:
         raise KeyboardInterrupt
-    _received.append(number)
-    _held[-1]()
+    _held.append(number)
+    _on_interrupts[-1]()
 
 
 def _handle_signals(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Handle Ctrl-C, SIGTERM and SIGHUP, unless whoever started this process has them ignored, as nohup does."""
+    """Handle Ctrl-C, SIGTERM and SIGHUP, except those that the process was started to ignore, as by nohup."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -87,7 +88,7 @@ def _handle_signals(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def _on_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """End without a traceback on an interrupt that `main` didn't catch, or that a library turned into another error."""
+    """End without a traceback on an interrupt that `main` didn't catch or a library turned into another error."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, KeyboardInterrupt):
         cause = cause.__context__
@@ -99,7 +100,7 @@ def _on_error(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 
 def _on_lost_error(lost: sys.UnraisableHookArgs) -> None:
-    """Repeat an interrupt that Python loses, as it does with any error while it frees an object or runs a callback."""
+    """Repeat an interrupt that Python lost, as it loses errors while it frees an object or runs a callback."""
     if issubclass(lost.exc_type, KeyboardInterrupt):
         _thread.start_new_thread(_interrupt_soon, ())
     else:
@@ -111,15 +112,14 @@ def _interrupt_soon() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-class _Messages:
-    """Standard error for everybody, tqdm's bars included: if it fails, nobody can be told, and the work goes on."""
+class _LossyStream:
+    """Standard error, also for tqdm's bars: if it can't be written, text is lost and the work goes on."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def __getattr__(self, name: str) -> object:
-        found: object = getattr(self._stream, name)
-        return found
+        return cast(object, getattr(self._stream, name))
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Ends the process on a signal, and lets what it serves be cleaned up first."""
+"""Ends a server on a signal, after it has cleaned up."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import os
 import signal
 import time
 
-# Ctrl-C; how a Space, Docker or systemd ends a server; and a terminal that is closed, which Windows hasn't.
+# Ctrl-C; a Space, Docker or systemd stops the server; the terminal is closed (not on Windows).
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
-_LOOK_EVERY_S = 0.2
+_POLL_EVERY_S = 0.2
 _received: list[int] = []
 
 
 class Ended(BaseException):
-    """A signal ends the process.
-
-    Args:
-        number: The signal's.
-    """
+    """A signal of this number ends the process."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -25,35 +21,35 @@ class Ended(BaseException):
 
 
 def exit_on_interrupt() -> None:
-    """From now on, end the process at once on Ctrl-C: while it still imports, and has nothing to clean up.
+    """End the process at once on Ctrl-C, while it imports and has nothing to clean up.
 
-    An error raised amid an import would be a traceback, or lost in a library.
+    A KeyboardInterrupt during an import would print a traceback, or be lost in a library.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the process is to ignore it
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if the process was started to ignore it
         signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
 
 
 def end_on_signals() -> None:
-    """From now on, raise `Ended` in the main thread at the first signal that should end the process.
+    """Raise `Ended` in the main thread at the first signal that ends the process.
 
-    By itself Python would end at once on SIGTERM, and leave visitors' uploads on the disk. Later signals are ignored:
-    they would break off the cleaning up.
+    By default Python ends at once on SIGTERM, and would leave visitors' uploads on the disk. Later signals are ignored,
+    so that they don't interrupt the clean-up.
     """
     for number in _NUMBERS:
         signal.signal(number, _end)
 
 
 def wait_until_ended() -> None:
-    """Sleep until a signal has come, also one whose `Ended` was lost before.
+    """Sleep until a signal has come, including one whose `Ended` was lost.
 
     Python loses an error that is raised while it frees an object or runs a callback, and a signal that comes just
     before a long sleep doesn't end that sleep.
 
     Raises:
-        Ended: It has come.
+        Ended: Always.
     """
     while not _received:
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_EVERY_S)
     raise Ended(_received[0])
 
 

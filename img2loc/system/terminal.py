@@ -1,4 +1,4 @@
-"""What both command lines share: output that can fail or lack characters, and the parsing of arguments."""
+"""For both command lines: output that can fail or lack characters, and parsing of arguments."""
 
 from __future__ import annotations
 
@@ -22,11 +22,7 @@ MAX_DIGITS: Final = 9
 
 
 def write_out(text: str, *, as_json: bool = False) -> None:
-    """Write to standard output, and flush it.
-
-    Args:
-        text: What to write. A character that the output's encoding lacks is escaped.
-        as_json: Whether it is JSON, in which an escape has to be JSON's own.
+    """Write to standard output and flush it; characters that its encoding lacks are escaped, in JSON by JSON's escapes.
 
     Raises:
         OutputError: Standard output is closed, or its disk is full.
@@ -36,15 +32,15 @@ def write_out(text: str, *, as_json: bool = False) -> None:
             raise OSError("it is closed")
         encoding = sys.stdout.encoding or "utf-8"
         escaped = text.encode(encoding, _JSON_ESCAPES if as_json else "backslashreplace").decode(encoding)
-        with tqdm.external_write_mode(file=sys.stdout):  # a progress bar on the same terminal makes way
+        with tqdm.external_write_mode(file=sys.stdout):  # clears a progress bar on the same terminal
             raw = getattr(sys.stdout, "buffer", None)
-            if isinstance(raw, io.RawIOBase):  # with PYTHONUNBUFFERED, where Python drops what doesn't fit at once
+            if isinstance(raw, io.RawIOBase):  # with PYTHONUNBUFFERED Python drops what a single write doesn't take
                 _write_raw(raw, escaped.replace("\n", os.linesep).encode(encoding))
             else:
                 sys.stdout.write(escaped)
                 sys.stdout.flush()
     except KeyboardInterrupt:
-        _discard_output()  # nobody may take it, and Python would wait for that at its end
+        _discard_output()  # Python would wait at its end until the rest is read
         raise
     except (OSError, ValueError) as error:
         _discard_output()
@@ -52,7 +48,7 @@ def write_out(text: str, *, as_json: bool = False) -> None:
 
 
 def print_text(text: str) -> None:
-    """Write text for people to standard output, with what a terminal would act on escaped.
+    """Write text for people to standard output, with control characters escaped.
 
     Raises:
         OutputError: See write_out.
@@ -61,24 +57,23 @@ def print_text(text: str) -> None:
 
 
 def print_message(text: str) -> None:
-    """Write a message as one line to standard error, with what a terminal would act on escaped."""
+    """Write a message as one line to standard error, with control characters escaped."""
     write_err(escape_controls(text))
 
 
 def write_err(text: str) -> None:
-    """Write data as it is to standard error; if that fails too, nobody can be told."""
+    """Write a line as it is to standard error; if that fails, it is lost."""
     with suppress(OSError, ValueError), tqdm.external_write_mode(file=sys.stderr):
         print(text, file=sys.stderr, flush=True)
 
 
 def whole_number(text: str, *, least: int = 0) -> int:
     """Read a whole number, for argparse."""
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {least}.")
-    if len(text) > MAX_DIGITS:
+    is_number = text.isascii() and text.isdecimal()
+    if is_number and len(text) > MAX_DIGITS:
         raise argparse.ArgumentTypeError("The number is too large.")
-    if int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}.")
+    if not is_number or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {least}.")
     return int(text)
 
 
@@ -90,24 +85,18 @@ def positive(text: str) -> int:
 def parse_arguments(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None, *, any_path: bool = True
 ) -> argparse.Namespace:
-    """Parse the command line, and refuse what isn't text in UTF-8.
-
-    Args:
-        parser: The command line's.
-        argv: The arguments; None for the process's own.
-        any_path: Whether the names of files and folders may be in any bytes.
-    """
+    """Parse the command line, and refuse values that aren't text in UTF-8; with any_path, paths may be any bytes."""
     arguments = parser.parse_args(argv)
-    checked = str if any_path else str | Path
+    checked_types = str if any_path else str | Path
     for name, value in vars(arguments).items():
         for part in value if isinstance(value, list) and not any_path else [value]:
-            if isinstance(part, checked) and not is_text(part):
+            if isinstance(part, checked_types) and not is_text(part):
                 parser.error(f"argument {name.replace('_', '-')}: {printable_name(part)} must be text in UTF-8.")
     return arguments
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors, which repeat arguments, can be shown on any terminal."""
+    """A parser whose errors, which repeat arguments, are safe to show on a terminal."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
@@ -121,7 +110,7 @@ def _write_raw(raw: io.RawIOBase, content: bytes) -> None:
 
 
 def _discard_output() -> None:
-    """Send what is left to nowhere, so that Python's own flush at exit doesn't fail again.
+    """Discard what is left, so that Python's own flush at exit doesn't fail again.
 
     Source: https://docs.python.org/3/library/signal.html#note-on-sigpipe
     """
