@@ -18,7 +18,7 @@ from dataclasses import replace
 from img2loc.errors import ConfigError, Img2LocError, LMMError
 from img2loc.hardening.gradio_settings import Address, prepare_gradio, read_address
 from img2loc.hardening.memory import forbid_core_dumps, share_heaps
-from img2loc.hardening.telemetry import disable_telemetry
+from img2loc.hardening.patch import telemetry_patch
 from img2loc.lmm import BACKENDS
 from img2loc.policy.settings import Settings
 from img2loc.system.environment import prepare_environment
@@ -66,7 +66,7 @@ def serve(settings: Settings, address: Address) -> None:
 
     share_heaps()
     forbid_core_dumps()
-    disable_telemetry()
+    telemetry_patch().apply()
     with use_private_upload_folder() as uploads:
         settings, problem = load_model(settings)
         host = Host(settings, problem=problem)

@@ -10,28 +10,26 @@ from urllib.parse import unquote
 
 from img2loc.errors import AddressError
 
-# Source: IANA's IPv6 address space; the rest of it is reserved, local, or IPv4 in disguise.
+# Source: IANA's IPv6 address space; the rest of it is reserved, local, or a wrapped IPv4 address.
 _UNICAST: Final = ipaddress.ip_network("2000::/3")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
-# Public numbers that inside a cloud lead to its own services: Azure's and Oracle's for their guests.
-_CLOUDS_OWN: Final = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
+# Public numbers that lead to services of the cloud itself inside Azure and Oracle.
+_CLOUD_SERVICES: Final = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
 
 
-def is_public(address: str) -> bool:
+def is_public(text: str) -> bool:
     """Whether an IP address is on the public internet, and not in a network that only this machine can see."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        if found not in _NAT64:
-            return found in _UNICAST and found.is_global and found.sixtofour is None
-        found = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-    return found.is_global and not found.is_multicast and not any(found in network for network in _CLOUDS_OWN)
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address not in _NAT64:
+            return address in _UNICAST and address.is_global and address.sixtofour is None
+        address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    is_cloud_service = any(address in network for network in _CLOUD_SERVICES)
+    return address.is_global and not address.is_multicast and not is_cloud_service
 
 
 def public_address(host: str) -> str:
-    """Look up a host that a visitor has named.
-
-    Args:
-        host: A name, or an IP address in any notation.
+    """Look up a host that a visitor has named, by name or by IP address.
 
     Returns:
         One of its public addresses. Connect to this address: looked up again, the name might lead elsewhere.
@@ -39,32 +37,20 @@ def public_address(host: str) -> str:
     Raises:
         AddressError: It has none.
     """
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # no such name; or none that could be one
-        found = []
-    for *_, sockaddr in found:
-        if is_public(str(sockaddr[0])):
-            return str(sockaddr[0])
+    for address in _addresses(host):
+        if is_public(address):
+            return address
     raise AddressError(f"{host[:100]} is not on the public internet. Give another address.")
 
 
 @lru_cache(maxsize=100)
 def leads_to_loopback(host: str) -> bool:
-    """Whether a host is this machine, also by a name that the resolver (such as a hosts file) leads to it."""
-    if is_loopback(host):
-        return True
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # no such name, or none that could be one
-        return False
-    return any(is_loopback(str(sockaddr[0])) for *_, sockaddr in found)
+    """Whether a host is this machine, also by a name that the resolver, such as a hosts file, maps to it."""
+    return is_loopback(host) or any(map(is_loopback, _addresses(host)))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its very name or number; no resolver is asked.
-
-    An IPv6 address that only wraps an IPv4 address is taken for that.
+    """Whether a host is this machine by its name or number; no resolver is asked.
 
     Source: RFC 6761, section 6.3, for names that end in localhost.
     """
@@ -81,6 +67,14 @@ def is_loopback(host: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         address = _wrapped(address) or address
     return address.is_loopback or address.is_unspecified  # a connection to 0.0.0.0 stays here, too
+
+
+def _addresses(host: str) -> list[str]:
+    """Every address that the resolver knows of a host."""
+    try:
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError):  # there is no such name, or it can't be one
+        return []
 
 
 def _wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

@@ -1,4 +1,4 @@
-"""What becomes of uploads that are broken off, too large, refused or find no room."""
+"""Refuses uploads and requests that are too large, and answers those that fail, with a sentence."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from img2loc.hardening.visitors import agent_in
 
 DRAIN_S: Final = 2.0
-MAX_FIELD_BYTES: Final = 1_000  # of what comes with files
-MAX_AGENTS_BYTES: Final = 4 * 1024 * 1024  # what Gradio's MCP server takes; more, and it hangs up without a word
-MAX_FOR_AGENTS_BYTES: Final = 2 * MAX_AGENTS_BYTES  # of what it then sends to the API, written in another way
+MAX_FIELD_BYTES: Final = 1_000  # of each field of an upload that is not a file
+MAX_AGENTS_BYTES: Final = 4 * 1024 * 1024  # the limit of Gradio's MCP server, which closes the connection beyond it
+MAX_FOR_AGENTS_BYTES: Final = 2 * MAX_AGENTS_BYTES  # of what that server then sends to the API, encoded differently
 MAX_REQUEST_BYTES: Final = 300_000  # the page takes templates of 20,000 characters, of twelve bytes each at most
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TidyParser(GradioMultiPartParser):
-    """Reads uploads, and keeps what becomes a photo; Gradio's own keeps for ever what is broken off or too large."""
+    """Parses uploads, deletes the files of those that fail, and bounds the fields, which are kept in memory."""
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        """Take a piece; of what is no file no more than a little, since that is kept in memory."""
+        """Take a piece of a file or a field."""
         part = self._current_part
         if part.file is not None:
             super().on_part_data(data, start, end)
@@ -43,7 +43,7 @@ class TidyParser(GradioMultiPartParser):
             part.data += data[start:end]
 
     async def parse(self) -> FormData:
-        """Read a form."""
+        """Parse a form."""
         kept: list[str] = []
         try:
             form = await super().parse()
@@ -54,15 +54,15 @@ class TidyParser(GradioMultiPartParser):
                 if file.name not in kept:
                     with contextlib.suppress(OSError):
                         os.unlink(file.name)
-                    with contextlib.suppress(OSError):  # what it still holds has no room either
+                    with contextlib.suppress(OSError):  # the disk is full, and it still has something to write
                         file.close()
 
 
 class BoundedBodies:
-    """Reads no more of a request than an honest one has; Gradio takes bodies of any size into memory.
+    """Middleware that refuses large requests; Gradio takes bodies of any size into memory.
 
     Args:
-        app: Gradio's own.
+        app: Gradio's.
         max_upload_bytes: The largest upload, of several photos at once.
     """
 
@@ -71,28 +71,29 @@ class BoundedBodies:
         self._max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 413, or let Gradio."""
+        """Answer a request, or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        left = self._most_bytes(scope["path"], Headers(scope=scope))
-        told = f"The request is larger than {left:,} bytes, the most that this site accepts."
-        if int(Headers(scope=scope).get("content-length") or 0) > left:
+        headers = Headers(scope=scope)
+        left = self._max_bytes(scope["path"], headers)
+        message = f"The request is larger than {left:,} bytes, the most that this site accepts."
+        if int(headers.get("content-length") or 0) > left:
             await _drain(receive)
-            await PlainTextResponse(told, status_code=413)(scope, receive, send)
+            await PlainTextResponse(message, status_code=413)(scope, receive, send)
             return
 
-        async def bounded() -> Message:
+        async def receive_bounded() -> Message:
             nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
+            event = await receive()
+            left -= len(event.get("body", b""))
             if left < 0:
-                raise HTTPException(413, told)
-            return message
+                raise HTTPException(413, message)
+            return event
 
-        await self._app(scope, bounded, send)
+        await self._app(scope, receive_bounded, send)
 
-    def _most_bytes(self, path: str, headers: Headers) -> int:
+    def _max_bytes(self, path: str, headers: Headers) -> int:
         if path.endswith("/gradio_api/upload"):
             return self._max_upload_bytes
         if agent_in(headers) is not None:
@@ -101,7 +102,7 @@ class BoundedBodies:
 
 
 async def _drain(receive: Receive) -> None:
-    """Read on for a moment: whoever still sends when the connection closes never reads the answer."""
+    """Read on for a moment: a client that is still sending when the connection closes never reads the answer."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_S):
             while (await receive()).get("more_body"):
@@ -109,42 +110,37 @@ async def _drain(receive: Receive) -> None:
 
 
 async def _busy(request: Request, error: Exception) -> Response:
-    """Gradio's queue is full, or stopped."""
-    told = "Too many photos are waiting. Try again in a minute."
-    return JSONResponse({"detail": told}, status_code=503, headers={"Retry-After": "60"})
+    message = "Too many photos are waiting. Try again in a minute."
+    return JSONResponse({"detail": message}, status_code=503, headers={"Retry-After": "60"})
 
 
-async def _gone(request: Request, error: Exception) -> Response:
-    """The client hung up while it was sending."""
+async def _disconnected(request: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
 
 async def _no_room(request: Request, error: Exception) -> Response:
-    """The disk is full."""
     if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
         raise error
     await _drain(request.receive)
     return PlainTextResponse("The server's disk is full. Try again later.", status_code=507)
 
 
-async def _no_event(request: Request, error: Exception) -> Response:
-    """A client named an endpoint, or an event of the page by its number, that there isn't."""
+async def _no_endpoint(request: Request, error: Exception) -> Response:
     if isinstance(error, KeyError) and traceback.extract_tb(error.__traceback__)[-1].name != "get_fn":
         raise error
     return JSONResponse({"error": "There is no endpoint of this name; docs/api.md lists them."}, status_code=404)
 
 
 async def _unreadable(request: Request, error: Exception) -> Response:
-    """A request is not of the shape that Gradio reads; FastAPI's own answer, or a crash on NaN, would repeat it."""
-    told = "The request can't be read; docs/api.md says what it must look like."
-    return JSONResponse({"detail": told}, status_code=422)
+    message = "The request can't be read; docs/api.md says what it must look like."
+    return JSONResponse({"detail": message}, status_code=422)
 
 
 REFUSALS: Final[dict[Any, Callable[..., Any]]] = {
-    503: _busy,
-    ClientDisconnect: _gone,
-    RequestValidationError: _unreadable,
+    503: _busy,  # Gradio's queue is full, or stopped
+    ClientDisconnect: _disconnected,
+    RequestValidationError: _unreadable,  # FastAPI's own answer would repeat the request, or crash on NaN
     OSError: _no_room,
-    FnIndexInferError: _no_event,
-    KeyError: _no_event,
+    FnIndexInferError: _no_endpoint,
+    KeyError: _no_endpoint,
 }

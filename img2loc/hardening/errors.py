@@ -34,27 +34,23 @@ def print_exc() -> None:
 
 
 def error_payload(error: BaseException | None, show_error: bool) -> dict[str, Any]:
-    """What a client is told where a request fails; Gradio has no words for visitors where it isn't a gr.Error."""
+    """The answer to a request that fails; Gradio's has no message where the error isn't a gr.Error."""
     payload: dict[str, Any] = dict(_gradios_payload(error, show_error))
     payload["error"] = payload.get("error") or GENERIC_MESSAGE
-    return {"visible": True, **payload}  # or the page shows no words
+    return {"visible": True, **payload}  # without it the page shows no message
 
 
 async def join_refused(request: Request, error: HTTPException) -> Response:
-    """Answer for a request of the page that can't be queued; Gradio would repeat any exception's text."""
+    """Answer a request of the page that can't be queued; Gradio would repeat the text of any exception."""
     if not request.url.path.endswith("/queue/join"):
         return await http_exception_handler(request, error)
-    words = next((known for known in (GONE, OUT_OF_DATE) if known in str(error.detail)), GENERIC_MESSAGE)
-    return JSONResponse({"detail": words}, status_code=400)
+    message = next((known for known in (GONE, OUT_OF_DATE) if known in str(error.detail)), GENERIC_MESSAGE)
+    return JSONResponse({"detail": message}, status_code=400)
 
 
 def known_message(error: Exception) -> str:
-    """What an error of Gradio's means to the visitor of a page that was open while the server started again.
-
-    Returns:
-        A sentence; empty where the error means something else.
-    """
+    """A message for errors of Gradio's that mean that the page was opened before the server restarted; else empty."""
     text = str(error)
-    if text.startswith("Cannot move "):  # what isn't an upload of this server's
+    if text.startswith("Cannot move "):  # a file that isn't an upload of this server's
         return GONE
     return OUT_OF_DATE if "is not in the list of choices" in text else ""

@@ -1,4 +1,4 @@
-"""What strangers may have Gradio do with addresses: fetch a photo from the public internet, and nothing else."""
+"""What strangers may make Gradio do with addresses: fetch a photo from the public internet, and nothing else."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from img2loc.system.environment import check_certificates
 
 FETCH_S: Final = 20.0
 MAX_FETCHES: Final = 16  # at once; each holds a place in Gradio's queue
-# Gradio would hand on any public address's content to anybody, as much of it as there is; let ffmpeg work on any file
-# outside the queue; take files into memory for components that this page hasn't; ask other Spaces; and keep for ever
-# what a visitor did, for whoever has the link. Nothing here needs them.
+# Routes of Gradio's that would pass on any amount of any public address's content to anybody; run ffmpeg on any file
+# outside the queue; take files into memory for components that this page doesn't have; send requests to other Spaces;
+# and keep forever what a visitor did, for everybody with the link. Nothing here needs them.
 _CLOSED: Final = re.compile(r"/(?:file[=/]https?:|process_recording|component_server|deep_link|proxy=)")
 
 
 class PhotoTransport(httpx.AsyncBaseTransport):
-    """How Gradio fetches files that clients name by address, redirects one by one.
+    """How Gradio fetches files that clients name by address; it follows redirects one by one.
 
-    Its own way bounds neither size nor time, unpacks what is packed, and takes some networks of clouds for public. No
+    Gradio's own transport bounds neither size nor time, decompresses, and takes some networks of clouds for public. No
     proxy is used: it would look the name up again, and might be inside the private network.
 
     Args:
@@ -45,14 +45,14 @@ class PhotoTransport(httpx.AsyncBaseTransport):
     def __init__(self, max_bytes: int) -> None:
         check_certificates()
         self._max_bytes = max_bytes
-        self._tls = httpx.create_ssl_context()  # made once: it takes longer than many a photo
+        self._tls = httpx.create_ssl_context()  # made once: it takes longer than fetching most photos
         self._places = threading.BoundedSemaphore(MAX_FETCHES)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Fetch a file from a public address, of a photo's size at most; what was uploaded here comes from the disk.
+        """Fetch a file of at most a photo's size from a public address, or from the disk if it was uploaded here.
 
         Raises:
-            gr.Error: It can't be had; the message says why.
+            gr.Error: It can't be fetched; the message says why.
         """
         if uploaded := _uploaded_file(request.url):
             return httpx.Response(200, content=await asyncio.to_thread(uploaded.read_bytes))
@@ -75,9 +75,9 @@ class PhotoTransport(httpx.AsyncBaseTransport):
 
     async def _fetch(self, request: httpx.Request, host: str) -> httpx.Response:
         # Inside a Space the Hub's own names lead to private addresses.
-        trusted = any(fnmatchcase(host, name) for name in PUBLIC_HOSTNAME_WHITELIST)
-        address = host if trusted else await asyncio.to_thread(public_address, host)
-        there = httpx.Request(
+        is_trusted = any(fnmatchcase(host, name) for name in PUBLIC_HOSTNAME_WHITELIST)
+        address = host if is_trusted else await asyncio.to_thread(public_address, host)
+        direct = httpx.Request(
             request.method,
             request.url.copy_with(host=address),
             headers={"Host": request.headers["Host"], "Accept-Encoding": "identity"},
@@ -85,7 +85,7 @@ class PhotoTransport(httpx.AsyncBaseTransport):
         )
         body = bytearray()
         async with httpx.AsyncHTTPTransport(verify=self._tls) as connection:
-            response = await connection.handle_async_request(there)
+            response = await connection.handle_async_request(direct)
             if not response.has_redirect_location:
                 if response.status_code != 200:
                     raise AddressError(f"{host[:100]} has no photo at this address (HTTP {response.status_code}).")
@@ -93,53 +93,42 @@ class PhotoTransport(httpx.AsyncBaseTransport):
                     body += piece
                     if len(body) > self._max_bytes:
                         raise AddressError(f"The file at {host[:100]} is larger than {self._max_bytes / 1e6:.0f} MB.")
-        kept = {name: value for name, value in response.headers.items() if name in ("location", "content-type")}
-        return httpx.Response(response.status_code, headers=kept, content=bytes(body))
+        headers = {name: value for name, value in response.headers.items() if name in ("location", "content-type")}
+        return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
 
 def _uploaded_file(url: httpx.URL) -> Path | None:
-    """The file behind an address of Gradio's for an upload, as agents get it from Gradio's upload tool."""
-    _, found, path = url.path.partition("/gradio_api/file=")
+    """The uploaded file behind one of Gradio's addresses, as its upload tool gives them to agents."""
+    _, is_file, path = url.path.partition("/gradio_api/file=")
     file = Path(path)
-    return file if found and is_in_or_equal(path, get_upload_folder()) and file.is_file() else None
+    return file if is_file and is_in_or_equal(path, get_upload_folder()) and file.is_file() else None
 
 
 class ClosedRoutes:
-    """Answers 404 for those of Gradio's routes that fetch or process what anybody sends, and that nothing here needs.
-
-    Args:
-        app: Gradio's own.
-    """
+    """Middleware that answers 404 for routes of Gradio's that nothing here needs."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or let Gradio."""
-        closed = scope["type"] == "http" and _CLOSED.search(scope["path"])
-        app = PlainTextResponse("This site doesn't offer that.", status_code=404) if closed else self._app
+        """Answer a request, or pass it on."""
+        is_closed = scope["type"] == "http" and _CLOSED.search(scope["path"])
+        app = PlainTextResponse("This site doesn't offer that.", status_code=404) if is_closed else self._app
         await app(scope, receive, send)
 
 
 class UncachedAnswers:
-    """Keeps browsers and proxies from storing visitors' photos and answers; the page's own assets may be cached.
-
-    Args:
-        app: Gradio's own.
-    """
+    """Middleware that keeps browsers and proxies from storing photos and answers; the page's files may be stored."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the header to what the API answers."""
-        if scope["type"] != "http" or "/gradio_api/" not in scope["path"]:
-            await self._app(scope, receive, send)
-            return
+        """Answer a request, or pass it on."""
 
-        async def uncached(message: Message) -> None:
-            if message["type"] == "http.response.start":
+        async def send_uncached(message: Message) -> None:
+            if message["type"] == "http.response.start" and "/gradio_api/" in scope["path"]:
                 MutableHeaders(scope=message)["Cache-Control"] = "private, no-store"
             await send(message)
 
-        await self._app(scope, receive, uncached)
+        await self._app(scope, receive, send_uncached)

@@ -1,4 +1,4 @@
-"""The few of Gradio's own environment variables that count here, checked before Gradio reads them."""
+"""Reads and checks the few of Gradio's environment variables that this app supports, before Gradio does."""
 
 from __future__ import annotations
 
@@ -17,33 +17,25 @@ DEFAULT_PORT: Final = 7860
 NAME, PORT, ROOT_PATH = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH"
 SUPPORTED: Final = (NAME, PORT, ROOT_PATH, "GRADIO_TEMP_DIR", "GRADIO_MCP_SERVER")
 
-# Gradio would keep of ten thousand requests when they came and from which session, for a page that is closed here.
-_OWN: Final = {"GRADIO_ANALYTICS_MAX_EVENTS": "1"}
+# For a page that is closed here, Gradio would keep the times and sessions of ten thousand requests.
+_FIXED: Final = {"GRADIO_ANALYTICS_MAX_EVENTS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the page is served.
-
-    Args:
-        name: A name or IP address of this machine.
-        port: 1 to 65535.
-    """
+    """Where the page is served: a name or IP address of this machine, and a port."""
 
     name: str
     port: int
 
     @property
     def for_url(self) -> str:
-        """The name as it stands in a URL, which is also how Gradio takes it."""
+        """The name as in a URL, which is also how Gradio takes it."""
         return f"[{self.name}]" if ":" in self.name else self.name
 
 
 def read_address(env: MutableMapping[str, str] = os.environ) -> Address:
-    """Read where to serve the page, and make sure that Gradio can serve it there.
-
-    Returns:
-        The address; an empty variable counts as unset.
+    """Read where to serve the page, and check that it can be served there; an empty variable counts as unset.
 
     Raises:
         ConfigError: A variable has a value that can't be used.
@@ -62,22 +54,22 @@ def read_address(env: MutableMapping[str, str] = os.environ) -> Address:
 
 
 def prepare_gradio(address: Address, env: MutableMapping[str, str] = os.environ) -> list[str]:
-    """Leave Gradio only the variables that this app supports.
+    """Remove the variables of Gradio's that this app doesn't support.
 
-    Of the others, some would open the server's files to visitors, let a third party's tunnel in, or serve uploads by
-    processes without this app's checks.
+    Some of them would open the server's files to visitors, open a third party's tunnel, or serve uploads from processes
+    without this app's checks.
 
     Returns:
-        The names of those that are not supported.
+        The names of those that were removed.
     """
-    unsupported = sorted(name for name in env if name.startswith("GRADIO_") and name not in (*SUPPORTED, *_OWN))
+    unsupported = sorted(name for name in env if name.startswith("GRADIO_") and name not in (*SUPPORTED, *_FIXED))
     for name in unsupported:
         del env[name]
-    env.update(_OWN)
-    env.pop(PORT, None)  # Gradio is told, and would try the ports after it, too
-    if ":" in address.name:  # Gradio looks with IPv4 whether the port is free, at this name where it is set
+    env.update(_FIXED)
+    env.pop(PORT, None)  # passed as a parameter, and from the variable Gradio would try the ports after it, too
+    if ":" in address.name:  # with the variable set, Gradio checks by IPv4 whether the port is free
         env.pop(NAME, None)
-    skip_proxies(env, (address.name,))  # Gradio asks itself whether it is there
+    skip_proxies(env, (address.name,))  # Gradio sends itself a request at the start
     return unsupported
 
 

@@ -1,69 +1,37 @@
-"""The one place where private parts of Gradio are replaced: what, why, and what would make it unnecessary.
+"""The one place where private parts of libraries are replaced: what, why, and what would make it unnecessary.
 
-What a public parameter or an ASGI middleware can do is done so, in web/page.py.
+What a public parameter or a middleware can do is done that way, in web/page.py.
 """
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import gradio as gr
+from gradio import mcp, processing_utils, queueing, route_utils, routes, utils
 
 from img2loc.errors import ConfigError
 from img2loc.hardening import errors
 from img2loc.hardening.bodies import TidyParser
 from img2loc.hardening.fetching import PhotoTransport
+from img2loc.hardening.patch import Patch, telemetry_patch
 from img2loc.hardening.queue import Mailboxes
 
 TESTED_VERSIONS: Final = ((6, 31), (7, 0))  # of Gradio: from the first, and before the second
 IDLE_SLEEP_S: Final = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """A private part of Gradio that is replaced.
-
-    Args:
-        module: The module that holds it.
-        name: What it is called there.
-        replacement: What takes its place.
-        reason: Why.
-        until: What would make this unnecessary.
-    """
-
-    module: str
-    name: str
-    replacement: Any
-    reason: str
-    until: str
-
-    def apply(self) -> None:
-        """Replace it.
-
-        Raises:
-            ConfigError: This version of Gradio has no such part.
-        """
-        module = importlib.import_module(self.module)
-        if not hasattr(module, self.name):
-            raise ConfigError(_wrong_version(f"it has no {self.module}.{self.name}"))
-        setattr(module, self.name, self.replacement)
-
-
 def patches(max_photo_bytes: int) -> tuple[Patch, ...]:
-    """List what is replaced.
-
-    Args:
-        max_photo_bytes: The largest photo that is fetched from another server.
-    """
+    """List what is replaced for all pages; max_photo_bytes bounds a photo that is fetched from another server."""
     log = "Gradio's log would repeat what visitors sent, keys included."
     log_until = "Gradio logs errors by a function that can be set."
-    said = "Gradio has no words for visitors where an error isn't a gr.Error."
-    said_until = "show_error=False gives a sentence."
+    answer = "Gradio has no message for visitors where an error isn't a gr.Error."
+    answer_until = "show_error=False gives a message."
+    folder = "Gradio reads GRADIO_TEMP_DIR when it is imported, and would write elsewhere if that was before us."
+    folder_until = "Gradio uses get_upload_folder() everywhere."
     return (
         Patch(
-            "gradio.processing_utils",
+            processing_utils,
             "async_transport",
             PhotoTransport(max_photo_bytes),
             "Gradio bounds neither the size nor the time of a file that it fetches for a client, and takes some "
@@ -71,21 +39,45 @@ def patches(max_photo_bytes: int) -> tuple[Patch, ...]:
             "Gradio lets an app set the transport, the size and the time.",
         ),
         Patch(
-            "gradio.route_utils",
+            route_utils,
             "GradioMultiPartParser",
             TidyParser,
-            "Gradio keeps for ever what is left of uploads that are broken off or too large.",
-            "Gradio deletes them.",
+            "Gradio keeps forever what is left of uploads that are interrupted or too large, and takes fields of any "
+            "size into memory. A middleware would have to parse the upload a second time.",
+            "Gradio deletes them, and bounds fields as Starlette does.",
         ),
-        Patch("gradio.queueing", "traceback", errors, log, log_until),
-        Patch("gradio.routes", "traceback", errors, log, log_until),
-        Patch("gradio.queueing", "error_payload", errors.error_payload, said, said_until),
-        Patch("gradio.utils", "error_payload", errors.error_payload, said, said_until),
+        Patch(queueing, "traceback", errors, log, log_until),
+        Patch(routes, "traceback", errors, log, log_until),
+        Patch(queueing, "error_payload", errors.error_payload, answer, answer_until),
+        Patch(utils, "error_payload", errors.error_payload, answer, answer_until),
+        Patch(mcp, "DEFAULT_TEMP_DIR", utils.get_upload_folder(), folder, folder_until),
+        Patch(routes, "DEFAULT_TEMP_DIR", utils.get_upload_folder(), folder, folder_until),
+        telemetry_patch(),
+    )
+
+
+def queue_patches(queue: queueing.Queue) -> tuple[Patch, ...]:
+    """List what is replaced in the queue of a page."""
+    return (
+        Patch(
+            queue,
+            "sleep_when_free",
+            IDLE_SLEEP_S,
+            "An idle page takes 7 % of a core, since Gradio looks for work every thousandth of a second.",
+            "Gradio waits for work, or queue() has a parameter for it.",
+        ),
+        Patch(
+            queue,
+            "pending_messages_per_session",
+            Mailboxes(queue.pending_event_ids_session),
+            "Gradio forgets the messages for the session that came first, though its visitor may be waiting for them.",
+            "Gradio forgets the session that was used least recently.",
+        ),
     )
 
 
 def install(*, max_photo_bytes: int) -> None:
-    """Replace what has to be replaced before the page is served.
+    """Replace what has to be replaced before a page is built.
 
     Args:
         max_photo_bytes: The largest photo that is fetched from another server.
@@ -95,25 +87,16 @@ def install(*, max_photo_bytes: int) -> None:
     """
     first, beyond = TESTED_VERSIONS
     if not first <= tuple(map(int, gr.__version__.split(".")[:2])) < beyond:
-        raise ConfigError(_wrong_version("it was not tried"))
+        versions = (".".join(map(str, version)) for version in TESTED_VERSIONS)
+        raise ConfigError(
+            f"Img2Loc can't run with Gradio {gr.__version__}, with which it wasn't tested. "
+            "Install Gradio {} or later, below {}, as requirements.txt says.".format(*versions)
+        )
     for patch in patches(max_photo_bytes):
         patch.apply()
 
 
 def install_in_queue(demo: gr.Blocks) -> None:
-    """Replace what has to be replaced in the queue of a page; after `demo.queue()`, which makes it.
-
-    - How long it sleeps while nobody asks for anything: Gradio's own thousandth of a second takes 7 % of a core.
-    - Where its messages for sessions are: see `Mailboxes`.
-    """
-    queue = demo._queue
-    queue.sleep_when_free = IDLE_SLEEP_S
-    queue.pending_messages_per_session = Mailboxes(queue.pending_event_ids_session)  # type: ignore[assignment]
-
-
-def _wrong_version(reason: str) -> str:
-    first, beyond = (".".join(map(str, version)) for version in TESTED_VERSIONS)
-    return (
-        f"Img2Loc can't run with Gradio {gr.__version__}: {reason}. "
-        f"Install Gradio {first} or later, below {beyond}, as requirements.txt says."
-    )
+    """Replace what has to be replaced in the queue of a page; after `demo.queue()`, which makes it."""
+    for patch in queue_patches(demo._queue):
+        patch.apply()

@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-# glibc makes up to eight heaps per processor, keeps what threads free in them, and pictures leave them full of holes.
+# glibc makes up to eight heaps per processor, keeps what threads free in them, and decoded photos leave holes there.
 # With two heaps, trimmed regularly, memory stays flat (benchmarks/load.py). Taking large blocks from the system instead
-# would do that too, but doubles the time of an embedding.
+# does that too, but doubles the time of an embedding.
 HEAPS: Final = 2
 TRIM_EVERY_S: Final = 20.0
 M_ARENA_MAX: Final = -8  # Source: glibc's malloc.h
 
 
 def forbid_core_dumps() -> None:
-    """Let no crash write this process's memory, with keys and photos, to the disk."""
+    """Keep a crash from writing this process's memory, with keys and photos, to the disk."""
     if sys.platform != "win32":
         import resource  # noqa: PLC0415 - Windows has none
 
@@ -26,7 +26,7 @@ def forbid_core_dumps() -> None:
 
 
 def share_heaps() -> None:
-    """Let all threads share a few heaps, and trim these regularly, where the C library can do so."""
+    """Let all threads share a few heaps, and trim these regularly, where the C library can."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if mallopt := getattr(library, "mallopt", None):
         mallopt(M_ARENA_MAX, HEAPS)

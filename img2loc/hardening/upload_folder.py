@@ -1,4 +1,4 @@
-"""The folder for visitors' files: private to this server, swept regularly, deleted when the server ends."""
+"""The folder for visitors' files: private to this server, cleaned regularly, deleted when the server ends."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from gradio import mcp, routes
-
 from img2loc.errors import ConfigError, quoted
 from img2loc.system.own_folder import Marker, OwnFolder
 
@@ -26,11 +24,11 @@ _MARKER: Final = Marker(".img2loc-uploads", "Img2Loc deletes this folder when it
 def use_private_upload_folder() -> Iterator[OwnFolder | None]:
     """Give Gradio a new upload folder that only this server uses, and delete it at the end.
 
-    Gradio's own is shared with other programs and outlives the server. Folders that servers of ours left behind when
-    they were killed are deleted here. Enter it once, before the page is built.
+    Gradio's own is shared with other programs and outlives the server. Folders that killed servers left are deleted,
+    too. Enter it once, before the page is built.
 
     Yields:
-        The folder; None on Windows, where it is deleted at the end only.
+        The folder; None on Windows, where it is only deleted at the end.
 
     Raises:
         ConfigError: It can't be made.
@@ -44,8 +42,7 @@ def use_private_upload_folder() -> Iterator[OwnFolder | None]:
             raise ConfigError(
                 f"{where}: {error.strerror or error}. Set GRADIO_TEMP_DIR to a folder that can be written."
             ) from None
-        # The modules remember the folder of when they were imported; routes makes a folder for its editor there.
-        os.environ["GRADIO_TEMP_DIR"] = mcp.DEFAULT_TEMP_DIR = routes.DEFAULT_TEMP_DIR = str(path)  # type: ignore[attr-defined]
+        os.environ["GRADIO_TEMP_DIR"] = str(path)
         yield folder
 
 
@@ -66,9 +63,8 @@ def _upload_folder(parent: Path) -> Iterator[tuple[Path, OwnFolder | None]]:
 def make_upload_folder(parent: Path) -> OwnFolder:
     """Make an upload folder, and delete those beside it whose servers have ended.
 
-    A folder is deleted only if it belongs to our user and contains our marker for this very folder, and no process
-    holds the marker's lock. What merely has a name like ours stays, and so does every folder where files can't be
-    locked.
+    Only a folder of our user that contains our marker for this very folder is deleted, and only if no process holds the
+    marker's lock and files can be locked there.
 
     Raises:
         OSError: The parent can't be written.
@@ -78,12 +74,12 @@ def make_upload_folder(parent: Path) -> OwnFolder:
         with suppress(ConfigError, OSError), OwnFolder(path, _MARKER) as abandoned:
             if abandoned.is_locked:
                 delete_upload_folder(abandoned)
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))  # only our user may look into it
+    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))  # readable by our user only
     return OwnFolder(path, _MARKER, may_mark=True)
 
 
 def delete_upload_folder(folder: OwnFolder) -> None:
-    """Delete an upload folder, its marker last: what can't be deleted now is found again at the next start."""
+    """Delete an upload folder, its marker last: what can't be deleted now is deleted at the next start."""
     with suppress(OSError):
         for name in folder.names():
             folder.delete(name)
@@ -92,13 +88,13 @@ def delete_upload_folder(folder: OwnFolder) -> None:
 
 @contextmanager
 def delete_old_uploads_periodically(folder: OwnFolder | None, max_age_s: float) -> Iterator[None]:
-    """Delete visitors' files at that age until the end; enter it once the page is built, whose own pictures stay.
+    """Delete visitors' files of that age until the end. Enter it once the page is built, whose own pictures stay.
 
-    Gradio's own cleaning knows the files that came through the page, and not those that agents sent.
+    Gradio's own cleaning only knows files that came through the page, not those that agents sent.
 
     Args:
-        folder: The upload folder, which may be closed afterwards; None on Windows, where nothing is deleted.
-        max_age_s: In seconds; a file may become a sixth older before it is looked at.
+        folder: The upload folder, open until the end; None on Windows, where nothing is deleted.
+        max_age_s: A file may become a sixth older before it is deleted.
     """
     if folder is None:
         yield
@@ -114,19 +110,19 @@ def delete_old_uploads_periodically(folder: OwnFolder | None, max_age_s: float) 
         thread.join()
 
 
-# When a file was first seen under its path, and again when it was sent again: by a clock that nobody sets, as that of
-# the files' own times may be.
+# When a file was first seen, by its path and its time of change: by a monotonic clock, since the files' own times come
+# from a clock that may be set.
 _Seen = dict[tuple[str, int], float]
 
 
 def _sweep(folder: OwnFolder, kept: Collection[str], max_age_s: float, stopped: threading.Event) -> None:
     seen: _Seen = {}
     while not stopped.wait(min(SWEEP_EVERY_S, max_age_s / 6)):
-        with suppress(OSError):  # it is tried again
+        with suppress(OSError):  # it is repeated
             seen = _delete_old(folder, kept, seen, max_age_s)
 
 
-def _delete_old(folder: OwnFolder, kept: Collection[str], before: _Seen, max_age_s: float) -> _Seen:
+def _delete_old(folder: OwnFolder, kept: Collection[str], seen_before: _Seen, max_age_s: float) -> _Seen:
     now = time.monotonic()
     seen: _Seen = {}
     for path, name, inside in _walk(folder):
@@ -134,14 +130,14 @@ def _delete_old(folder: OwnFolder, kept: Collection[str], before: _Seen, max_age
             continue
         with suppress(OSError):  # it is gone already
             file = path, os.stat(name, dir_fd=inside, follow_symlinks=False).st_mtime_ns
-            seen[file] = before.get(file, now)
+            seen[file] = seen_before.get(file, now)
             if now - seen[file] >= max_age_s:
                 os.unlink(name, dir_fd=inside)
     return seen
 
 
 def _walk(folder: OwnFolder) -> Iterator[tuple[str, str, int]]:
-    """Each file's path in the folder, its name, and the open folder that it is in."""
+    """Each file's path in the folder, its name, and the open folder that contains it."""
     for root, _, names, inside in os.fwalk(dir_fd=folder.handle):
         for name in names:
             yield os.path.join(root, name), name, inside

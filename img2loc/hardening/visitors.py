@@ -1,4 +1,4 @@
-"""Whom a request comes from: a network address that its sender can't choose."""
+"""Who sends a request: a network address that the sender can't choose."""
 
 from __future__ import annotations
 
@@ -12,46 +12,43 @@ import gradio as gr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# Gradio's MCP server asks the API from this machine, and passes on the headers of the agent's request. This one names
-# the agent's address; nobody else knows the secret that it begins with.
+# Gradio's MCP server sends requests to the API from this machine, with the headers of the agent's request. This header
+# holds the agent's address, after a secret that nobody else knows.
 AGENT_HEADER: Final = "x-img2loc-agent"
 _SECRET: Final = secrets.token_urlsafe(32)
 
 
 class AgentAddress:
-    """Marks each request to the MCP server with the address that it comes from.
-
-    Args:
-        app: Gradio's own.
-    """
+    """Middleware that adds to each request for the MCP server the address that it comes from."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Set the header, over one that the agent may have sent."""
+        """Pass a request on with the header."""
         if scope["type"] == "http" and "/gradio_api/mcp/" in f"{scope['path']}/":
             peer = (scope.get("client") or ("",))[0]
-            address = _address_of(peer, Headers(scope=scope).getlist("x-forwarded-for"))
+            address = client_address(peer, Headers(scope=scope).getlist("x-forwarded-for"))
             scope = {**scope, "headers": list(scope["headers"])}
-            MutableHeaders(scope=scope)[AGENT_HEADER] = f"{_SECRET}:{address}"
+            MutableHeaders(scope=scope)[AGENT_HEADER] = f"{_SECRET}:{address}"  # replaces one that the agent sent
         await self._app(scope, receive, send)
 
 
 def visitor_of(request: gr.Request | None) -> str:
-    """The address that a request comes from, for Query.visitor; empty where nothing is known."""
+    """The address that a request comes from; empty where nothing is known."""
     if request is None:
         return ""
     if (agent := agent_in(request.headers)) is not None:
         return agent
     peer = request.client.host if request.client else ""
-    return _address_of(peer, [value for name, value in request.headers.items() if name.lower() == "x-forwarded-for"])
+    return client_address(peer, [value for name, value in request.headers.items() if name.lower() == "x-forwarded-for"])
 
 
 def single_visitor_of(request: gr.Request | None) -> str:
     """The address that a request comes from, if it is on the public internet; else empty.
 
-    One inside this machine or its network may be a proxy's that the operator didn't name, and stand for all visitors.
+    An address inside this machine or its network may be that of a proxy, which the operator didn't name, and stand for
+    all visitors.
     """
     visitor = visitor_of(request)
     try:
@@ -61,12 +58,12 @@ def single_visitor_of(request: gr.Request | None) -> str:
 
 
 def is_agent(request: gr.Request | None) -> bool:
-    """Whether a request comes by Gradio's MCP server."""
+    """Whether a request comes through Gradio's MCP server."""
     return request is not None and agent_in(request.headers) is not None
 
 
 def agent_in(headers: Mapping[str, str]) -> str | None:
-    """The address of the agent for whom Gradio's MCP server sends a request; None for any other request.
+    """The address of the agent for which Gradio's MCP server sends a request; None for any other request.
 
     Args:
         headers: The request's; names in lower case, or case-insensitive.
@@ -75,28 +72,22 @@ def agent_in(headers: Mapping[str, str]) -> str | None:
     return address if secrets.compare_digest(secret.encode(), _SECRET.encode()) else None
 
 
-def _address_of(peer: str, forwarded: Iterable[str]) -> str:
-    return client_address(peer, forwarded, on_space=bool(os.environ.get("SPACE_ID")))
+def client_address(peer: str, forwarded: Iterable[str]) -> str:
+    """Where a request comes from, in a way that its sender can't choose.
 
-
-def client_address(peer: str, forwarded: Iterable[str], *, on_space: bool) -> str:
-    """Say where a request comes from, such that whoever sends it can't choose.
-
-    Anybody can write an X-Forwarded-For header, but on a Space the proxies add to its end the address that they were
-    asked from. So the last public address in it is the visitor's, and what stands before it is hearsay. Elsewhere
-    there may be no proxy, and the header is not read at all: uvicorn itself does, where the operator tells it by
-    FORWARDED_ALLOW_IPS which proxies to trust.
+    Anybody can send an X-Forwarded-For header, but on a Space each proxy appends the address that it got the request
+    from. So the last public address in it is the visitor's, and what precedes it can't be trusted. Elsewhere there may
+    be no proxy, and the header isn't read here: uvicorn reads it from the proxies that FORWARDED_ALLOW_IPS names.
 
     Args:
         peer: The other end of the connection.
         forwarded: Each X-Forwarded-For header of the request, in order.
-        on_space: Whether this is a Space.
 
     Returns:
-        An IPv4 address, or the /64 network of an IPv6 address, all of which one visitor may own; the peer as it is
-        where it has no address.
+        An IPv4 address, or the /64 network of an IPv6 address, all of which one visitor may have; the peer unchanged if
+        it has no address.
     """
-    if on_space:
+    if os.environ.get("SPACE_ID"):
         for entry in reversed(",".join(forwarded).split(",")):
             address = _parsed(entry)
             if address is None:

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -23,16 +23,7 @@ _INSTEAD: Final = "use a key of your own at a provider such as OpenAI, or take t
 
 
 class LimitError(Img2LocError):
-    """A visitor, or all together, asked for more than the operator allows.
-
-    Args:
-        message: What to tell the visitor.
-        retry_after_s: Seconds until it may be allowed; None where it never will be.
-    """
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    """A visitor, or all together, asked for more than the operator allows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -113,13 +104,11 @@ class Limits:
             if visitor and self._places[visitor] >= VISITORS_PLACES:
                 raise LimitError(
                     f"{VISITORS_PLACES} of your requests are asking models already, which is the most at a time. "
-                    "Wait for one of them, or take the vote.",
-                    retry_after_s=60.0,
+                    "Wait for one of them, or take the vote."
                 )
             if self._places.total() >= MODEL_PLACES:
                 raise LimitError(
-                    "Too many models are being asked at the moment. Try again in a minute, or take the vote.",
-                    retry_after_s=60.0,
+                    "Too many models are being asked at the moment. Try again in a minute, or take the vote."
                 )
             self._places[visitor] += 1
 
@@ -167,31 +156,43 @@ class Limits:
         need = f"This photo needs {new.requests} model answers"
         if new.requests > bound:
             raise LimitError(f"{need}, and this site allows {bound} an hour. Ask for fewer, {_INSTEAD}")
-        wait_s = self._wait_s(taken, used + new.requests - bound, new.at_s)
         if used == bound:
             reason = f"You've used your {bound} model answers for this hour."
         else:
             reason = f"{need}, and you have {bound - used} left for this hour."
-        raise LimitError(f"{reason} Try again in {_minutes(wait_s)}, {_INSTEAD}", retry_after_s=wait_s)
+        raise LimitError(f"{reason} {self._advice(taken, used + new.requests - bound, new.at_s)}")
 
     def _check_total(self, new: Reservation) -> None:
         taken = [(item.at_s, item.requests) for item in self._reservations]
-        if self._total is not None and (excess := sum(count for _, count in taken) + new.requests - self._total) > 0:
-            raise _used_up(None if new.requests > self._total else self._wait_s(taken, excess, new.at_s))
+        self._check_budget(new, self._total, new.requests, new.requests, taken)
 
     def _check_tokens(self, new: Reservation) -> None:
-        if self._tokens is None:
-            return
         expected = new.tokens
         new.tokens = max(
             expected, new.requests * max((item.used_per_request for item in self._reservations), default=0)
         )
         taken = [(item.at_s, item.tokens) for item in self._reservations]
-        if (excess := sum(count for _, count in taken) + new.tokens - self._tokens) > 0:
-            raise _used_up(None if expected > self._tokens else self._wait_s(taken, excess, new.at_s))
+        self._check_budget(new, self._tokens, expected, new.tokens, taken)
 
-    def _wait_s(self, taken: Iterable[tuple[float, float]], excess: float, now_s: float) -> float:
-        """Seconds until so much of what was taken is forgotten.
+    def _check_budget(
+        self,
+        new: Reservation,
+        bound: float | None,
+        expected: float,
+        needed: float,
+        taken: Sequence[tuple[float, float]],
+    ) -> None:
+        if bound is None or (excess := sum(amount for _, amount in taken) + needed - bound) <= 0:
+            return
+        if expected > bound:
+            raise LimitError(
+                f"This photo needs more than this site's hourly budget for model answers. Ask for fewer, {_INSTEAD}"
+            )
+        advice = self._advice(taken, excess, new.at_s)
+        raise LimitError(f"This site's hourly budget for model answers is used up. {advice}")
+
+    def _advice(self, taken: Iterable[tuple[float, float]], excess: float, now_s: float) -> str:
+        """Say when so much of what was taken will be forgotten.
 
         Args:
             taken: When, and how much; the oldest first.
@@ -203,7 +204,8 @@ class Limits:
             excess -= amount
             if excess <= 0:
                 break
-        return at_s + self._window_s - now_s
+        minutes = math.ceil((at_s + self._window_s - now_s) / 60)
+        return f"Try again in {minutes} minute{'s' * (minutes > 1)}, {_INSTEAD}"
 
     def _forget(self, now_s: float) -> None:
         while self._reservations and self._reservations[0].at_s <= now_s - self._window_s:
@@ -223,18 +225,3 @@ class Limits:
             self._is_sweeping = bool(self._reservations)
             if self._reservations:
                 self._sweep_after(max(self._reservations[0].at_s + self._window_s - now_s, 0.01))
-
-
-def _minutes(seconds: float) -> str:
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} minute{'s' * (minutes > 1)}"
-
-
-def _used_up(wait_s: float | None) -> LimitError:
-    """The refusal for all visitors together; None where one photo needs more than an hour's budget."""
-    if wait_s is None:
-        return LimitError(
-            f"This photo needs more than this site's hourly budget for model answers. Ask for fewer, {_INSTEAD}"
-        )
-    reason = "This site's hourly budget for model answers is used up."
-    return LimitError(f"{reason} Try again in {_minutes(wait_s)}, {_INSTEAD}", retry_after_s=wait_s)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from img2loc.errors import HubError
-from img2loc.hardening.telemetry import disable_telemetry
+from img2loc.hardening.patch import telemetry_patch
 
 REACH_TIMEOUT_S = 10.0
 
@@ -56,7 +56,7 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes:
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - not needed for the starter
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError  # noqa: PLC0415
 
-    disable_telemetry()
+    telemetry_patch().apply()
     pull = partial(snapshot_download, repo, allow_patterns=list(patterns))
     try:
         revision = HfApi().model_info(repo, revision=revision, timeout=REACH_TIMEOUT_S).sha

@@ -62,6 +62,7 @@ def build(host: Host, settings: Settings) -> CheckedBlocks:
     Returns:
         The page, ready for `launch`.
     """
+    install(max_photo_bytes=MAX_BYTES)
     sessions = Sessions()
     events = Events(host, settings, sessions)
     demo = CheckedBlocks(settings.offered, title="Img2Loc", analytics_enabled=False)
@@ -124,7 +125,6 @@ def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
         OSError: The port is taken.
     """
     data = resources.files("img2loc") / "data"
-    install(max_photo_bytes=MAX_BYTES)
     # uvicorn trusts proxies on this machine by default, and with them whatever X-Forwarded-For their visitors write.
     os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     demo.launch(

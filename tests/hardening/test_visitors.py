@@ -162,14 +162,15 @@ REAL = "8.8.4.4"
         ([], "10.16.0.9"),
     ],
 )
-def test_on_a_space_the_address_is_the_one_that_a_proxy_saw(forwarded, address):
-    assert client_address("10.16.0.9", forwarded, on_space=True) == address
+def test_on_a_space_the_address_is_the_one_that_a_proxy_saw(forwarded, address, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPACE_ID", "owner/space")
+    assert client_address("10.16.0.9", forwarded) == address
 
 
 @pytest.mark.parametrize("forwarded", [["1.1.1.1"], ["1.1.1.1", "2.2.2.2"], ["nonsense"]])
 def test_elsewhere_a_header_changes_nothing(forwarded):
-    assert client_address(REAL, forwarded, on_space=False) == REAL
-    assert client_address("testclient", forwarded, on_space=False) == "testclient"
+    assert client_address(REAL, forwarded) == REAL
+    assert client_address("testclient", forwarded) == "testclient"
 
 
 @pytest.mark.parametrize(
@@ -182,4 +183,4 @@ def test_elsewhere_a_header_changes_nothing(forwarded):
     ],
 )
 def test_every_form_of_an_address_is_read(peer, address):
-    assert client_address(peer, [], on_space=False) == address
+    assert client_address(peer, []) == address

@@ -38,7 +38,7 @@ def test_each_visitor_has_a_window_that_slides():
     limits.reserve("192.0.2.1")
     with pytest.raises(LimitError, match=r"used your 2 model answers .* Try again in 50 minutes, use a key") as refused:
         limits.reserve("192.0.2.1")
-    assert refused.value.retry_after_s == HOUR_S - 600 and isinstance(refused.value, Img2LocError)
+    assert isinstance(refused.value, Img2LocError)
     limits.reserve("192.0.2.2")
     clock.now_s += HOUR_S - 600  # the first is an hour old, the second is not
     limits.reserve("192.0.2.1")
@@ -118,13 +118,11 @@ def test_a_photo_that_is_asked_about_often_counts_often():
     with pytest.raises(LimitError, match=r"needs 2 model answers, and you have 1 left for this hour\. Try again in 60"):
         limits.reserve("192.0.2.1", 2)
     limits.reserve("192.0.2.1")
-    with pytest.raises(LimitError, match="hourly budget for model answers is used up") as refused:
+    with pytest.raises(LimitError, match=r"hourly budget for model answers is used up\. Try again in 60 minutes"):
         limits.reserve("192.0.2.2", 3)
-    assert refused.value.retry_after_s == HOUR_S
     limits.reserve("192.0.2.2", 2)
-    with pytest.raises(LimitError, match="needs 6 model answers, and this site allows 5 an hour") as never:
+    with pytest.raises(LimitError, match=r"needs 6 model answers, and this site allows 5 an hour\. Ask for fewer"):
         limits.reserve("192.0.2.1", 6)
-    assert never.value.retry_after_s is None
     with pytest.raises(LimitError, match="more than this site's hourly budget"):
         Limits(total=5).reserve("192.0.2.1", 6)
 
@@ -136,9 +134,8 @@ def test_tokens_are_reserved_before_and_counted_after():
     limits.settle(first, 1000)  # less was used: the rest is free again
     clock.now_s += 60
     limits.settle(limits.reserve("b", 2, 3000), 7000)  # more was used
-    with pytest.raises(LimitError, match=r"budget for model answers is used up\. Try again in 60 minutes") as refused:
+    with pytest.raises(LimitError, match=r"budget for model answers is used up\. Try again in 60 minutes"):
         limits.reserve("c", 1, 1500)  # since a request has lately used 3,500
-    assert refused.value.retry_after_s == HOUR_S
     clock.now_s += HOUR_S - 60
     with pytest.raises(LimitError, match="in 1 minute"):
         limits.reserve("c", 1, 1500)
