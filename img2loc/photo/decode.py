@@ -17,21 +17,19 @@ from PIL import Image, UnidentifiedImageError
 
 from img2loc.errors import PhotoError
 from img2loc.photo.exif import Exif, read_exif
-from img2loc.photo.formats import NO_PHOTO, cut
+from img2loc.photo.formats import NO_PHOTO, strip
 from img2loc.types import LatLon
 
 MAX_BYTES = 30_000_000
 MAX_PIXELS = 80_000_000  # below the size at which Pillow itself warns of a bomb
 MIN_SIDE_PX = 16
 MAX_ASPECT = 20
-# More than any encoder or provider reads; the cost of all later work is bounded by it.
-MAX_SIDE_PX = 1280
+MAX_SIDE_PX = 1280  # more than any encoder or provider reads; it bounds the cost of all later work
 JPEG_MAX_SIDE_PX = 1024
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF")  # as Pillow names them; HEIC has a decoder of its own
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-# What EXIF's orientations ask for.
-_TURNS = {
+_TURNS = {  # by EXIF's orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -40,44 +38,34 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_MUTED = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as the module warnings keeps a filter
-# Decoding takes up to 20 bytes a pixel; of pictures that are larger than most, so few at a time are decoded.
+_MUTED = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as warnings.filters keeps it
+# Decoding takes up to 20 bytes a pixel, so only two large pictures are decoded at a time.
 LARGE_PIXELS = 16_000_000
-_LARGE_AT_ONCE = threading.BoundedSemaphore(2)
+_LARGE_SLOTS = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A picture that is safe to use.
+    """A picture that is safe to use."""
 
-    Args:
-        image: Upright, mode RGB, at most MAX_SIDE_PX a side, no metadata.
-        exif_position: What the file's own EXIF said. For a person to compare with; never used to predict.
-        format: The format of the bytes it came from, "" for a picture that was never encoded.
-    """
+    image: Image.Image = field(repr=False)  # upright, mode RGB, at most MAX_SIDE_PX a side, without metadata
+    exif_position: LatLon | None  # for a person to compare with; never used to predict
+    format: str  # of the bytes it came from; "" for a picture that was never encoded
 
-    image: Image.Image = field(repr=False)
-    exif_position: LatLon | None
-    format: str
-
-    def to_jpeg(self, max_side_px: int = JPEG_MAX_SIDE_PX) -> bytes:
-        """Encode the picture as a JPEG without metadata.
-
-        Args:
-            max_side_px: Bound on its long side; larger ones are scaled down.
-        """
+    def to_jpeg(self) -> bytes:
+        """Encode the picture as a JPEG of at most JPEG_MAX_SIDE_PX a side, without metadata."""
         image = self.image.copy()
-        image.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
+        image.thumbnail((JPEG_MAX_SIDE_PX, JPEG_MAX_SIDE_PX), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=90)
         return buffer.getvalue()
 
 
 def read_photo(path: Path) -> bytes:
-    """Read a file that should be a photo; of one that is too large, no more than shows it.
+    """Read a file that should be a photo; of a file that is too large, one byte more than allowed.
 
     Raises:
-        PhotoError: It can't be read, or is no regular file: a pipe or a device might be waited for without end.
+        PhotoError: It can't be read, or is no regular file: reading a pipe or a device might never end.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -91,13 +79,10 @@ def read_photo(path: Path) -> bytes:
 
 
 def open_photo(source: bytes | Image.Image) -> Photo:
-    """Open a photo from anywhere.
+    """Open a photo: EXIF's orientation applied, transparency laid on white, all metadata removed.
 
     Args:
-        source: A file's bytes, whose content alone says what they are, or a picture that is open already.
-
-    Returns:
-        The photo: EXIF's orientation applied, transparency laid on white, all metadata left behind.
+        source: A file's bytes, whose format is told by their content alone, or a picture that is open already.
 
     Raises:
         PhotoError: The bytes are empty, too many, no picture of a known format, damaged, or of an absurd size.
@@ -110,20 +95,20 @@ def open_photo(source: bytes | Image.Image) -> Photo:
     if len(source) > MAX_BYTES:
         raise PhotoError(f"The file is larger than {MAX_BYTES / 1e6:.0f} MB; make the photo smaller.")
     try:
-        needed, exif = cut(source)
-        if _is_heic(needed):
-            heif = _open_heic(needed)
+        content, exif = strip(source)
+        if _is_heic(content):
+            heif = _open_heic(content)
             _check_size(*heif.size)
-            with _room_for(*heif.size):
+            with _decoding_slot(*heif.size):
                 return _photo(heif.to_pillow(), "HEIC", exif)
-        image = Image.open(io.BytesIO(needed), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
         _check_size(*image.size)
-        room = _room_for(*image.size)
+        slot = _decoding_slot(*image.size)
         # Lets the JPEG decoder skip detail that is scaled away below: several times faster on a phone's photos. The
         # size must have the photo's shape, as the decoder keeps both of its sides.
         scale = MAX_SIDE_PX / max(image.size)
         image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
-        with room:
+        with slot:
             return _photo(image, image.format or "", exif)
     except PhotoError:
         raise
@@ -141,10 +126,7 @@ PhotoSource = Photo | str | Path | bytes | Image.Image
 
 
 def load_photo(source: PhotoSource) -> Photo:
-    """Open a photo, whatever it is given as.
-
-    Args:
-        source: A photo that is open already, a file's path, a file's bytes, or a picture of Pillow's.
+    """Open a photo given as a path, bytes, a picture of Pillow's or a Photo.
 
     Raises:
         PhotoError: It can't be read, or is no photo.
@@ -158,31 +140,25 @@ def load_photo(source: PhotoSource) -> Photo:
 
 
 def exif_position(source: bytes) -> LatLon | None:
-    """The position that a file's EXIF claims, read without decoding its pixels; for building galleries.
-
-    Args:
-        source: A file's bytes.
-
-    Returns:
-        The position; None where there is none, or it makes no sense.
+    """The position in a file's EXIF, read without decoding pixels; None where there is none, or it makes no sense.
 
     Raises:
         PhotoError: The bytes are no picture of a known format.
     """
     _mute_pillow()
     try:
-        needed, exif = cut(source)
-        if _is_heic(needed):
-            _open_heic(needed)
+        content, exif = strip(source)
+        if _is_heic(content):
+            _open_heic(content)
             return exif.position
-        with Image.open(io.BytesIO(needed), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             return exif.position or read_exif(image.info.get("exif") or b"").position
-    except Exception as error:  # whatever a reader trips over in damaged bytes
+    except Exception as error:  # a reader of damaged bytes may raise anything at all
         raise PhotoError(f"This file can't be read as a picture ({type(error).__name__}).") from error
 
 
 def _mute_pillow() -> None:
-    """Keep Pillow's warnings of damage that it can live with from filling the log, and the list of those given."""
+    """Keep Pillow's warnings of harmless damage from filling the log, and Python's list of warnings given."""
     if _MUTED not in warnings.filters:
         warnings.filterwarnings("ignore", module=_MUTED[3].pattern)
 
@@ -195,8 +171,8 @@ def _open_heic(source: bytes) -> Any:  # noqa: ANN401 - the package has no types
     import pi_heif  # noqa: PLC0415 - a native library that only HEIC photos need
 
     heif = pi_heif.open_heif(io.BytesIO(source))
-    # Of a grey picture the package (1.4.0) believes the file how many bits the decoder will give, and writes past the
-    # decoder's memory where that is a lie. No camera makes deep grey ones.
+    # For a grey picture the package (1.4.0) trusts the file's number of bits, and writes past the end of its memory
+    # where that is wrong. No camera makes grey pictures with more than 8 bits.
     if heif.mode.startswith("I;"):
         raise PhotoError(
             "This is a grey HEIC picture with more than 8 bits, which can't be read safely; save it as JPEG."
@@ -204,8 +180,8 @@ def _open_heic(source: bytes) -> Any:  # noqa: ANN401 - the package has no types
     return heif
 
 
-def _room_for(width: int, height: int) -> AbstractContextManager[object]:
-    return _LARGE_AT_ONCE if width * height > LARGE_PIXELS else nullcontext()
+def _decoding_slot(width: int, height: int) -> AbstractContextManager[object]:
+    return _LARGE_SLOTS if width * height > LARGE_PIXELS else nullcontext()
 
 
 def _check_size(width: int, height: int) -> None:
@@ -221,26 +197,27 @@ def _check_size(width: int, height: int) -> None:
 
 def _photo(image: Image.Image, format_name: str, exif: Exif) -> Photo:
     _check_size(*image.size)
-    own = read_exif(image.info.get("exif") or b"")  # where the decoder was left to read it
+    decoder_exif = read_exif(image.info.get("exif") or b"")  # WebP's, and how AVIF is turned
     if image.mode in ("1", "P", "PA") or (image.mode in ("L", "RGB") and "transparency" in image.info):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")  # a mean of the others means nothing
-    gap = None if image.mode.startswith("I;") else 2.0  # Pillow's short cut, which it has for 8 and 32 bits only
-    # First of all, so that the rest costs little.
+        image = image.convert(
+            "RGBA" if image.has_transparency_data else "RGB"
+        )  # scaling averages pixels, which other modes can't
+    gap = None if image.mode.startswith("I;") else 2.0  # Pillow's faster reduction, for 8 and 32 bits only
     image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=gap)
     pixels = _to_rgb(image)
-    turn = _TURNS.get(max(exif.orientation, own.orientation))
+    turn = _TURNS.get(max(exif.orientation, decoder_exif.orientation))
     upright = pixels if turn is None else pixels.transpose(turn)
     clean = Image.frombytes("RGB", upright.size, upright.tobytes())
-    return Photo(clean, exif.position or own.position, format_name)
+    return Photo(clean, exif.position or decoder_exif.position, format_name)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Bring any of Pillow's modes to 8-bit RGB."""
     if image.mode.startswith("I") or image.mode == "F":
-        found = np.asarray(image)
-        if not np.isfinite(found).all():
+        pixels = np.asarray(image)
+        if not np.isfinite(pixels).all():
             raise PhotoError("The picture contains values that aren't numbers.")
-        values = found.astype(np.float64)  # in 32 bits, the span of two of them could be too large for one
+        values = pixels.astype(np.float64)  # in 32 bits, the difference of two pixels could overflow
         low, high = (0.0, 65535.0) if image.mode != "F" else (float(values.min()), float(values.max()))
         grey = Image.fromarray(np.clip((values - low) * (255 / max(high - low, 1e-12)), 0, 255).astype(np.uint8))
         return grey.convert("RGB")

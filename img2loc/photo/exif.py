@@ -1,7 +1,7 @@
-"""The two things that EXIF is read for, the orientation and the position, from a block that was perhaps made to hurt.
+"""The orientation and the position in a block of EXIF, which may be hostile.
 
 Pillow's reader copies every value that a directory claims to have: one of a megabyte can claim gigabytes. This one
-looks at six tags and takes time linear in the block's length.
+reads six tags and takes time linear in the block's length.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from img2loc.types import LatLon
 
 _ORIENTATION, _GPS = 0x0112, 0x8825
 _LAT_REF, _LAT, _LON_REF, _LON = 1, 2, 3, 4
-# A field's type to how its values are packed. Source: TIFF 6.0, section 2
-_PACKED = {1: "B", 2: "s", 3: "H", 4: "L", 5: "LL", 6: "b", 8: "h", 9: "l", 10: "ll", 11: "f", 12: "d"}
+# A field's type to its values' format in struct. Source: TIFF 6.0, section 2
+_PACKED = {1: "B", 2: "B", 3: "H", 4: "L", 5: "LL", 6: "b", 8: "h", 9: "l", 10: "ll", 11: "f", 12: "d"}
 _MAX_VALUES = 8  # of a field that is read: a hemisphere's letter, or degrees, minutes and seconds
 
 _Fields = dict[int, tuple[int, int, bytes]]
@@ -23,59 +23,45 @@ _Fields = dict[int, tuple[int, int, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Exif:
-    """What a file says of itself.
+    """What a file's EXIF says."""
 
-    Args:
-        orientation: How the picture must be turned, 1 (not at all) to 8.
-        position: Where it was taken; None where nothing is said, or what makes no sense.
-    """
-
-    orientation: int = 1
-    position: LatLon | None = None
+    orientation: int = 1  # how the picture must be turned, 1 (not at all) to 8
+    position: LatLon | None = None  # where it was taken; None where EXIF has none, or it makes no sense
 
 
 def read_exif(block: bytes) -> Exif:
-    """Read a block of EXIF, or the TIFF file that is one.
-
-    Args:
-        block: Anything; with or without the leading word Exif.
-
-    Returns:
-        What could be read; never an exception.
-    """
+    """Read what can be read of a block of EXIF or a TIFF file, with or without "Exif" in front; never raises."""
     block = block.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None:
         return Exif()
     try:
         fields = _directory(block, order, *struct.unpack_from(f"{order}L", block, 4))
-        turned = (_values(block, order, fields, _ORIENTATION) or (1,))[0]
+        orientation = (_values(block, order, fields, _ORIENTATION) or (1,))[0]
     except struct.error:
         return Exif()
-    return Exif(int(turned) if turned in range(1, 9) else 1, _position(block, order, fields))
+    return Exif(int(orientation) if orientation in range(1, 9) else 1, _position(block, order, fields))
 
 
-def _directory(block: bytes, order: str, at: int) -> _Fields:
-    (count,) = struct.unpack_from(f"{order}H", block, at)
-    raw = block[at + 2 : at + 2 + 12 * count]
+def _directory(block: bytes, order: str, offset: int) -> _Fields:
+    (count,) = struct.unpack_from(f"{order}H", block, offset)
+    raw = block[offset + 2 : offset + 2 + 12 * count]
     entries = struct.iter_unpack(f"{order}HHL4s", raw[: len(raw) // 12 * 12])
     return {tag: (kind, number, value) for tag, kind, number, value in entries}
 
 
 def _values(block: bytes, order: str, fields: _Fields, tag: int) -> tuple[float, ...]:
-    """A field's numbers, or its letters' codes; empty where there are none."""
+    """A field's numbers, or the codes of its letters; empty where there are none."""
     kind, number, value = fields.get(tag, (0, 0, b""))
     packed = _PACKED.get(kind)
     if packed is None or not 0 < number <= _MAX_VALUES:
         return ()
-    form = f"{order}{number}s" if packed == "s" else order + packed * number
+    form = order + packed * number
     if struct.calcsize(form) <= 4:
-        found = struct.unpack_from(form, value)
+        values = struct.unpack_from(form, value)
     else:
-        found = struct.unpack_from(form, block, *struct.unpack(f"{order}L", value))
-    if packed == "s":
-        return tuple(found[0])
-    return tuple(map(_ratio, found[::2], found[1::2])) if len(packed) == 2 else found
+        values = struct.unpack_from(form, block, *struct.unpack(f"{order}L", value))
+    return tuple(map(_ratio, values[::2], values[1::2])) if len(packed) == 2 else values
 
 
 def _ratio(numerator: int, denominator: int) -> float:
@@ -94,7 +80,7 @@ def _position(block: bytes, order: str, fields: _Fields) -> LatLon | None:
 
 
 def _degrees(values: tuple[float, ...]) -> float:
-    """Degrees, minutes and seconds to degrees; NaN, which LatLon refuses, where they are none."""
+    """Degrees, minutes and seconds to degrees; NaN, which LatLon refuses, where one is negative."""
     degrees, minutes, seconds = values
     return degrees + minutes / 60 + seconds / 3600 if minutes >= 0 and seconds >= 0 else math.nan
 

@@ -1,7 +1,7 @@
-"""What of a picture file its decoder needs; whatever merely describes the picture is cut off before any decoder runs.
+"""Strips metadata from a picture file before any decoder runs.
 
-Pillow reads descriptions in Python and without a bound: EXIF of one megabyte can claim gigabytes of values, comments in
-a hundred thousand pieces are joined one by one, and a directory may name the same data again and again.
+Pillow reads metadata in Python and without a bound: EXIF of one megabyte can claim gigabytes of values, comments in a
+hundred thousand pieces are joined one by one, and a directory may name the same data again and again.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from img2loc.errors import PhotoError
 from img2loc.photo.exif import Exif, read_exif
 
 NO_PHOTO = "This isn't a JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF picture; choose a photo."
-MAX_PARTS = 100_000  # segments, chunks or blocks; a file of the largest size taken, in pieces of 8 kB, has 4,000
-# One scan of a JPEG may be ten bytes long and makes the decoder go through the whole picture once more; a progressive
-# file has about ten of them.
+MAX_PARTS = 100_000  # segments, chunks or blocks; the largest allowed file in pieces of 8 kB has 4,000
+# A scan of a JPEG may have ten bytes and makes the decoder go through the whole picture; a progressive file has about
+# ten scans.
 MAX_SCANS = 500
 MAX_SCANNED_PIXELS = 2_000_000_000
-MAX_TIFF_VALUES = 400_000  # of one field; a picture of the largest size taken has 312,500 tiles of 16 x 16
+MAX_TIFF_VALUES = 400_000  # of one field; the largest allowed picture has 312,500 tiles of 16 x 16
 MAX_TILE_PIXELS = 16_000_000
 
 # A JPEG's next marker, past the escaped bytes and the restarts of its compressed data.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _TEM, _SOI, _EOI, _SOS = 0x01, 0xD8, 0xD9, 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_DESCRIPTIONS = frozenset(range(0xE0, 0xF0)) | {0xFE}
-_ABOUT_COLOUR = (b"JFIF\0", b"Adobe")  # the only ones among them that a decoder needs
+_METADATA = frozenset(range(0xE0, 0xF0)) | {0xFE}
+_COLOUR_CODING = (b"JFIF\0", b"Adobe")  # the only metadata that a decoder needs
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _GIF_BLOCK, _GIF_CONTROL = re.compile(rb"[!,;]"), 0xF9
 _TIFF_HEADERS = (b"II*\0", b"MM\0*")
@@ -37,23 +37,18 @@ _TIFF_NEEDED = frozenset(
         *(332, 338, 339, 347, *range(529, 533)),
     )
 )
-# None, LZW, JPEG, Deflate, PackBits: those of photos. Of damaged fax pages libtiff complains to the log line by line.
+# None, LZW, JPEG, Deflate, PackBits: those of photos. libtiff logs a line for each damaged line of a fax page.
 _TIFF_COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)
 _TIFF_COMPRESSION, _TIFF_TILE, _TIFF_SHORT = 259, (322, 323), 3
 
 
-def cut(source: bytes) -> tuple[bytes, Exif]:
-    """Split a file into what its decoder needs and what it says of itself.
+def strip(source: bytes) -> tuple[bytes, Exif]:
+    """Split a file into what its decoder needs, without comments, profiles and previews, and its EXIF.
 
-    Args:
-        source: A file's bytes.
-
-    Returns:
-        The file for the decoder, without comments, profiles and previews; and its EXIF. WebP's is left to the decoder,
-        and so is how AVIF and HEIC are turned.
+    WebP's EXIF and the orientation of AVIF and HEIC are left to the decoder.
 
     Raises:
-        PhotoError: It is none of the formats, or decoding it would take time or memory out of all proportion.
+        PhotoError: It has none of the formats, or decoding it would take far too much time or memory.
         IndexError, struct.error: It is cut short.
     """
     if source.startswith(b"\xff\xd8\xff"):
@@ -68,87 +63,87 @@ def cut(source: bytes) -> tuple[bytes, Exif]:
         return _isobmff(source)
     if source.startswith(b"RIFF") and source[8:12] == b"WEBP":
         return source, Exif()
-    raise PhotoError(NO_PHOTO)  # such as a BigTIFF, which Pillow would read, descriptions and all
+    raise PhotoError(NO_PHOTO)  # also for a BigTIFF, all of whose metadata Pillow would read
 
 
 def _jpeg(source: bytes) -> tuple[bytes, Exif]:
     parts, exif = [b"\xff\xd8"], b""
-    at, pixels, scans, count = 2, 0, 0, 0
-    while found := _MARKER.search(source, at):
+    offset, pixels, scans, count = 2, 0, 0, 0
+    while match := _MARKER.search(source, offset):
         count += 1
         _check_count(count)
-        marker, body = found[1][0], found.end()
+        marker, body = match[1][0], match.end()
         if scans:
-            parts.append(source[at : found.start()])  # compressed data; before the first scan it is rubbish
+            parts.append(source[offset : match.start()])  # compressed data; anything before the first scan is dropped
         if marker == _EOI and scans:
-            parts.append(found[0])
+            parts.append(match[0])
             return b"".join(parts), read_exif(exif)
         if marker in (_TEM, _SOI, _EOI):
-            at = body
+            offset = body
             continue
-        at = body + max(2, *struct.unpack_from(">H", source, body))
-        segment = source[body + 2 : at]
+        offset = body + max(2, *struct.unpack_from(">H", source, body))
+        segment = source[body + 2 : offset]
         if marker in _FRAMES:
             height, width = struct.unpack_from(">HH", segment, 1)
             pixels = height * width
         scans += marker == _SOS
         if scans > MAX_SCANS or scans * pixels > MAX_SCANNED_PIXELS:
             raise PhotoError("The JPEG has far too many scans; save it again with an image editor.")
-        if marker not in _DESCRIPTIONS or segment.startswith(_ABOUT_COLOUR):
-            parts.append(source[found.start() : at])
+        if marker not in _METADATA or segment.startswith(_COLOUR_CODING):
+            parts.append(source[match.start() : offset])
         elif not exif and segment.startswith(b"Exif\0\0"):
             exif = segment
     if not scans:
         raise IndexError("the file ends before its first scan")
-    return b"".join(parts) + source[at:], read_exif(exif)
+    return b"".join(parts) + source[offset:], read_exif(exif)
 
 
 def _png(source: bytes) -> tuple[bytes, Exif]:
     parts, exif = [source[:8]], b""
-    at, kind, count = 8, b"", 0
-    while kind != b"IEND" and at + 8 <= len(source):
-        length, kind = struct.unpack_from(">L4s", source, at)
-        end = at + 12 + length
+    offset, kind, count = 8, b"", 0
+    while kind != b"IEND" and offset + 8 <= len(source):
+        length, kind = struct.unpack_from(">L4s", source, offset)
+        end = offset + 12 + length
         if kind in _PNG_NEEDED:
-            parts.append(source[at:end])
+            parts.append(source[offset:end])
         elif kind == b"eXIf":
-            exif = source[at + 8 : end - 4]
-        at, count = end, count + 1
+            exif = source[offset + 8 : end - 4]
+        offset, count = end, count + 1
         _check_count(count)
     return b"".join(parts), read_exif(exif)
 
 
 def _gif(source: bytes) -> tuple[bytes, Exif]:
-    at = 13 + (3 << (source[10] & 7) + 1 if source[10] & 0x80 else 0)  # past the palette, where there is one
-    head, control, count = source[:at], b"", 0
-    while (found := _GIF_BLOCK.search(source, at)) and found[0] == b"!":
-        at = found.end() + 1
-        while size := source[at]:
-            at, count = at + 1 + size, count + 1
+    offset = 13 + (3 << (source[10] & 7) + 1 if source[10] & 0x80 else 0)  # past the palette, where there is one
+    head, control, count = source[:offset], b"", 0
+    while (match := _GIF_BLOCK.search(source, offset)) and match[0] == b"!":
+        offset = match.end() + 1
+        while size := source[offset]:
+            offset, count = offset + 1 + size, count + 1
             _check_count(count)
-        at, count = at + 1, count + 1
+        offset, count = offset + 1, count + 1
         _check_count(count)
-        if source[found.end()] == _GIF_CONTROL:
-            control = source[found.start() : at]
-    return head + control + source[found.start() if found else at :], Exif()
+        if source[match.end()] == _GIF_CONTROL:
+            control = source[match.start() : offset]
+    return head + control + source[match.start() if match else offset :], Exif()
 
 
 def _tiff(source: bytes) -> tuple[bytes, Exif]:
-    """Give the file a new directory, of its first picture only and of no other fields than a decoder needs."""
+    """Append a new directory: the first picture's, with only the fields that a decoder needs."""
     order = "<" if source.startswith(b"II") else ">"
-    (at,) = struct.unpack_from(f"{order}L", source, 4)
-    (count,) = struct.unpack_from(f"{order}H", source, at)
+    (offset,) = struct.unpack_from(f"{order}L", source, 4)
+    (count,) = struct.unpack_from(f"{order}H", source, offset)
     fields: dict[int, bytes] = {}
     tile_pixels = 1
-    for start in range(at + 2, at + 2 + 12 * count, 12):
+    for start in range(offset + 2, offset + 2 + 12 * count, 12):
         tag, kind, number, raw = struct.unpack_from(f"{order}HHL4s", source, start)
         if tag not in _TIFF_NEEDED or tag in fields:
             continue
         fields[tag] = source[start : start + 12]
         (value,) = struct.unpack_from(f"{order}H" if kind == _TIFF_SHORT else f"{order}L", raw)
         tile_pixels *= value if tag in _TIFF_TILE else 1
-        is_odd = tag == _TIFF_COMPRESSION and value not in _TIFF_COMPRESSIONS
-        if is_odd or number > MAX_TIFF_VALUES or tile_pixels > MAX_TILE_PIXELS:
+        is_unusual = tag == _TIFF_COMPRESSION and value not in _TIFF_COMPRESSIONS
+        if is_unusual or number > MAX_TIFF_VALUES or tile_pixels > MAX_TILE_PIXELS:
             raise PhotoError("This TIFF's layout or compression isn't supported; save it again with an image editor.")
     directory = struct.pack(f"{order}H", len(fields)) + b"".join(fields.values()) + bytes(4)
     body = source + bytes(len(source) % 2)
@@ -156,26 +151,26 @@ def _tiff(source: bytes) -> tuple[bytes, Exif]:
 
 
 def _isobmff(source: bytes) -> tuple[bytes, Exif]:
-    """Hide from the decoder of an AVIF or HEIC file what is not its picture.
+    """Hide the metadata of an AVIF or HEIC file from its decoder, and find the EXIF by how it begins.
 
-    Names of one length are put in place of others, so that nothing moves. The EXIF is found by how it begins.
+    Names are replaced by others of the same length, so that nothing moves.
     """
     parts: list[bytes] = []
-    at = 0
-    while at + 8 <= len(source):
+    offset = 0
+    while offset + 8 <= len(source):
         _check_count(len(parts))
-        size, kind = struct.unpack_from(">L4s", source, at)
+        size, kind = struct.unpack_from(">L4s", source, offset)
         if size == 1:
-            (size,) = struct.unpack_from(">Q", source, at + 8)
-        end = at + max(8, size) if size else len(source)
-        box = source[at:end]
+            (size,) = struct.unpack_from(">Q", source, offset + 8)
+        end = offset + max(8, size) if size else len(source)
+        box = source[offset:end]
         if kind in (b"meta", b"moov"):
             box = box.replace(b"cdsc", b"none").replace(b"Exif", b"none")
         parts.append(box)
-        at = end
+        offset = end
     starts = [start for header in _TIFF_HEADERS if (start := source.find(header)) >= 0]
     position = read_exif(source[min(starts) :]).position if starts else None
-    return b"".join(parts) + source[at:], Exif(position=position)
+    return b"".join(parts) + source[offset:], Exif(position=position)
 
 
 def _check_count(parts: int) -> None:

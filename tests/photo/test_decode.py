@@ -12,7 +12,7 @@ from PIL import Image, TiffImagePlugin
 import img2loc.photo.decode
 from img2loc.errors import PhotoError
 from img2loc.geo.sphere import haversine_km
-from img2loc.photo.decode import MAX_BYTES, MAX_PIXELS, MAX_SIDE_PX, load_photo, open_photo
+from img2loc.photo.decode import JPEG_MAX_SIDE_PX, MAX_BYTES, MAX_PIXELS, MAX_SIDE_PX, load_photo, open_photo
 from img2loc.types import LatLon
 from tests.conftest import PHOTOS
 
@@ -161,8 +161,8 @@ def test_an_open_picture_is_taken_as_it_is(tower):
 def test_large_photos_are_scaled_down_keeping_their_shape():
     photo = open_photo(encoded(Image.new("RGB", (5000, 2500), "teal"), "JPEG"))
     assert photo.image.size == (MAX_SIDE_PX, MAX_SIDE_PX // 2)
-    sent = Image.open(io.BytesIO(photo.to_jpeg(512)))
-    assert sent.size == (512, 256)
+    sent = Image.open(io.BytesIO(photo.to_jpeg()))
+    assert sent.size == (JPEG_MAX_SIDE_PX, JPEG_MAX_SIDE_PX // 2)
 
 
 def _png_header(width: int, height: int) -> bytes:

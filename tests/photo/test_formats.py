@@ -12,7 +12,7 @@ from PIL import Image
 
 from img2loc.errors import PhotoError
 from img2loc.photo.decode import open_photo
-from img2loc.photo.formats import MAX_PARTS, MAX_SCANS, cut
+from img2loc.photo.formats import MAX_PARTS, MAX_SCANS, strip
 from tests.soak.named_files import tag_bomb
 from tests.soak.picture_files import (
     FORMATS,
@@ -38,7 +38,7 @@ def pixels(data: bytes) -> np.ndarray:
 def test_the_pixels_stay_the_same(format_name):
     for source in sources(format_name):
         if Image.open(io.BytesIO(source)).getexif().get(0x0112, 1) == 1:  # Pillow turns a TIFF as it opens it
-            assert np.array_equal(pixels(cut(source)[0]), pixels(source))
+            assert np.array_equal(pixels(strip(source)[0]), pixels(source))
 
 
 def test_descriptions_are_cut_off():
@@ -51,13 +51,13 @@ def test_descriptions_are_cut_off():
     }
     for format_name, data in described.items():
         plain = sources(format_name)[0]
-        assert SERIAL in data and len(cut(data)[0]) <= len(plain), format_name
-    assert cut(with_segments([(0xE0, b"JFIF\0" + SERIAL)]))[0].count(b"JFIF") == 2  # it says how colours are coded
+        assert SERIAL in data and len(strip(data)[0]) <= len(plain), format_name
+    assert strip(with_segments([(0xE0, b"JFIF\0" + SERIAL)]))[0].count(b"JFIF") == 2  # it says how colours are coded
 
 
 def test_exif_is_read_before_it_is_cut_off():
     for format_name in ("JPEG", "PNG", "TIFF", "AVIF", "HEIC"):
-        found = cut(
+        found = strip(
             with_exif(format_name, exif(8).removeprefix(b"Exif\0\0")) if format_name != "TIFF" else exif(8)[6:]
         )[1]
         assert str(found.position) == "-33.96250, 18.40944", format_name
@@ -66,26 +66,26 @@ def test_exif_is_read_before_it_is_cut_off():
 
 def test_what_follows_a_jpegs_end_is_cut_off():
     source = sources("JPEG")[0]
-    assert cut(source + sources("JPEG")[1] + bytes(1000))[0] == cut(source)[0]
+    assert strip(source + sources("JPEG")[1] + bytes(1000))[0] == strip(source)[0]
 
 
 def test_a_restart_or_an_escaped_byte_ends_no_jpeg():
     source = encoded(picture(1, (640, 480)), "JPEG", quality=95, restart_marker_blocks=1)
     assert source.count(b"\xff\xd0") > 50 and source.count(b"\xff\x00") > 50
-    assert cut(source)[0] == source
+    assert strip(source)[0] == source
 
 
 def test_a_scan_too_many_is_refused():
     source = encoded(picture(0, mode="L"), "JPEG", progressive=True)
     scan = source[source.rindex(b"\xff\xda") : -2]
     scans = source.count(b"\xff\xda")
-    cut(source[:-2] + scan * (MAX_SCANS - scans) + b"\xff\xd9")
+    strip(source[:-2] + scan * (MAX_SCANS - scans) + b"\xff\xd9")
     with pytest.raises(PhotoError, match="too many scans"):
-        cut(source[:-2] + scan * (MAX_SCANS - scans + 1) + b"\xff\xd9")
+        strip(source[:-2] + scan * (MAX_SCANS - scans + 1) + b"\xff\xd9")
     head = source.index(b"\xff\xc2") + 5
     large = source[:head] + struct.pack(">HH", 8000, 8000) + source[head + 4 :]
     with pytest.raises(PhotoError, match="too many scans"):
-        cut(large[:-2] + scan * 40 + b"\xff\xd9")
+        strip(large[:-2] + scan * 40 + b"\xff\xd9")
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_profiles_and_comments_of_any_size_cost_nothing():
         "JPEG": with_segments([(0xE1, b"Exif\0\0" + bytes(900))] * 20_000),
         "GIF": with_blocks([(0xFE, bytes(5_000_000))]),
     }.items():
-        assert len(cut(data)[0]) <= len(sources(format_name)[0])
+        assert len(strip(data)[0]) <= len(sources(format_name)[0])
         assert open_photo(data).format == format_name
 
 
 def test_a_tiffs_other_pages_and_fields_are_cut_off():
-    needed, _ = cut(tiff([(282, 5, 500_000, 8), (34675, 7, 4000, 8)], bytes(4000), after=8 + 64 * 64))
+    needed, _ = strip(tiff([(282, 5, 500_000, 8), (34675, 7, 4000, 8)], bytes(4000), after=8 + 64 * 64))
     image = Image.open(io.BytesIO(needed))
     assert image.n_frames == 1 and not {282, 34675} & set(image.tag_v2)
 
@@ -159,6 +159,6 @@ def test_what_is_cut_short_raises_nothing_of_its_own(format_name):
     for source in sources(format_name)[:3]:
         for length in range(0, min(len(source), 700), 7):
             try:
-                cut(source[:length])
+                strip(source[:length])
             except (PhotoError, IndexError, struct.error):
                 continue
