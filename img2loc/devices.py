@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ def choose_device(name: str) -> torch.device:
     try:
         return torch.empty(1, device=name).device
     except (AssertionError, RuntimeError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")[:200]
+        reason = first_line(error).split(". ")[0].rstrip(".")
         raise ConfigError(f"This machine has no device {name!r} ({reason}); choose auto or cpu.") from None
 
 

@@ -182,3 +182,8 @@ def first_fault(error: ValidationError) -> str:
     """Say in one line which part of some JSON is wrong, without pydantic's links."""
     first = error.errors(include_url=False)[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text, shortened; its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,6 +1,6 @@
 """The names of places, offline: cities of over 15,000 people and their countries, from GeoNames (CC BY 4.0).
 
-Each city is taken as a disc that grows with its population, so that a district of Paris is Paris.
+Each city is modelled as a disc that grows with its population, so that a district of Paris is in Paris.
 """
 
 from __future__ import annotations
@@ -17,28 +17,23 @@ from img2loc.geo.sphere import FloatArray, arc_km, unit_vectors, unit_vectors_of
 from img2loc.types import LatLon, Place
 
 CITY_DENSITY_PER_KM2: Final = 5000  # people in a city's disc
-_loading = threading.Lock()  # visitors who come together wait for one loading
+_loading = threading.Lock()  # requests that come together wait for one loading
 
 
 @dataclass(frozen=True, slots=True)
 class Gazetteer:
-    """The world's cities.
+    """The world's cities."""
 
-    Args:
-        cities: As GeoNames has them.
-        degrees: (n, 2) their positions, lat first.
-        vectors: (n, 3) the same as unit vectors.
-        radii_km: (n,) of the discs that the cities are taken as.
-        countries: Their names by code.
-        continents: Their names by country code.
-    """
+    cities: list[dict[str, Any]]  # as GeoNames has them
+    degrees: FloatArray  # (n, 2) their positions, lat first
+    vectors: FloatArray  # (n, 3) the same as unit vectors
+    radii_km: FloatArray  # (n,) of the cities' discs
+    countries: dict[str, str]  # code to name
+    continents: dict[str, str]  # country code to name
 
-    cities: list[dict[str, Any]]
-    degrees: FloatArray
-    vectors: FloatArray
-    radii_km: FloatArray
-    countries: dict[str, str]
-    continents: dict[str, str]
+    def country_name(self, code: str) -> str:
+        """A country's name, or its code where it has none."""
+        return self.countries.get(code, code)
 
 
 def gazetteer() -> Gazetteer:
@@ -67,52 +62,42 @@ def _load() -> Gazetteer:
 
 
 def nearest_place(position: LatLon) -> Place:
-    """Name the city that a position lies in or is nearest to, by the edge of the city's disc.
-
-    Close to a border that city may lie across it.
-
-    Args:
-        position: Anywhere on Earth.
-    """
-    known = gazetteer()
-    distances_km = arc_km(unit_vectors([position]), known.vectors)[0]
-    nearest = int((distances_km - known.radii_km).argmin())
-    city = known.cities[nearest]
+    """The city whose disc's edge is nearest to a position; close to a border, it may lie in another country."""
+    world = gazetteer()
+    distances_km = arc_km(unit_vectors([position]), world.vectors)[0]
+    nearest = int((distances_km - world.radii_km).argmin())
+    city = world.cities[nearest]
     code = city["countrycode"]
-    return Place(city["name"], known.countries.get(code, code), code, float(distances_km[nearest]))
+    return Place(city["name"], world.country_name(code), code, float(distances_km[nearest]))
 
 
 def continent_of(position: LatLon) -> str:
-    """Name the continent of the country that a position's nearest city lies in.
-
-    Args:
-        position: Anywhere on Earth.
-    """
+    """The name of the continent of the country of the nearest city."""
     return gazetteer().continents.get(nearest_place(position).country_code, "elsewhere")
 
 
 def city_named(name: str) -> tuple[str, LatLon] | None:
-    """Find a city by a name that GeoNames knows it by; of several the largest.
+    """Find the largest city of a name.
 
     Args:
-        name: In any language, alone or as "city, country".
+        name: In any language that GeoNames has, alone or as "city, country".
 
     Returns:
-        What it is called, with its country, and where it is; None where there is none.
+        Its "city, country" and its position; None where there is none.
     """
-    known = gazetteer()
-    wanted, _, country = (part.strip().casefold() for part in name.partition(","))
-    found = [
+    world = gazetteer()
+    city_name, _, country = (part.strip().casefold() for part in name.partition(","))
+    matches = [
         city
-        for city, names in zip(known.cities, _searchable_names(), strict=True)
-        if f"\n{wanted}\n" in names
-        and country in ("", (code := city["countrycode"]).casefold(), known.countries.get(code, code).casefold())
+        for city, names in zip(world.cities, _searchable_names(), strict=True)
+        if f"\n{city_name}\n" in names
+        and country in ("", (code := city["countrycode"]).casefold(), world.country_name(code).casefold())
     ]
-    if not wanted or not found:
+    if not city_name or not matches:
         return None
-    city = max(found, key=lambda city: int(city["population"]))
+    city = max(matches, key=lambda city: int(city["population"]))
     position = LatLon(round(city["latitude"], 5), round(city["longitude"], 5))
-    return f"{city['name']}, {known.countries.get(city['countrycode'], city['countrycode'])}", position
+    return f"{city['name']}, {world.country_name(city['countrycode'])}", position
 
 
 @cache

@@ -23,47 +23,33 @@ EARTH_RADIUS_KM = 6371.0088
 
 
 def unit_vectors(positions: Sequence[LatLon]) -> FloatArray:
-    """Turn positions into points on the unit sphere.
-
-    Args:
-        positions: n positions.
-
-    Returns:
-        (n, 3) vectors: x to (0, 0), y to (0, 90 E), z to the north pole.
-    """
+    """Turn n positions into points on the unit sphere, (n, 3): x to (0, 0), y to (0, 90 E), z to the north pole."""
     return unit_vectors_of(np.array([(p.lat, p.lon) for p in positions], dtype=np.float64).reshape(-1, 2))
 
 
 def unit_vectors_of(degrees: npt.NDArray[np.floating[Any]]) -> FloatArray:
-    """Turn an array of positions into points on the unit sphere, as unit_vectors does.
-
-    Args:
-        degrees: (n, 2), lat first.
-    """
+    """Turn n positions, (n, 2) degrees, lat first, into points on the unit sphere; see unit_vectors."""
     lat, lon = np.radians(degrees.astype(np.float64)).T
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
 
 def decimal_position(text: str) -> LatLon | None:
-    """Read 'lat, lon' in decimal degrees, which are never swapped.
+    """Read 'lat, lon' in decimal degrees; None for any other text.
 
     Args:
         text: Of bounded length.
 
-    Returns:
-        The position; None for a text of any other kind.
-
     Raises:
-        ValueError: The numbers are none of a position.
+        ValueError: A number is out of range; lat and lon are never swapped.
     """
-    found = _DECIMALS.fullmatch(text.strip())
-    return LatLon(float(found[1]), float(found[2])) if found else None
+    match = _DECIMALS.fullmatch(text.strip())
+    return LatLon(float(match[1]), float(match[2])) if match else None
 
 
 def to_latlon(vector: FloatArray) -> LatLon:
-    """Turn a vector from the Earth's centre, of any length but zero, into the position it points to.
+    """The position that a vector of any length but zero points to from the Earth's centre.
 
-    Rounded to a tenth of a millimetre, so that a position turned into a vector and back reads as it did.
+    Rounded to a tenth of a millimetre, so that a position turned into a vector and back stays the same.
     """
     x, y, z = (float(value) for value in vector)
     lon = round(math.degrees(math.atan2(y, x)), 9)
@@ -71,16 +57,9 @@ def to_latlon(vector: FloatArray) -> LatLon:
 
 
 def arc_km(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Great-circle distances between points on the unit sphere.
+    """Great-circle distances, (n, m) in km, between points on the unit sphere, (n, 3) and (m, 3).
 
     By half the chord and arcsine, which keeps its digits at small distances, where an arccosine loses them.
-
-    Args:
-        a: (n, 3) unit vectors.
-        b: (m, 3) unit vectors.
-
-    Returns:
-        (n, m) distances in km.
     """
     chord_squared = np.square(a[:, None, :] - b[None, :, :]).sum(axis=2)
     return np.asarray(2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(chord_squared / 4, 0, 1))))
@@ -108,12 +87,12 @@ def geodesic_km(a: LatLon, b: LatLon) -> float:
 
 
 def destination(origin: LatLon, bearing_deg: float, distance_km: float) -> LatLon:
-    """Go from a place in a direction along a great circle.
+    """Go from a position along a great circle, on a sphere of EARTH_RADIUS_KM.
 
     Args:
         origin: Where to start.
         bearing_deg: Direction at the start, clockwise from north.
-        distance_km: How far, on a sphere of EARTH_RADIUS_KM.
+        distance_km: How far.
     """
     up = unit_vectors([origin])[0]
     lon = math.radians(origin.lon)
@@ -125,11 +104,5 @@ def destination(origin: LatLon, bearing_deg: float, distance_km: float) -> LatLo
 
 
 def circle(centre: LatLon, radius_km: float, *, step_deg: int = 5) -> list[LatLon]:
-    """Points on a circle, clockwise from north; the last is the first again.
-
-    Args:
-        centre: Its centre.
-        radius_km: On a great circle.
-        step_deg: Between two points, as seen from the centre.
-    """
+    """Points on a circle, clockwise from north, `step_deg` apart as seen from the centre; the last is the first."""
     return [destination(centre, bearing, radius_km) for bearing in range(0, 361, step_deg)]

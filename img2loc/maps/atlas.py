@@ -1,8 +1,8 @@
-"""The world that the maps are drawn on: outlines, and a frame about what matters, without a network, tiles or WebGL.
+"""The world map under every figure, and the frame around what it shows, without a network, tiles or WebGL.
 
-All of Plotly's own base layers are off, because the browser would fetch them from elsewhere; the countries are a trace
-of ours. A region is drawn in a projection turned so that the region lies in its middle, which is right across the
-antimeridian and at the poles; what spans more is drawn on a map of the whole world. All maps are twice as wide as high.
+All of Plotly's own base layers are off, because the browser would download them; the countries are a trace of ours. A
+region is drawn in a projection turned so that the region is in its middle, which also works across the antimeridian and
+at the poles; larger areas are drawn on a map of the whole world. All maps are twice as wide as high.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import plotly.graph_objects as go
 from img2loc.geo.sphere import to_latlon, unit_vectors
 from img2loc.types import LatLon
 
-# Greys that are seen on white and on near-black alike.
+# Greys that are visible on white and on near-black.
 LAND, BORDER, GRID, INK = "rgba(128,140,155,.16)", "rgba(128,140,155,.75)", "rgba(128,140,155,.18)", "#7a8594"
 CLEAR = "rgba(0,0,0,0)"
+PLOTLY_LAYERS = ("frame", "coastlines", "countries", "lakes", "land", "ocean", "rivers", "subunits")
 
 MIN_RADIUS_DEG = 9.0  # a single point is shown within its region
-MAX_RADIUS_DEG = 50.0  # what spans more is shown on the whole world
+MAX_RADIUS_DEG = 50.0  # larger areas are shown on the whole world
 MARGIN = 1.25
 FRAME_DEG = 5.0
 POLAR_LAT = 60.0
@@ -38,7 +39,7 @@ def figure(traces: Sequence[go.Scattergeo], framed: Sequence[LatLon]) -> go.Figu
 
     Args:
         traces: From the lowest to the highest.
-        framed: What must be seen; nothing shows the whole world.
+        framed: The positions to show; none for the whole world.
     """
     layout = go.Layout(
         template="none",
@@ -51,22 +52,15 @@ def figure(traces: Sequence[go.Scattergeo], framed: Sequence[LatLon]) -> go.Figu
         geo={
             **_view(framed),
             "bgcolor": CLEAR,
-            "showframe": False,
-            "showcoastlines": False,
-            "showcountries": False,
-            "showlakes": False,
-            "showland": False,
-            "showocean": False,
-            "showrivers": False,
-            "showsubunits": False,
+            **{f"show{layer}": False for layer in PLOTLY_LAYERS},
         },
     )
-    # A copy: Plotly takes a trace's type away for a moment, and another thread's figure would find it without.
+    # A copy: Plotly removes a trace's type for a moment, in which another thread's figure would be without it.
     return go.Figure([go.Scattergeo(_countries()), *traces], layout)
 
 
 def _view(positions: Sequence[LatLon]) -> dict[str, object]:
-    """Frame positions: the settings of a Plotly geo subplot, which doesn't do it by itself."""
+    """The projection and ranges of a Plotly geo subplot that shows some positions."""
     centre, radius_deg = _enclosing_cap(positions)
     grid = {"showgrid": True, "gridcolor": GRID}
     if radius_deg > MAX_RADIUS_DEG:
@@ -78,7 +72,7 @@ def _view(positions: Sequence[LatLon]) -> dict[str, object]:
     radius_deg = max(radius_deg * MARGIN, MIN_RADIUS_DEG)
     step_deg = 5 if radius_deg < 15 else 10
     lat, lon = round(centre.lat, 4), round(centre.lon, 4)
-    # The ranges give the frame its shape alone, twice as wide as high; the scale says how much of the Earth it holds.
+    # The ranges only give the frame its shape, twice as wide as high; the scale says how much of the Earth it shows.
     if polar := abs(lat) > POLAR_LAT:
         half_lon = 90.0  # half of a disc about the pole
         lat_range = [90 - 2 * FRAME_DEG, 90] if lat > 0 else [-90, 2 * FRAME_DEG - 90]
@@ -87,7 +81,7 @@ def _view(positions: Sequence[LatLon]) -> dict[str, object]:
         lat_range = [lat - FRAME_DEG, lat + FRAME_DEG]
     middle = {"lat": lat, "lon": lon}
     return {
-        # Equal-area, true to shape in its middle, and able to be turned to any middle.
+        # Equal-area, true to shape in its middle, and it can be turned to any middle.
         "projection": {"type": "hammer", "rotation": middle, "scale": round(FRAME_DEG / radius_deg, 4)},
         "center": middle,
         "lonaxis": {"range": [lon - half_lon, lon + half_lon], "dtick": 30 if polar else step_deg, **grid},
@@ -96,12 +90,12 @@ def _view(positions: Sequence[LatLon]) -> dict[str, object]:
 
 
 def _enclosing_cap(positions: Sequence[LatLon]) -> tuple[LatLon, float]:
-    """Find a small circle on the Earth that holds all positions: its centre walks to the farthest by shrinking steps.
+    """A small circle that holds all positions: its centre moves towards the farthest one in shrinking steps.
 
-    Source: Badoiu, Clarkson, Smaller core-sets for balls, SODA 2003, carried over to the sphere.
+    Source: Badoiu, Clarkson, Smaller core-sets for balls, SODA 2003, applied to the sphere.
 
     Returns:
-        Centre and radius in degrees; the whole Earth for no positions, or for ones that balance each other.
+        Centre and radius in degrees; the whole Earth where there are no positions or their mean is the Earth's centre.
     """
     points = unit_vectors(positions)
     centre = points.sum(axis=0)
@@ -118,14 +112,14 @@ def _enclosing_cap(positions: Sequence[LatLon]) -> tuple[LatLon, float]:
 def _countries() -> go.Scattergeo:
     """Natural Earth's countries, 1:110m (public domain, https://www.naturalearthdata.com), as one trace."""
     text = (resources.files("img2loc") / "data" / "countries_110m.geo.json").read_text("utf-8")
-    # Outer rings only: the one hole, in South Africa, is Lesotho, a country of its own.
+    # Outer rings only: the one hole, in South Africa, is Lesotho.
     rings = [
         _clockwise([(float(lon), float(lat)) for lon, lat in polygon[0]])
         for feature in json.loads(text)["features"]
         for polygon in feature["geometry"]["coordinates"]
     ]
     gap = (math.nan, math.nan)
-    corners = [corner for ring in _sewn(rings) for corner in (*ring, gap)]
+    corners = [corner for ring in _join_across_antimeridian(rings) for corner in (*ring, gap)]
     lon, lat = np.array(corners, dtype=np.float32).round(2).T.copy()
     return go.Scattergeo(
         name="countries",
@@ -139,16 +133,13 @@ def _countries() -> go.Scattergeo:
     )
 
 
-def _sewn(rings: Sequence[Ring]) -> list[Ring]:
+def _join_across_antimeridian(rings: Sequence[Ring]) -> list[Ring]:
     """Undo the cuts along the antimeridian, which would be drawn as borders through Chukotka, Fiji and Antarctica.
 
     Args:
         rings: Closed rings of (lon, lat), all wound alike; a cut has one straight edge on either side, at 180 and -180.
-
-    Returns:
-        Closed rings that run across the antimeridian.
     """
-    sewn: list[Ring] = []
+    joined: list[Ring] = []
     east: dict[tuple[float, ...], Ring] = {}
     west: dict[tuple[float, ...], Ring] = {}
     for ring in rings:
@@ -158,21 +149,21 @@ def _sewn(rings: Sequence[Ring]) -> list[Ring]:
         if len(sides) == 1:
             (east if sides == {180.0} else west)[cut] = corners
         else:
-            sewn.append(corners)
+            joined.append(corners)
     for cut, ring in east.items():
-        across = [corner for corner in _behind_cut(west[cut]) if corner[0] != -180]
-        sewn.append(_behind_cut(ring) + across)
-    return [[*ring, ring[0]] for ring in sewn]
+        across = [corner for corner in _start_at_cut(west[cut]) if corner[0] != -180]
+        joined.append(_start_at_cut(ring) + across)
+    return [[*ring, ring[0]] for ring in joined]
 
 
-def _behind_cut(ring: Ring) -> Ring:
-    """Let an open ring start and end at the edge that lies on the antimeridian."""
+def _start_at_cut(ring: Ring) -> Ring:
+    """Rotate an open ring so that it starts and ends at its edge on the antimeridian."""
     on_cut = [abs(lon) == 180 for lon, _ in ring]
     start = next(i for i in range(len(ring)) if on_cut[i] and on_cut[i - 1])
     return ring[start:] + ring[:start]
 
 
 def _clockwise(ring: Ring) -> Ring:
-    """Wind a ring so that the browser fills its inside; the other way round it fills the rest of the globe."""
+    """Wind a ring clockwise: the browser would fill the rest of the globe inside any other."""
     area = sum((b[0] - a[0]) * (b[1] + a[1]) for a, b in pairwise(ring))
     return ring if area > 0 else ring[::-1]

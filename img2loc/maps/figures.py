@@ -15,35 +15,27 @@ from img2loc.geo.sphere import circle
 from img2loc.maps.atlas import figure
 from img2loc.types import Candidate, LatLon, Neighbour, Place, Prediction, Retrieval
 
-# After Okabe and Ito, told apart by the colour-blind; blue and purple are shifted, so that each has a contrast of 3:1
-# or more to the page's white and to its dark slate, and carries white numbers. Source: https://jfly.uni-koeln.de/color/
+# After Okabe and Ito, whose colours the colour-blind can tell apart; blue and purple are changed so that each has a
+# contrast of 3:1 or more to the page's white and dark slate and to white numbers. Source: https://jfly.uni-koeln.de/color/
 BLUE, VERMILION, GREEN, PURPLE = "#1b7fc2", "#d55e00", "#009e73", "#b85690"
 
 OUTLINE = {"color": "white", "width": 1}
-CANDIDATES = 12  # so many are drawn
-FRAMED_SCORE = 0.05  # a candidate with less doesn't widen the map
-MASS_KM = (60.0, 180.0, 400.0)
-NUMBERED = 5  # so many first neighbours carry their rank on the map; numbers on all would cover each other
+MAX_CANDIDATES = 12
+MIN_FRAMED_SCORE = 0.05  # a candidate with less doesn't widen the map
+DISC_RADII_KM = (60.0, 180.0, 400.0)
+NUMBERED = 5  # the first neighbours carry their rank on the map; numbers on all would cover each other
 
 
-# How a position is called: nearest_place, or as coarsely as the operator wants it.
-Name = Callable[[LatLon], Place]
+Name = Callable[[LatLon], Place]  # names a position: nearest_place, or a coarser place where the operator wants it
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One answer among several.
+    """One answer among several."""
 
-    Args:
-        label: A letter or a number, shown on it.
-        position: Where it is.
-        title: Whose answer it is, untrusted.
-        colour: Of the mark, able to carry white letters.
-    """
-
-    label: str
+    label: str  # a letter or a number, shown on it in white
     position: LatLon
-    title: str
+    title: str  # whose answer it is; untrusted
     colour: str = BLUE
 
 
@@ -53,34 +45,30 @@ def nearest_map(retrieval: Retrieval, name: Name = nearest_place) -> go.Figure:
 
 
 def farthest_map(retrieval: Retrieval, name: Name = nearest_place) -> go.Figure:
-    """Draw the most dissimilar photos of the gallery, the first of them numbered."""
+    """Draw the least similar photos of the gallery, the first of them numbered."""
     return _neighbours_map(retrieval.farthest, PURPLE, "square", name)
 
 
 def area_map(area: NamedArea | None) -> go.Figure:
-    """Draw where a photo is known to have been taken; without that, the whole world."""
+    """Draw a known area; None for the whole world."""
     return figure([_outline(area)], area.framed()) if area else figure([], [])
 
 
 def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Name = nearest_place) -> go.Figure:
-    """Draw the answer with its radius, the candidates and where their mass lies, the vote, and the true position.
+    """Draw the answer with its radius, the candidates, the vote, the true position, and the known area's outline.
 
-    Where the photo was known to have been taken is outlined.
-
-    Args:
-        prediction: What to draw; its nearest neighbours stay in the background and don't count for the frame.
-        truth: Where the photo was really taken, if that is known.
-        name: How positions are called.
+    The nearest neighbours are drawn small in the background, and don't widen the map.
     """
     area = read_area(prediction.within)
     traces: list[go.Scattergeo] = [_outline(area)] if area else []
     framed = [position for position in (prediction.position, truth) if position]
-    if faint := prediction.retrieval.nearest:
+    if neighbours := prediction.retrieval.nearest:
         marker: dict[str, object] = {"size": 7, "color": BLUE, "opacity": 0.7}
-        traces.append(_markers("neighbours", [n.position for n in faint], _neighbour_texts(faint, name), marker))
-    judged = prediction.candidates[:CANDIDATES]
-    traces += [_mass(one) for one in judged]
-    framed += [one.position for one in judged if one.score >= FRAMED_SCORE]
+        positions = [neighbour.position for neighbour in neighbours]
+        traces.append(_markers("neighbours", positions, _neighbour_texts(neighbours, name), marker))
+    candidates = prediction.candidates[:MAX_CANDIDATES]
+    traces += [_discs(candidate) for candidate in candidates]
+    framed += [candidate.position for candidate in candidates if candidate.score >= MIN_FRAMED_SCORE]
     if (vote := prediction.vote) and prediction.method != "vote":
         edge = circle(vote.position, vote.radius_km)
         framed += [vote.position, *edge]
@@ -94,8 +82,8 @@ def prediction_map(prediction: Prediction, truth: LatLon | None = None, name: Na
         if prediction.position:
             traces.append(_line("error", [prediction.position, truth], GREEN, "dot"))
         traces.append(_point("truth", truth, name))
-    for rank, one in reversed(list(enumerate(judged, start=1))):
-        traces.append(_candidate(rank, one, name))
+    for rank, candidate in reversed(list(enumerate(candidates, start=1))):
+        traces.append(_candidate(rank, candidate, name))
     if prediction.position:
         traces.append(_point("answer", prediction.position, name))
     return figure(traces, framed)
@@ -107,41 +95,36 @@ def _outline(area: NamedArea) -> go.Scattergeo:
     return go.Scattergeo(name="area", mode="lines", lat=lats, lon=lons, line=line, hoverinfo="skip")
 
 
-def _mass(one: Candidate) -> go.Scattergeo:
-    """Discs that get denser to the middle and with the score; where several overlap their masses add up."""
+def _discs(candidate: Candidate) -> go.Scattergeo:
+    """Nested discs, darker towards the middle and with the score; where several overlap they add up."""
     lats: list[float | None] = []
     lons: list[float | None] = []
-    for radius_km in MASS_KM:
-        # Clockwise as seen from above: the other way round it would be all the Earth but the disc.
-        edge = circle(one.position, radius_km, step_deg=15)
-        lats += [*(round(at.lat, 4) for at in edge), None]
-        lons += [*(round(at.lon, 4) for at in edge), None]
+    for radius_km in DISC_RADII_KM:
+        # Clockwise as seen from above: the other way round the browser would fill the rest of the Earth.
+        edge = circle(candidate.position, radius_km, step_deg=15)
+        lats += [*(round(point.lat, 4) for point in edge), None]
+        lons += [*(round(point.lon, 4) for point in edge), None]
     return go.Scattergeo(
         name="mass",
         mode="lines",
         lat=lats,
         lon=lons,
         fill="toself",
-        fillcolor=f"rgba(213,94,0,{0.08 + 0.3 * one.score:.3f})",
+        fillcolor=f"rgba(213,94,0,{0.08 + 0.3 * candidate.score:.3f})",
         line={"width": 0},
         hoverinfo="skip",
     )
 
 
-def _candidate(rank: int, one: Candidate, name: Name) -> go.Scattergeo:
-    text = f"<b>{rank}. {_safe(str(name(one.position)))}</b><br>{one.score:.0%}<br>{one.position}"
-    marker = {"size": 8 + 16 * one.score**0.5, "color": VERMILION, "opacity": 0.8, "line": OUTLINE}
-    return _markers(f"candidate {rank}", [one.position], [text], marker)
+def _candidate(rank: int, candidate: Candidate, name: Name) -> go.Scattergeo:
+    place = _safe(str(name(candidate.position)))
+    text = f"<b>{rank}. {place}</b><br>{candidate.score:.0%}<br>{candidate.position}"
+    marker = {"size": 8 + 16 * candidate.score**0.5, "color": VERMILION, "opacity": 0.8, "line": OUTLINE}
+    return _markers(f"candidate {rank}", [candidate.position], [text], marker)
 
 
 def answers_map(marks: Sequence[Mark], truth: LatLon | None = None, name: Name = nearest_place) -> go.Figure:
-    """Draw several answers, each with its label; the trace of a mark is called "mark LABEL".
-
-    Args:
-        marks: The answers; the first lies on top.
-        truth: Where the photo was really taken, if that is known.
-        name: How positions are called.
-    """
+    """Draw several answers, the first on top, and the true position; a mark's trace is named "mark LABEL"."""
     traces = [_point("truth", truth, name)] if truth else []
     for mark in reversed(marks):
         style: dict[str, object] = {"color": mark.colour, "size": 21, "line": OUTLINE}
@@ -157,7 +140,7 @@ def _neighbours_map(neighbours: Sequence[Neighbour], colour: str, symbol: str, n
     if len(neighbours) > NUMBERED:
         marker: dict[str, object] = {"color": colour, "symbol": symbol, "size": 9, "opacity": 0.7, "line": OUTLINE}
         traces.append(_markers("others", positions[NUMBERED:], texts[NUMBERED:], marker))
-    # A trace each, from the last to the first, so that the best one's number lies on top of another's marker.
+    # One trace each, from the last to the first, so that a better one's number lies on top of another's marker.
     for rank in range(min(NUMBERED, len(neighbours)), 0, -1):
         marker = {"color": colour, "symbol": symbol, "size": 19, "line": OUTLINE}
         traces.append(_labelled(f"rank {rank}", str(rank), positions[rank - 1], texts[rank - 1], marker))
@@ -199,7 +182,7 @@ def _markers(name: str, positions: Sequence[LatLon], texts: Sequence[str], marke
 
 
 def _line(name: str, positions: Sequence[LatLon], colour: str, dash: str) -> go.Scattergeo:
-    # Between two points the browser draws the great circle, and cuts it where it leaves the map for the other edge.
+    # Between two points the browser draws the great circle, also across the map's edges.
     return go.Scattergeo(
         name=name,
         mode="lines",
@@ -225,5 +208,5 @@ def _neighbour_texts(neighbours: Sequence[Neighbour], name: Name) -> list[str]:
 
 
 def _safe(text: str) -> str:
-    """Escape what Plotly would read as markup."""
+    """Escape text that Plotly would read as markup."""
     return html.escape(text, quote=False)

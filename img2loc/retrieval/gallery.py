@@ -5,18 +5,18 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from img2loc.errors import GalleryError, GalleryMismatchError, HubError
+from img2loc.errors import GalleryError, GalleryMismatchError, HubError, first_line
 from img2loc.geo.areas import Area, Inside
 from img2loc.geo.coarse import Cities, CoarseArea, nearest_cities
 from img2loc.retrieval.calibration import Calibration, read_calibration
@@ -43,6 +43,8 @@ from img2loc.types import LatLon, Neighbour, PhotoRecord, Retrieval
 if TYPE_CHECKING:
     from img2loc.retrieval.location_encoder import LocationEncoder
     from img2loc.retrieval.records import Records
+
+T = TypeVar("T")
 
 STARTER = Path(__file__).parents[1] / "starter"
 MEASURED_K = 16  # the manifest's recall was measured for so many neighbours
@@ -205,18 +207,24 @@ def _read_gallery(folder: Path, manifest: Manifest, files: Mapping[str, Buffered
     """Map or read a gallery's files, and compare their contents with the manifest."""
     import faiss  # noqa: PLC0415 - a quarter of a second
 
-    with _reading(folder, INDEX):
-        index = open_index(files[INDEX])
-    with _reading(folder, POSITIONS):
-        positions = _map_positions(files[POSITIONS])
-    records = _read_records(folder, files)
-    checks = (
-        (index.ntotal, index.d) == (manifest.count, manifest.dim),
-        index.metric_type == faiss.METRIC_INNER_PRODUCT,
-        positions.shape == (manifest.count, 2),
-        records is None or records.count == manifest.count,
-    )
-    if not all(checks):
+    def read(name: str, reader: Callable[[BufferedReader], T]) -> T:
+        try:
+            return reader(files[name])
+        except Exception as error:  # FAISS, NumPy, Arrow, torch and pydantic raise errors of their own
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
+            raise GalleryError(
+                f"The file {name} in {folder} can't be read ({reason}). Build or download the gallery again."
+            ) from error
+
+    index = read(INDEX, open_index)
+    positions = read(POSITIONS, _map_positions)
+    records = read(RECORDS, _read_records) if RECORDS in files else None
+    if not (
+        (index.ntotal, index.d) == (manifest.count, manifest.dim)
+        and index.metric_type == faiss.METRIC_INNER_PRODUCT
+        and positions.shape == (manifest.count, 2)
+        and (records is None or records.count == manifest.count)
+    ):
         raise GalleryError(
             f"The files of the gallery in {folder} contradict its manifest: it says {manifest.count} x {manifest.dim}, "
             f"the index {index.ntotal} x {index.d}, the positions {positions.shape}. Build or download it again."
@@ -227,70 +235,41 @@ def _read_gallery(folder: Path, manifest: Manifest, files: Mapping[str, Buffered
             f"Row {row} of the gallery in {folder} is not on Earth: latitude {lat}, longitude {lon}. "
             "Correct its position and build the gallery again."
         )
-    calibration = _read_calibration(folder, manifest, files)
-    head, location = _read_head(folder, manifest, files), _read_location(folder, manifest, files)
-    with _reading(folder, INDEX):
-        searcher = Searcher(index, manifest.search)
-    return Gallery(folder, manifest, searcher, positions, records, head, calibration, location)
-
-
-def _read_records(folder: Path, files: Mapping[str, BufferedReader]) -> Records | None:
-    if RECORDS not in files:
-        return None
-    from img2loc.retrieval.records import Records  # noqa: PLC0415 - Arrow
-
-    with _reading(folder, RECORDS):
-        return Records(_mapped(files[RECORDS]))
-
-
-def _read_calibration(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> Calibration | None:
-    if CALIBRATION not in files:
-        return None
-    with _reading(folder, CALIBRATION):
-        calibration = read_calibration(files[CALIBRATION].read())
-    if calibration.gallery != manifest.identity:
+    calibration = read(CALIBRATION, lambda file: read_calibration(file.read())) if CALIBRATION in files else None
+    if calibration and calibration.gallery != manifest.identity:
         raise GalleryError(
             f"The calibration in {folder} is another gallery's. Make it again, or build the gallery without it."
         )
-    return calibration
-
-
-def _read_head(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> bytes | None:
-    listed = f"sha256:{manifest.files[HEAD].sha256}" if HEAD in files else ""
-    if listed != manifest.encoder.head:
+    if manifest.encoder.head != (f"sha256:{manifest.files[HEAD].sha256}" if HEAD in files else ""):
         raise GalleryError(
             f"The {MANIFEST} in {folder} contradicts itself: its encoder has another head than the one that it lists. "
             "Build or download the gallery again."
         )
-    if HEAD not in files:
-        return None
+    head = read(HEAD, partial(_read_head, dim=manifest.dim)) if HEAD in files else None
+    location = read(LOCATION, partial(_read_location, dim=manifest.dim)) if LOCATION in files else None
+    searcher = read(INDEX, lambda _: Searcher(index, manifest.search))
+    return Gallery(folder, manifest, searcher, positions, records, head, calibration, location)
+
+
+def _read_records(file: BufferedReader) -> Records:
+    from img2loc.retrieval.records import Records  # noqa: PLC0415 - Arrow
+
+    return Records(_mapped(file))
+
+
+def _read_head(file: BufferedReader, dim: int) -> bytes:
     from img2loc.retrieval.encoders.head import read_head  # noqa: PLC0415 - torch
 
-    content = files[HEAD].read()
-    with _reading(folder, HEAD):
-        if (dim := read_head(content)[-1].out_features) != manifest.dim:
-            raise ValueError(f"it makes {dim}-d embeddings and the gallery has {manifest.dim}-d ones")
+    content = file.read()
+    if (outputs := read_head(content)[-1].out_features) != dim:
+        raise ValueError(f"it makes {outputs}-d embeddings and the gallery has {dim}-d ones")
     return content
 
 
-def _read_location(folder: Path, manifest: Manifest, files: Mapping[str, BufferedReader]) -> LocationEncoder | None:
-    if LOCATION not in files:
-        return None
+def _read_location(file: BufferedReader, dim: int) -> LocationEncoder:
     from img2loc.retrieval.location_encoder import read_location  # noqa: PLC0415 - torch
 
-    with _reading(folder, LOCATION):
-        return read_location(files[LOCATION].read(), manifest.dim)
-
-
-@contextmanager
-def _reading(folder: Path, name: str) -> Iterator[None]:
-    """Name the file in any error of reading it: FAISS, NumPy, Arrow, torch and pydantic raise their own."""
-    try:
-        yield
-    except Exception as error:
-        raise GalleryError(
-            f"The file {name} in {folder} can't be read ({_one_line(error)}). Build or download the gallery again."
-        ) from error
+    return read_location(file.read(), dim)
 
 
 def _open_checked(stack: ExitStack, folder: Path, name: str, expected: StoredFile) -> BufferedReader:
@@ -334,8 +313,3 @@ def first_off_earth(positions: npt.NDArray[Any]) -> int | None:
         if wrong.any():
             return start + int(wrong.argmax())
     return None
-
-
-def _one_line(error: BaseException) -> str:
-    reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-    return " ".join(reason.split())[:200] or type(error).__name__

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load as read_tensors
 
 from img2loc.geo.sphere import FloatArray
+from img2loc.retrieval.encoders.head import linear_layers
 from img2loc.types import LatLon
 
 LOGIT_SCALE = "logit_scale"  # the name of its tensor in the file; the others are as LocationEncoder has them
@@ -93,13 +94,8 @@ class FourierPerceptron(torch.nn.Module):
         super().__init__()
         # In float64: a phase of thousands of radians would lose the digits that its cosine is made of.
         self.register_buffer("frequencies", weights[f"{name}.capsule.0.b"].double())
-        layers: list[torch.nn.Module] = []
-        for part in ("capsule.1", "capsule.3", "capsule.5", "head.0"):
-            weight, bias = weights[f"{name}.{part}.weight"], weights[f"{name}.{part}.bias"]
-            linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
-            linear.load_state_dict({"weight": weight, "bias": bias})
-            layers += [linear, torch.nn.ReLU()]
-        self.layers = torch.nn.Sequential(*layers[:-1])
+        prefixes = [f"{name}.{layer}" for layer in ("capsule.1", "capsule.3", "capsule.5", "head.0")]
+        self.layers = linear_layers((weights[f"{prefix}.weight"], weights[f"{prefix}.bias"]) for prefix in prefixes)
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """Map points of the plane, (n, 2) float64, to (n, dim) float32 of any norm."""

@@ -205,7 +205,7 @@ def test_the_circle_of_an_area_holds_its_cities(level):
     positions = [to_latlon(known.vectors[city]) for city in cities]
     for city, at, area in zip(cities, positions, coarse_places(positions, level), strict=True):
         assert area.radius_km in RADII_KM
-        if groups.settled[city] == city:
+        if groups.metropolises[city] == city:
             disc_km = min(known.radii_km[city], RADII_KM[-1])
             assert haversine_km(area.position, at) + disc_km <= area.radius_km + 1e-6
 
@@ -251,10 +251,10 @@ def test_nearest_cities_are_those_of_a_search_through_all():
     corners = [LatLon(lat, lon) for lat in (-90, -89.9, 0, 16, 90) for lon in (-180, -179.99, 0, 64, 179.99)]
     degrees = np.array([(at.lat, at.lon) for at in (*cities, *around, *anywhere, *corners)])
     edges_km = np.array([arc_km(point[None], known.vectors)[0] for point in unit_vectors_of(degrees)])
-    expected = groups.settled[(edges_km - known.radii_km).argmin(axis=1)]
+    expected = groups.metropolises[(edges_km - known.radii_km).argmin(axis=1)]
     assert np.array_equal(nearest_cities(degrees), expected)
     assert [nearest_cities(row[None])[0] for row in degrees[:50]] == expected[:50].tolist()
-    assert np.array_equal(groups.settled[groups.settled], groups.settled)
+    assert np.array_equal(groups.metropolises[groups.metropolises], groups.metropolises)
 
 
 @pytest.mark.parametrize("level", COARSE)

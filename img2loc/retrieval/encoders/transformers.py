@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from img2loc.devices import choose_device
-from img2loc.errors import EncoderError
+from img2loc.errors import EncoderError, first_line
 from img2loc.retrieval.encoders.base import Embeddings, Encoder, EncoderSpec, Inputs, unit
 from img2loc.retrieval.hub import fetch, split_revision
 
@@ -58,7 +58,7 @@ class TransformersEncoder(Encoder):
             layers = None if head is None else read_head(head)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError and more for a bad folder
             raise EncoderError(
-                f"The encoder {source!r} can't be loaded: {_first_line(error)}. Give a folder in transformers' format, "
+                f"The encoder {source!r} can't be loaded: {first_line(error)}. Give a folder in transformers' format, "
                 "or a Hub repository as owner/name[@revision] that this machine can reach."
             ) from error
         table = _byte_table(processor)
@@ -72,7 +72,7 @@ class TransformersEncoder(Encoder):
             self._head = None if layers is None else layers.to(self._device)
         except RuntimeError as error:  # its memory is too small
             raise EncoderError(
-                f"The encoder {source!r} can't run on the device {device!r}: {_first_line(error)}. Choose auto or cpu."
+                f"The encoder {source!r} can't run on the device {device!r}: {first_line(error)}. Choose auto or cpu."
             ) from error
         self.spec = EncoderSpec(
             kind="transformers",
@@ -217,7 +217,3 @@ def describe_preprocessing(processor: dict[str, Any]) -> str:
     """The parts of a processor's configuration that change a picture's pixels, as one line."""
     wanted = ("size", "crop_size", "resample", "image_mean", "image_std", "rescale_factor", "do_center_crop")
     return json.dumps({key: processor[key] for key in wanted if key in processor}, sort_keys=True, default=str)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
