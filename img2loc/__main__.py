@@ -27,14 +27,12 @@ from tqdm import tqdm
 from img2loc.answer.prompt import TEMPLATES, check_template, template_named
 from img2loc.answer.recorder import Recorder
 from img2loc.errors import ConfigError, Img2LocError, PhotoError, describe_failure
-from img2loc.evaluation.arguments import add_calibrate, add_judge, add_samples, add_within
-from img2loc.evaluation.arguments import add_verb as add_evaluate
+from img2loc.evaluation.arguments import add_calibrate, add_evaluate, add_locating
 from img2loc.evaluation.calibrate import calibrate
 from img2loc.evaluation.cli import evaluate
 from img2loc.evaluation.run.budget import Pace
 from img2loc.lmm import BACKENDS, LMM, open_lmm
-from img2loc.lmm.servers import SERVERS
-from img2loc.locator import DEFAULT_NEIGHBOURS, Ask, Locator
+from img2loc.locator import Ask, Locator
 from img2loc.output.printer import FORMATS, Format, Printer
 from img2loc.photo.decode import Photo, open_photo, read_photo
 from img2loc.policy.cost import dollars, expense, prices_of
@@ -42,7 +40,7 @@ from img2loc.policy.settings import Settings
 from img2loc.system.environment import prepare_environment
 from img2loc.system.names import printable_name
 from img2loc.system.process import INTERRUPTED, hold_interrupts, run
-from img2loc.system.terminal import Parser, parse_arguments, print_message, whole_number
+from img2loc.system.terminal import Parser, parse_arguments, print_message
 from img2loc.types import OutcomeKind, Prediction
 
 
@@ -232,41 +230,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     verb = verbs.add_parser("locate", help="say where photos were taken", description=locate.__doc__)
     verb.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
-    verb.add_argument(
-        "--backend", choices=BACKENDS, default=settings.backend, help="who answers (default: %(default)s)"
-    )
-    verb.add_argument("--model", default="", help="the model's name (default: the configured one, or the backend's)")
-    verb.add_argument(
-        "--base-url",
-        default="",
-        metavar="URL",
-        help=f"a server that speaks OpenAI's protocol: its address, or one of {', '.join(SERVERS)}",
-    )
-    verb.add_argument(
-        "--nearest",
-        type=whole_number,
-        default=DEFAULT_NEIGHBOURS,
-        metavar="N",
-        help="most similar photos in the prompt (default: %(default)s)",
-    )
-    verb.add_argument(
-        "--farthest",
-        type=whole_number,
-        default=DEFAULT_NEIGHBOURS,
-        metavar="N",
-        help="most dissimilar photos in the prompt (default: %(default)s)",
-    )
-    verb.add_argument(
-        "--prompt",
-        type=Path,
-        default=Path(settings.prompt),
-        metavar="NAME",
-        help=f"{', '.join(TEMPLATES)}, or a file with $nearest and $farthest (default: %(default)s)",
-    )
-    verb.add_argument("--temperature", type=float, metavar="T", help="0 to 2 (default: the provider's own)")
-    add_samples(verb, settings)
-    add_judge(verb, settings)
-    add_within(verb)
+    add_locating(verb, settings)
     shape = verb.add_mutually_exclusive_group()
     for name in ("json", "geojson", "csv"):
         shape.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")

@@ -1,4 +1,4 @@
-"""From journals of runs whose truth is known: the radius that holds it, written beside the gallery."""
+"""The verb calibrate: a radius with a probability, from journals of runs over photos whose position is known."""
 
 from __future__ import annotations
 
@@ -23,37 +23,40 @@ from img2loc.system.names import escape_controls
 from img2loc.system.terminal import print_text
 from img2loc.types import LatLon
 
-Measured = dict[str, list[tuple[float, float]]]  # by who answers: similarity of the nearest neighbour, error in km
-
 
 def calibrate(arguments: argparse.Namespace) -> int:
-    """Measure the radius that holds the true position with 90% probability, from journals of evaluate run."""
-    check_replaceable(arguments.out, _is_calibration)
-    records = [(path, read_journal(path)) for path in arguments.data]
-    found = calibration_of(records)
+    """Measure the radii, write them to a file and print them; returns the exit status.
+
+    Raises:
+        DataError: The journals can't be used, or the file can't be written.
+    """
     out: Path = arguments.out
-    beside = (out.parent / MANIFEST).is_file()
-    if beside:
+    check_replaceable(out, _is_calibration)
+    calibration = calibration_of([(path, read_journal(path)) for path in arguments.data])
+    in_gallery = (out.parent / MANIFEST).is_file()
+    if in_gallery:
         manifest = read_manifest(out.parent)
         if out.name != CALIBRATION:
-            raise DataError(f"Beside a gallery the calibration must be called {CALIBRATION}; {out.name} isn't read.")
-        if manifest.identity != found.gallery:
-            raise DataError(f"The gallery in {out.parent} is not the one that the journals were made with.")
+            raise DataError(
+                f"In a gallery's folder the calibration must be named {CALIBRATION}; {out.name} isn't read."
+            )
+        if manifest.identity != calibration.gallery:
+            raise DataError(f"The journals were made with another gallery than the one in {out.parent}.")
     try:
-        _write(out, TypeAdapter(Calibration).dump_json(found, indent=1) + b"\n")
-        if beside:  # who is killed before this is done says the same again
+        _write(out, TypeAdapter(Calibration).dump_json(calibration, indent=1) + b"\n")
+        if in_gallery:  # after a kill before this is done, the same command completes it
             files = {**manifest.files, CALIBRATION: describe_file(out)}
             _write(out.parent / MANIFEST, replace(manifest, files=files).to_json().encode())
     except OSError as error:
         raise DataError(f"{out} can't be written: {error.strerror or error}.") from error
-    for name, groups in found.methods.items():
+    for name, groups in calibration.methods.items():
         for group in groups:
             print_text(
-                f"{name}: similarity from {group.from_similarity:.3f}: within {group.radius_km:,.0f} km with "
-                f"{found.probability:.0%} probability ({group.photos} photos)\n"
+                f"{name}: similarity {group.from_similarity:.3f} or more: within {group.radius_km:,.0f} km with "
+                f"{calibration.probability:.0%} probability ({group.photos} photos)\n"
             )
-    where = ", listed in the gallery" if beside else f": put it into a gallery's folder, as --out GALLERY/{CALIBRATION}"
-    print_text(f"{escape_controls(out)}{where}\n")
+    place = "added to the gallery" if in_gallery else f"to use it, write it into a gallery: --out GALLERY/{CALIBRATION}"
+    print_text(f"{escape_controls(out)}: {place}\n")
     return 0
 
 
@@ -74,48 +77,45 @@ def calibration_of(records: Sequence[tuple[Path, Record]]) -> Calibration:
     """Measure the errors of runs.
 
     Args:
-        records: Journals with their files, all of one gallery.
+        records: Journals with their files, all with one gallery.
 
     Raises:
-        DataError: They are of several galleries, or hold too few answers, or one who answers stands in two of them.
+        DataError: They used several galleries, have too few answers, or two of them have answers of the same model.
     """
     galleries = {record.header.setup.gallery_sha256 for _, record in records}
     if len(galleries) != 1:
-        raise DataError("The journals were made with different galleries; calibrate each gallery by its own.")
+        raise DataError("The journals were made with different galleries; calibrate each gallery separately.")
     methods: dict[str, tuple[Group, ...]] = {}
-    words: list[str] = []
+    data: list[str] = []
     for path, record in records:
-        setup = record.header.setup
-        for name, pairs in _measured(record).items():
+        items = record.header.items
+        for name, pairs in _errors_km(record).items():
             if len(pairs) < MIN_PHOTOS or (name == "vote" and name in methods):
                 continue  # every journal has the vote; the first one counts
             if name in methods:
-                raise DataError(f"{path} is the second journal of {name}; give one for each who answers.")
+                raise DataError(f"{path} is a second journal with answers of {name}; give one for each model.")
             methods[name] = groups_of(*zip(*pairs, strict=True))
-        authors = len({item.author for item in record.header.items if item.author})
-        words.append(
-            f"{DATA_SETS[setup.dataset].title}, {len(record.header.items):,} photos by {authors:,} known photographers"
-        )
+        authors = len({item.author for item in items if item.author})
+        title = DATA_SETS[record.header.setup.dataset].title
+        data.append(f"{title}, {len(items):,} photos by {authors:,} known photographers")
     if not methods:
-        raise DataError(
-            f"There are fewer than {MIN_PHOTOS} answers in {named([path for path, _ in records])}: too few."
-        )
+        raise DataError(f"A calibration needs {MIN_PHOTOS} answers; {named([path for path, _ in records])} has fewer.")
     date = max(record.header.started for _, record in records)
-    return Calibration("; ".join(dict.fromkeys(words)), date, galleries.pop(), PROBABILITY, methods)
+    return Calibration("; ".join(dict.fromkeys(data)), date, galleries.pop(), PROBABILITY, methods)
 
 
-def _measured(record: Record) -> Measured:
-    """The errors of all who answered in a run; photos without a neighbour or an answer tell nothing."""
-    found: Measured = {}
+def _errors_km(record: Record) -> dict[str, list[tuple[float, float]]]:
+    """By who answered: the similarity of the nearest neighbour, and the error in km, of each photo with both."""
+    errors: dict[str, list[tuple[float, float]]] = {}
     for item in record.header.items:
         entry = record.entries.get(item.id)
         if entry is None or not entry.nearest:
             continue
         for name, position in _answers(entry, record):
             if position is not None:
-                error = geodesic_km(position, item.position)
-                found.setdefault(name, []).append((entry.nearest[0].similarity, error))
-    return found
+                pair = entry.nearest[0].similarity, geodesic_km(position, item.position)
+                errors.setdefault(name, []).append(pair)
+    return errors
 
 
 def _answers(entry: Entry, record: Record) -> Iterator[tuple[str, LatLon | None]]:

@@ -1,4 +1,4 @@
-"""Prints answers one by one as text, JSON, GeoJSON or CSV, so that what has been answered can't be lost later."""
+"""The command line's answers as text, JSON, GeoJSON or CSV, printed one by one so that none can be lost later."""
 
 from __future__ import annotations
 
@@ -12,54 +12,78 @@ from types import TracebackType
 from typing import Final, Self
 
 from img2loc.errors import OutputError
-from img2loc.output.schema import prediction_json, to_csv, to_feature
+from img2loc.output.csv_text import Cell, csv_text
+from img2loc.output.exports import feature
+from img2loc.output.schema import prediction_json
 from img2loc.system.names import escape_controls
 from img2loc.system.process import hold_interrupts
 from img2loc.system.terminal import write_err, write_out
 from img2loc.types import Prediction
 
+STDERR: Final = 2  # its file descriptor
+_COLUMNS: Final = ("photo", "lat", "lon", "radius_km", "method", "city", "country", "outcome", "message")
+
 
 def as_text(name: str, result: Prediction | str) -> str:
-    """Write a line: where, the name of the place, who says so, and how surely."""
+    """Write one line: the position, the place, the method and the radius."""
     name = escape_controls(name)
     if isinstance(result, str) or result.position is None:
         return f"{name}\tno position\n"
     radius = ""
     if result.radius_km is not None:
-        whose = "candidates' score" if result.method == "judge" else "vote"
-        of = f"{result.probability:.0%} sure" if result.probability else f"half of the {whose}"
-        radius = f"\t{of} within {result.radius_km:,.0f} km"
+        whole = "candidates' score" if result.method == "judge" else "vote"
+        part = f"{result.probability:.0%} sure" if result.probability else f"half of the {whole}"
+        radius = f"\t{part} within {result.radius_km:,.0f} km"
     return f"{name}\t{result.position}\t{result.place}\t{result.method}{radius}\n"
 
 
 def as_json(name: str, result: Prediction | str) -> str:
-    """Write an object: the prediction, or the error."""
+    """Write an object: the prediction or the error."""
     answer = {"error": result} if isinstance(result, str) else prediction_json(result)
     text = json.dumps({"photo": name, **answer}, indent=2, ensure_ascii=False)
-    return f"\n{text}".replace("\n", "\n  ")  # textwrap would take characters inside a string for line breaks, too
+    return f"\n{text}".replace("\n", "\n  ")  # textwrap would treat characters inside a string as line breaks, too
 
 
 def as_geojson(name: str, result: Prediction | str) -> str:
     """Write a feature."""
-    return "\n" + json.dumps(to_feature(name, result), ensure_ascii=False)
+    position = None if isinstance(result, str) else result.position
+    properties = {column: cell for column, cell in _row(name, result).items() if column not in ("lat", "lon")}
+    return "\n" + json.dumps(feature(position, properties), ensure_ascii=False)
 
 
 def as_csv(name: str, result: Prediction | str) -> str:
     """Write a row."""
-    return to_csv([(name, result)], header=False)
+    return csv_text(_COLUMNS, [_row(name, result)], header=False)
+
+
+def _row(name: str, result: Prediction | str) -> dict[str, Cell]:
+    if isinstance(result, str):
+        return {**dict.fromkeys(_COLUMNS), "photo": name, "message": result}
+    position, place, outcome = result.position, result.place, result.outcome
+    return {
+        "photo": name,
+        "lat": position.lat if position else None,
+        "lon": position.lon if position else None,
+        "radius_km": result.radius_km,
+        "method": result.method,
+        "city": place.city if place else None,
+        "country": place.country if place else None,
+        "outcome": outcome.kind.value if outcome else None,
+        "message": outcome.message if outcome else None,
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A way to write answers.
+    """A way to print answers.
 
     Args:
-        item: Writes one.
-        start: Stands before the first.
-        between: Between two.
-        end: After the last.
+        item: Writes one answer, given the photo's name and the prediction or the error.
+        start: Printed before the first.
+        between: Printed between two.
+        end: Printed after the last.
         is_json: Whether the whole is JSON.
-        holds_replies: Whether an answer holds all that the model replied.
+        holds_replies: Whether an answer includes all that the model replied.
     """
 
     item: Callable[[str, Prediction | str], str]
@@ -74,20 +98,14 @@ FORMATS: Final = {
     "text": Format(as_text),
     "json": Format(as_json, "[", ",", "\n]\n", is_json=True, holds_replies=True),
     "geojson": Format(as_geojson, '{"type": "FeatureCollection", "features": [', ",", "\n]}\n", is_json=True),
-    "csv": Format(as_csv, to_csv([])),
+    "csv": Format(as_csv, csv_text(_COLUMNS, [])),
 }
-
-
-STDERR: Final = 2  # its file descriptor
 
 
 class Printer:
     """Prints answers to standard output. Each has left the process when `add` returns; JSON is closed at the end.
 
-    Ctrl-C cuts no answer: where nobody takes the output, it waits, and a second one ends that.
-
-    Args:
-        form: How they are written.
+    Ctrl-C cuts no answer in half: it waits until the output is taken, and a second Ctrl-C ends the wait.
     """
 
     def __init__(self, form: Format) -> None:
@@ -103,27 +121,26 @@ class Printer:
     ) -> None:
         if not self._is_writable:
             return
-        with suppress(OutputError) if kind else nullcontext():  # what already ends the command is more important
-            with hold_interrupts(partial(_say_that_it_waits, "")):
+        with suppress(OutputError) if kind else nullcontext():  # the error that ends the command matters more
+            with hold_interrupts(partial(_announce_wait, "")):
                 self._write(self.form.end)
 
     def add(self, item: str) -> None:
-        """Print an answer as the format's `item` wrote it.
+        """Print an answer that the format's `item` wrote.
 
         Raises:
-            OutputError: It can't be printed, and stands on standard error instead.
-            KeyboardInterrupt: It is printed; or, after a second interrupt, it stands on standard error instead.
+            OutputError: It can't be printed, and is on standard error instead.
+            KeyboardInterrupt: It is printed; or, after a second interrupt, it is on standard error instead.
         """
         lead = "" if self._is_first else self.form.between
         self._is_first = False
-        with hold_interrupts(partial(_say_that_it_waits, item)):
+        with hold_interrupts(partial(_announce_wait, item)):
             try:
                 self._write(f"{lead}{item}")
             except OutputError as error:
                 write_err(item.strip())
-                raise OutputError(
-                    f"{error} The last answer stands on standard error; no further photo was asked."
-                ) from None
+                message = f"{error} The last answer is on standard error instead; no further photo was located."
+                raise OutputError(message) from None
             except KeyboardInterrupt:
                 write_err(item.strip())
                 raise
@@ -136,7 +153,7 @@ class Printer:
             raise
 
 
-def _say_that_it_waits(item: str) -> None:
+def _announce_wait(item: str) -> None:
     message = "img2loc: Stopping as soon as standard output has taken the last answer; Ctrl-C again stops at once."
-    with suppress(OSError):  # not by sys.stderr: this may come amid a write to it
+    with suppress(OSError):  # not by sys.stderr: this may interrupt a write to it
         os.write(STDERR, f"{message}\n{item.strip()}\n".encode(errors="backslashreplace"))

@@ -1,11 +1,8 @@
-"""Results as JSON, GeoJSON and CSV: the shapes that the client API and the command line share."""
+"""The JSON of the client API and the command line."""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -30,14 +27,10 @@ from img2loc.types import (
 )
 
 SCHEMA_VERSION: Literal[1] = 1
-# Where a spreadsheet would begin a formula; some take the wide signs for the plain ones.
-# Source: https://owasp.org/www-community/attacks/CSV_Injection
-_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
-_FORMULA = re.compile(rf"^(?=[{_SIGNS}\t\r\n])|(?<=[;\t\r\n])(?=[{_SIGNS}])")
 
 
 class NeighbourJson(TypedDict):
-    """A gallery photo found for a query; rank 1 is the first of its list, row -1 is one that is withheld."""
+    """A neighbour. rank 1 is the first of its list; row is -1 where the row is withheld."""
 
     rank: int
     row: int
@@ -47,7 +40,7 @@ class NeighbourJson(TypedDict):
 
 
 class OutcomeJson(TypedDict):
-    """How asking a model ended; model is the name that the provider gives it, empty where no reply came."""
+    """How asking a model ended. model is the provider's name for it; it is empty if no reply came."""
 
     kind: OutcomeKind
     position: LatLon | None
@@ -59,14 +52,14 @@ class OutcomeJson(TypedDict):
 
 
 class RetrievalJson(TypedDict):
-    """What a gallery answers to one query."""
+    """The neighbours of one photo."""
 
     nearest: list[NeighbourJson]
     farthest: list[NeighbourJson]
 
 
 class PredictionJson(RetrievalJson):
-    """Where a photo was taken, with the evidence; timings are seconds a stage."""
+    """Where a photo was taken, with the evidence. timings holds the seconds that each stage took."""
 
     position: LatLon | None
     radius_km: float | None
@@ -93,7 +86,7 @@ class GalleryJson(TypedDict):
 
 
 class VersionedJson(TypedDict):
-    """What every result carries. A number stands for a shape: whatever is renamed or taken away raises it."""
+    """What every result carries. The version rises when something is renamed or removed."""
 
     schema_version: Literal[1]
 
@@ -114,7 +107,7 @@ class NeighboursJson(RetrievalJson, SourcedJson):
 
 
 class BatchItemJson(TypedDict):
-    """One photo of many: what was predicted, or the sentence that says why nothing was."""
+    """One photo of a batch: its prediction, or the error that prevented one."""
 
     photo: str
     prediction: PredictionJson | None
@@ -128,7 +121,7 @@ class BatchJson(SourcedJson):
 
 
 class BackendJson(TypedDict):
-    """Who may be asked. key_header names the header for one's own key; key_needed says whether it must be there."""
+    """A backend that may be asked. key_header names the header for your own key; key_needed: whether it is required."""
 
     name: str
     label: str
@@ -138,7 +131,7 @@ class BackendJson(TypedDict):
 
 
 class ServerJson(TypedDict):
-    """Another provider for the backend openai, asked with one's own key."""
+    """Another provider for the backend openai, asked with your own key."""
 
     name: str
     label: str
@@ -154,7 +147,7 @@ class BackendsJson(VersionedJson):
 
 
 class LimitsJson(TypedDict):
-    """How much may be asked, null for no bound. Those by the hour, and the models, are at the operator's expense."""
+    """The limits; null means none. The hourly ones, and the models, apply to requests at the operator's expense."""
 
     hourly_per_visitor: int | None
     hourly_total: int | None
@@ -166,7 +159,7 @@ class LimitsJson(TypedDict):
 
 
 class InfoJson(SourcedJson):
-    """The result of /info. notice says why another gallery answers than the operator's; banner is the operator's."""
+    """The result of /info. notice says why the configured gallery doesn't answer; banner is the operator's."""
 
     version: str
     about: str
@@ -181,12 +174,12 @@ def _adapter(shape: type) -> TypeAdapter[Any]:
 
 
 def json_schema(shape: type) -> dict[str, Any]:
-    """Describe one of this module's shapes as a JSON schema."""
+    """The JSON schema of one of this module's types."""
     return _adapter(shape).json_schema(mode="serialization")
 
 
 def prediction_json(prediction: Prediction) -> dict[str, Any]:
-    """Turn a prediction into what json.dumps takes, of the shape PredictionJson."""
+    """Turn a prediction into a PredictionJson that json.dumps can write."""
     shaped: PredictionJson = {
         "position": prediction.position,
         "radius_km": prediction.radius_km,
@@ -194,8 +187,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "place": prediction.place,
         "vote": prediction.vote,
         "outcome": _outcome(prediction.outcome),
-        "nearest": _neighbours(prediction.retrieval.nearest),
-        "farthest": _neighbours(prediction.retrieval.farthest),
+        **_retrieval(prediction.retrieval),
         "prompt": prediction.prompt,
         "timings": dict(prediction.timings),
         "candidates": list(prediction.candidates),
@@ -208,16 +200,12 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def retrieval_json(retrieval: Retrieval) -> dict[str, Any]:
-    """Turn neighbours into what json.dumps takes, of the shape RetrievalJson."""
-    shaped: RetrievalJson = {
-        "nearest": _neighbours(retrieval.nearest),
-        "farthest": _neighbours(retrieval.farthest),
-    }
-    return dict(_adapter(RetrievalJson).dump_python(shaped, mode="json"))
+    """Turn neighbours into a RetrievalJson that json.dumps can write."""
+    return dict(_adapter(RetrievalJson).dump_python(_retrieval(retrieval), mode="json"))
 
 
 def gallery_json(manifest: Manifest) -> GalleryJson:
-    """Say where the neighbours come from."""
+    """Describe a gallery."""
     return {"name": manifest.name, "source": manifest.source, "licence": manifest.licence, "count": manifest.count}
 
 
@@ -235,60 +223,18 @@ def _outcome(outcome: Outcome | None) -> OutcomeJson | None:
     }
 
 
+def _retrieval(retrieval: Retrieval) -> RetrievalJson:
+    return {"nearest": _neighbours(retrieval.nearest), "farthest": _neighbours(retrieval.farthest)}
+
+
 def _neighbours(neighbours: Sequence[Neighbour]) -> list[NeighbourJson]:
     return [
-        {"rank": rank, "row": n.row, "similarity": n.similarity, "position": n.position, "photo": n.photo}
-        for rank, n in enumerate(neighbours, start=1)
+        {
+            "rank": rank,
+            "row": neighbour.row,
+            "similarity": neighbour.similarity,
+            "position": neighbour.position,
+            "photo": neighbour.photo,
+        }
+        for rank, neighbour in enumerate(neighbours, start=1)
     ]
-
-
-# A photo's name, and what was predicted for it or why it could not be read.
-Result = tuple[str, Prediction | str]
-
-CSV_COLUMNS = ("photo", "lat", "lon", "radius_km", "method", "city", "country", "outcome", "message")
-
-
-def to_feature(name: str, result: Prediction | str) -> dict[str, Any]:
-    """Turn a prediction into a GeoJSON feature (RFC 7946: longitude first); without a position it has no geometry."""
-    properties = _row(name, result)
-    lat, lon = properties.pop("lat"), properties.pop("lon")
-    geometry = {"type": "Point", "coordinates": [lon, lat]} if lat is not None else None
-    return {"type": "Feature", "geometry": geometry, "properties": properties}
-
-
-def to_csv(results: Iterable[Result], *, header: bool = True) -> str:
-    """Turn predictions into CSV; what is not known gives an empty cell.
-
-    Args:
-        results: What became of each photo.
-        header: Whether the columns' names stand first.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
-    if header:
-        writer.writeheader()
-    for name, result in results:
-        writer.writerow({column: no_formula(cell) for column, cell in _row(name, result).items()})
-    return text.getvalue()
-
-
-def no_formula(cell: str | float | None) -> str | float | None:
-    """Keep a text of a CSV file from being a formula to a spreadsheet, whatever that takes for the cells' separator."""
-    return _FORMULA.sub("'", cell) if isinstance(cell, str) else cell
-
-
-def _row(name: str, result: Prediction | str) -> dict[str, str | float | None]:
-    if isinstance(result, str):
-        return {**dict.fromkeys(CSV_COLUMNS), "photo": name, "message": result}
-    position, place, outcome = result.position, result.place, result.outcome
-    return {
-        "photo": name,
-        "lat": position.lat if position else None,
-        "lon": position.lon if position else None,
-        "radius_km": result.radius_km,
-        "method": result.method,
-        "city": place.city if place else None,
-        "country": place.country if place else None,
-        "outcome": outcome.kind.value if outcome else None,
-        "message": outcome.message if outcome else None,
-    }

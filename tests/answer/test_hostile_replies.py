@@ -27,7 +27,7 @@ from img2loc.evaluation.report.score import Score
 from img2loc.lmm import BackendOptions, list_models, open_lmm
 from img2loc.maps import figures as maps
 from img2loc.output import exports
-from img2loc.output.schema import to_csv
+from img2loc.output.printer import as_csv
 from img2loc.policy.settings import Settings
 from img2loc.retrieval.gallery import STARTER
 from img2loc.retrieval.manifest import Manifest
@@ -289,7 +289,7 @@ def test_the_reports_markdown_is_text():
 def test_no_cell_is_a_formula_whatever_separates_them(said, separator):
     written = [
         exports.to_csv(exports.rows(said, _predicted(said), SUVA, _name(said))),
-        to_csv([(said, _predicted(said))]),
+        as_csv(said, _predicted(said)),
     ]
     for text_written in written:
         for line in text_written.splitlines() if separator != "," else csv.reader(io.StringIO(text_written)):

@@ -149,7 +149,7 @@ def test_a_closed_pipe_ends_the_asking_and_the_answer_in_hand_goes_to_stderr(sha
     assert process.returncode == 1 and asked <= 3
     assert b"Standard output can't be written (Broken pipe)" in said and b"Traceback" not in said
     if asked == 2:
-        assert b"48.858" in said and b"no further photo was asked" in said
+        assert b"48.858" in said and b"no further photo was located" in said
 
 
 @pytest.mark.parametrize("shape", ["--csv"])

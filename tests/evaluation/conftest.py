@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from PIL import Image
 
@@ -9,7 +11,7 @@ from img2loc.evaluation.data.photos import find_photos
 from img2loc.evaluation.run.budget import Meter, check_budget
 from img2loc.evaluation.run.journal import Journal
 from img2loc.evaluation.run.record import Header
-from img2loc.evaluation.run.runner import Runner
+from img2loc.evaluation.run.runner import Model, Runner
 from tests.evaluation.runs import ITEMS, SETUP, GridLocator
 
 
@@ -36,12 +38,14 @@ def start(tmp_path, photos):
         limit_usd=None,
         on_photo=lambda entry: None,
         on_meter=lambda meter: None,
+        cancel=None,
         **options,
     ):
         folder = find_photos(photos, ITEMS)
         with Journal(tmp_path / "run.jsonl", Header(setup, ITEMS, (), "2026-11-23")) as journal:
             meter = Meter(pricing, journal.record.used)
-            run = Runner(GridLocator(), lmm, journal, folder, meter=meter, concurrency=concurrency, **options)
+            model = Model(lmm, meter, cancel or threading.Event()) if lmm else None
+            run = Runner(GridLocator(), model, journal, folder, concurrency=concurrency, **options)
             preview = run.preview()
             if max_cost_usd is not None:
                 check_budget([preview], max_cost_usd)

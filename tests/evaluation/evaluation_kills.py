@@ -136,7 +136,7 @@ def check(photos: int, *, module: list[str]) -> dict[str, object]:
             second.faults = [fault for fault in second.faults if "JSONDecodeError" not in fault]
         journals = [_journal(folder, run) for run in ("calm", "killed")]
         answers = [{id_: (entry.kind, entry.position) for id_, entry in j.entries.items()} for j in journals]
-        asked = journals[1].asked
+        asked = journals[1].attempts
         return {
             "photos": photos,
             "faults": sum(behaviour != "good" for behaviour, _ in second.behaviours.values()),
@@ -146,7 +146,7 @@ def check(photos: int, *, module: list[str]) -> dict[str, object]:
             "cut_short": len(cut),
             "most_asks_of_a_photo": max(asked.values()),
             "asked_twice": sum(count == 2 for count in asked.values()),
-            "asks_undisturbed": sum(journals[0].asked.values()),
+            "asks_undisturbed": sum(journals[0].attempts.values()),
             "requests_undisturbed": len(first.requests),
             "requests_killed": len(second.requests),
             "same_answers": answers[0] == answers[1] and len(answers[0]) == photos,

@@ -145,7 +145,7 @@ def test_a_journal_that_counts_no_requests_goes_on(start, journal):
     journal.write_text(as_older(journal.read_text()))
     older = read_journal(journal)
     cut = len(older.used) - 5
-    assert [usage.exact for usage in older.used] == [True] * 5 + [False] * cut and older.asked["05.png"] == 1
+    assert [usage.exact for usage in older.used] == [True] * 5 + [False] * cut and older.attempts["05.png"] == 1
     lmm = CountingLMM()
     _, record = start(lmm, pricing=PRICES)
     assert set(lmm.asked) == set(range(5, 12)) and len(record.used) == 12 + cut

@@ -89,8 +89,8 @@ def test_score_prints_both_formulas_and_every_gap(files, capsys):
         (["score", "predictions.csv", "--truth", "nowhere.csv"], "can't be read"),
         (["score", "predictions.csv", "--truth", "truth.csv", "--columns", "id=key"], "0 columns 'key'"),
         (["replay", "nowhere.jsonl"], "can't be read"),
-        (["replay", "truth.csv"], "is no journal of a run"),
-        (["report", ".", "--out", "report"], "holds no journal"),
+        (["replay", "truth.csv"], "is not a journal"),
+        (["report", ".", "--out", "report"], "contains no journal"),
         (["run", "--truth", "truth.csv", "--photos", "nowhere", "--out", "out"], "isn't a folder"),
         (["report", "runs", "--out", "truth.csv/report"], "truth.csv can't be written: "),
         (["report", "runs", "--out", "report", "--note", "no.txt"], "no.txt can't be read: No such file"),
@@ -112,6 +112,7 @@ def test_what_cannot_be_done_gets_one_sentence_and_exit_1(files, monkeypatch, ca
         ["run", "--nearest", "1,x"],
         ["run", "--concurrency", "0"],
         ["run", "--samples", "0"],
+        ["score", "predictions.csv", "--truth", "truth.csv", "--columns", "key"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments):
@@ -300,9 +301,10 @@ def test_a_model_is_run_within_a_budget_and_the_ablation_is_one_command(listing,
         model = ["--backend", "openai", "--model", "m/1", "--base-url", server.base_url, "--farthest", "0,5"]
         prices = ["--price-input", "10", "--price-output", "40"]
         assert run(listing, out, *model, *prices, "--dry-run") == 0
-        assert "7 photos to ask" in capsys.readouterr().err and not server.requests
-        assert run(listing, out, *model, "--price-input", "10") == 1
-        assert "give both" in capsys.readouterr().err and not server.requests
+        assert "7 photos to ask about" in capsys.readouterr().err and not server.requests
+        with pytest.raises(SystemExit) as wrong:
+            run(listing, out, *model, "--price-input", "10")
+        assert wrong.value.code == 2 and "must be given together" in capsys.readouterr().err and not server.requests
         assert run(listing, out, *model, "--max-cost", "1") == 1
         assert "needs prices" in capsys.readouterr().err and not server.requests
         assert run(listing, out, *model, *prices, "--max-cost", "0.01") == 1
@@ -313,7 +315,7 @@ def test_a_model_is_run_within_a_budget_and_the_ablation_is_one_command(listing,
         assert run(listing, out, *model, *prices, "--max-cost", "1", "--rate", "6000") == 0
         said = capsys.readouterr()
         # 1200 tokens in and 60 out each
-        assert "7 requests, 8,400 tokens in and 420 out, $0.1008" in said.err and "$0.1008]" in said.err
+        assert "7 requests, 8,400 input and 420 output tokens, $0.1008" in said.err and "$0.1008]" in said.err
         assert len(server.requests) == 14
         assert run(listing, out, *model, *prices) == 0 and len(server.requests) == 14
     assert server.key not in said.out + said.err
@@ -333,8 +335,8 @@ def test_prices_are_the_lists_where_none_are_given():
 def test_requests_without_a_count_are_told():
     meter = Meter(Pricing(10, 40), [Usage(1_000_000, 0), Usage(2000, 8000, exact=False), FREE])
     assert str(meter.spent) == (
-        "2 requests, 1,002,000 tokens in and 8,000 out, $10.3400 "
-        "(1 without a usable token count, counted at the most that is possible)"
+        "2 requests, 1,002,000 input and 8,000 output tokens, $10.3400 "
+        "(1 without a usable token count, counted with the most possible)"
     )
     assert "cost unknown (1 without" in str(Meter(None, [Usage(2000, 8000, exact=False)]).spent)
 
@@ -385,7 +387,7 @@ def test_two_runs_whose_predictions_would_share_a_file_are_refused(files, capsys
     (files / "runs" / "a b.jsonl").write_bytes((files / "runs" / "journal.jsonl").read_bytes())
     (files / "runs" / "a-b.jsonl").write_bytes((files / "runs" / "journal.jsonl").read_bytes())
     assert main(["evaluate", "replay", str(files / "runs"), "--predictions", str(files / "csv")]) == 1
-    assert "would hold the predictions of two runs" in capsys.readouterr().err and not (files / "csv").exists()
+    assert "would contain the predictions of two runs" in capsys.readouterr().err and not (files / "csv").exists()
 
 
 def test_a_pipe_among_the_journals_is_not_waited_for(files):

@@ -40,7 +40,7 @@ def test_sigterm_amid_a_photo_keeps_all_answers_and_the_run_goes_on_without_aski
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
         assert process.returncode == 130 and b"Traceback" not in said
-        assert b"img2loc: Stopped. What was answered is in the journal; run the same command again to go on." in said
+        assert b"img2loc: Stopped. All answers are in the journal; run the same command again to continue." in said
         (journal,) = (tmp_path / "runs").glob("*.jsonl")
         answered = read_journal(journal).entries
         assert len(answered) == 2 and {entry.kind for entry in answered.values()} == {"answered"}
@@ -56,5 +56,5 @@ def test_sigterm_amid_a_photo_keeps_all_answers_and_the_run_goes_on_without_aski
         record = read_journal(journal)
         assert len(server.requests) == 3 + 3  # the one that was cut short, once more
     assert len(record.entries) == 5 and {entry.kind for entry in record.entries.values()} == {"answered"}
-    assert sorted(record.asked.values()) == [1, 1, 1, 1, 2]
+    assert sorted(record.attempts.values()) == [1, 1, 1, 1, 2]
     assert all(record.entries[id_] == entry for id_, entry in answered.items())

@@ -24,7 +24,7 @@ def test_a_torn_last_line_is_dropped_and_its_photo_asked_again(start, journal):
     assert last in read_journal(journal).under_way
     lmm = CountingLMM()
     _, again = start(lmm)
-    assert lmm.asked == Counter([int(last[:2])]) and again.asked[last] == 2
+    assert lmm.asked == Counter([int(last[:2])]) and again.attempts[last] == 2
     scores = [open_run("run", each).main.figures for each in (record, again)]
     assert scores[0] == scores[1]
 
@@ -33,7 +33,7 @@ def test_a_torn_last_line_is_dropped_and_its_photo_asked_again(start, journal):
 def test_a_torn_first_line_begins_the_run_anew(start, journal, cut):
     start(CountingLMM())
     journal.write_bytes(journal.read_bytes()[:cut])
-    with pytest.raises(DataError, match="no whole first line"):
+    with pytest.raises(DataError, match="no complete first line"):
         read_journal(journal)
     assert start(CountingLMM())[1].entries
 
@@ -130,7 +130,7 @@ def test_a_disk_that_fills_up_keeps_the_journal_whole_and_the_answer_in_hand(
     assert caught.value.filename == journal
     said = capsys.readouterr().err
     (line,) = [line for line in said.splitlines() if line.startswith('{"entry"')]
-    assert "append the following line" in said and json.loads(line)["entry"]["outcome"]["replies"]
+    assert "append this line" in said and json.loads(line)["entry"]["outcome"]["replies"]
     before = read_journal(journal)
     with journal.open("a") as file:
         file.write(line + "\n")

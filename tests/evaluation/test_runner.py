@@ -16,7 +16,7 @@ from img2loc.evaluation.report import answers
 from img2loc.evaluation.report.score import open_run
 from img2loc.evaluation.run import runner
 from img2loc.evaluation.run.journal import read_journal
-from img2loc.evaluation.run.runner import CUT_TWICE, exclusion
+from img2loc.evaluation.run.runner import KILLED_TWICE, exclusion
 from img2loc.lmm.prices import Pricing
 from img2loc.types import LatLon, Neighbour, PhotoRecord
 from tests.evaluation.runs import GALLERY, SETUP, CountingLMM, Killed, number_of
@@ -68,8 +68,8 @@ def test_a_photo_cut_short_twice_is_not_asked_a_third_time_unless_wanted(start, 
     lmm = CountingLMM()
     reason, record = start(lmm)
     entry = record.entries["00.png"]
-    assert reason == "" and lmm.asked == Counter(range(1, 12)) and record.asked["00.png"] == 2
-    assert (entry.kind, entry.outcome.message, entry.position) == ("provider_error", CUT_TWICE, entry.vote.position)
+    assert reason == "" and lmm.asked == Counter(range(1, 12)) and record.attempts["00.png"] == 2
+    assert (entry.kind, entry.outcome.message, entry.position) == ("provider_error", KILLED_TWICE, entry.vote.position)
     assert entry.nearest and answers.replay(record).entries["00.png"] == entry
     start(lmm)
     assert lmm.asked == Counter(range(1, 12))

@@ -15,6 +15,7 @@ import pytest
 
 from img2loc.geo.sphere import haversine_km
 from img2loc.output import exports
+from img2loc.output.printer import FORMATS, as_csv, as_geojson
 from img2loc.types import LatLon, Neighbour, Outcome, OutcomeKind, PhotoRecord, Place, Prediction, Retrieval, Vote
 
 PARIS, LONDON, SUVA = LatLon(48.8584, 2.2945), LatLon(51.5, -0.12), LatLon(-18.14, 178.44)
@@ -121,3 +122,14 @@ def test_a_file_is_its_own_address(listed: list[exports.Row]):
     head, _, body = exports.data_url(exports.to_kml(listed), "kml").partition(";base64,")
     assert head == "data:application/vnd.google-earth.kml+xml"
     assert base64.b64decode(body).decode() == exports.to_kml(listed)
+
+
+def test_the_command_lines_csv_and_geojson():
+    assert FORMATS["csv"].start + as_csv("a,b.jpg", predicted()) == (
+        "photo,lat,lon,radius_km,method,city,country,outcome,message\n"
+        '"a,b.jpg",48.8584,2.2945,,lmm,Paris,France,answered,\n'
+    )
+    located, failed = (json.loads(as_geojson("a.jpg", result)) for result in (predicted(), "The file is no picture."))
+    assert located["geometry"] == {"type": "Point", "coordinates": [2.2945, 48.8584]}
+    assert located["properties"]["photo"] == "a.jpg" and located["properties"]["outcome"] == "answered"
+    assert failed["geometry"] is None and failed["properties"]["message"] == "The file is no picture."

@@ -13,7 +13,6 @@ MAX_MODULES, MAX_LINES, MAX_PARAMETERS = 12, 60, 6
 ENDPOINTS = "img2loc/web/endpoints.py"  # whose parameters are the client API
 # What is still larger. Take out what is mended; put nothing in.
 TOO_LARGE = {
-    "img2loc/evaluation/run/runner.py: __init__ has 8 parameters",
     "index_builder/stages/build.py: build_gallery has 12 parameters",
     "index_builder/stages/build.py: build_gallery has 63 lines",
     "index_builder/stages/embed.py: begin has 7 parameters",

@@ -141,7 +141,7 @@ def test_from_photos_to_coverage_on_the_command_line(photo_rows, tmp_path, monke
     capsys.readouterr()
     assert main(["calibrate", "--data", journal, "--out", str(gallery / CALIBRATION)]) == 0
     said = capsys.readouterr().out
-    assert "vote: similarity from" in said and "km with 90% probability" in said and "listed in the gallery" in said
+    assert "vote: similarity" in said and "km with 90% probability" in said and "added to the gallery" in said
     opened = open_gallery(str(gallery))
     assert opened.calibration.data.startswith("own listing, ") and opened.manifest.identity == identity
     assert build(["verify", str(gallery)]) == 0
@@ -161,12 +161,12 @@ def test_from_photos_to_coverage_on_the_command_line(photo_rows, tmp_path, monke
     with pytest.raises(GalleryError, match="another gallery's"):
         open_gallery(str(other))
     assert main(["calibrate", "--data", journal, "--out", str(other / CALIBRATION)]) == 1
-    assert "is not the one that the journals were made with" in capsys.readouterr().err
+    assert "The journals were made with another gallery" in capsys.readouterr().err
     assert main(["calibrate", "--data", journal, "--out", str(gallery / "c.json")]) == 1
-    assert "must be called calibration.json" in capsys.readouterr().err
+    assert "must be named calibration.json" in capsys.readouterr().err
     for twice in (["--data", journal, journal], ["--data", str(tmp_path / "no.jsonl")]):
         assert main(["calibrate", *twice, "--out", str(tmp_path / "free.json")]) == (0 if len(twice) == 3 else 1)
-    assert "put it into a gallery's folder" in capsys.readouterr().out
+    assert "write it into a gallery" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"data":1}', "null"])

@@ -29,7 +29,8 @@ from img2loc.errors import ConfigError
 from img2loc.lmm import Turn
 from img2loc.maps import figures
 from img2loc.output import exports
-from img2loc.output.schema import no_formula, prediction_json
+from img2loc.output.csv_text import no_formula
+from img2loc.output.schema import prediction_json
 from img2loc.types import LatLon, Outcome, OutcomeKind, Place, Prediction, Reply, Retrieval, Vote
 from img2loc.web.render import prediction as report
 from img2loc.web.render.markup import text as escaped

@@ -289,18 +289,3 @@ def test_a_prediction_as_json():
 def test_nothing_known_as_json():
     result = api.prediction_json(Prediction(None, None, "none", None, None, Retrieval((), ()), "", None, ()))
     assert result["position"] is result["vote"] is result["place"] is result["outcome"] is None
-
-
-def test_geojson_has_longitude_first():
-    nothing = Prediction(None, None, "none", None, None, Retrieval((), ()), "", None, ())
-    first, second = api.to_feature("a.jpg", outcomes()), api.to_feature("b.jpg", nothing)
-    assert first["geometry"] == {"type": "Point", "coordinates": [2.2945, 48.8584]}
-    assert first["properties"]["photo"] == "a.jpg" and first["properties"]["outcome"] == "repaired"
-    assert second["geometry"] is None
-
-
-def test_csv_quotes_what_needs_it():
-    assert api.to_csv([("a,b.jpg", outcomes())]) == (
-        "photo,lat,lon,radius_km,method,city,country,outcome,message\n"
-        '"a,b.jpg",48.8584,2.2945,,lmm,Paris,France,repaired,\n'
-    )

@@ -1,4 +1,4 @@
-"""What asking costs: a preview before the first paid request, a meter and a budget while it runs, and a pace."""
+"""What asking a model costs: an estimate before the first request, a meter and a budget during the run, and a pace."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Spent:
         requests: Those that may be billed, answered or not.
         input_tokens: As lmm/usage.py counts them.
         output_tokens: Likewise.
-        inexact: Requests for which the provider gave no usable number of one or both, so that the most possible counts.
-        cost_usd: None where the prices are unknown.
+        inexact: Requests counted with the most tokens possible, because the provider gave no usable count.
+        cost_usd: None if the prices are unknown.
     """
 
     requests: int
@@ -32,21 +32,19 @@ class Spent:
 
     def __str__(self) -> str:
         cost = "cost unknown" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
-        tokens = f"{self.input_tokens:,} tokens in and {self.output_tokens:,} out"
-        inexact = (
-            f" ({self.inexact:,} without a usable token count, counted at the most that is possible)"
-            if self.inexact
-            else ""
+        text = (
+            f"{self.requests:,} requests, {self.input_tokens:,} input and {self.output_tokens:,} output tokens, {cost}"
         )
-        return f"{self.requests:,} requests, {tokens}, {cost}{inexact}"
+        inexact = f" ({self.inexact:,} without a usable token count, counted with the most possible)"
+        return text + inexact if self.inexact else text
 
 
 class Meter:
     """Adds up tokens and money. Threads may share it.
 
     Args:
-        pricing: The model's prices; None where unknown.
-        used: By earlier parts of the run.
+        pricing: The model's prices; None if unknown.
+        used: The requests of earlier parts of the run.
     """
 
     def __init__(self, pricing: Pricing | None, used: Iterable[Usage] = ()) -> None:
@@ -62,7 +60,7 @@ class Meter:
         """Count a request.
 
         Returns:
-            Its cost in US dollars, 0 where prices are unknown.
+            Its cost in US dollars; 0 if the prices are unknown.
         """
         if usage == FREE:
             return 0.0
@@ -76,20 +74,20 @@ class Meter:
         return self.cost_usd([usage])
 
     def cost_usd(self, used: Iterable[Usage]) -> float:
-        """What requests cost, without counting them."""
+        """The cost of requests, without counting them; 0 if the prices are unknown."""
         if not self.pricing:
             return 0.0
         return sum(self.pricing.cost_usd(usage.input_tokens, usage.output_tokens) for usage in used)
 
     @property
     def spent(self) -> Spent:
-        """The count so far."""
+        """The total so far."""
         with self._lock:
             cost = self.pricing.cost_usd(self._input, self._output) if self.pricing else None
             return Spent(self._requests, self._input, self._output, self._inexact, cost)
 
     def estimate(self, prompt: str) -> tuple[float, float]:
-        """Tokens of one request, in and out: the mean of those that the provider counted, else guessed by its text."""
+        """Input and output tokens of one request: the mean so far, or a guess from the prompt's length."""
         with self._lock:
             exact = self._requests - self._inexact
             return (self._exact_input / exact, self._exact_output / exact) if exact else expected_tokens(len(prompt))
@@ -98,16 +96,15 @@ class Meter:
 class Budget:
     """Keeps the cost of a run below a limit. Threads may share it.
 
-    A photo that is asked about reserves the highest cost that any photo has had so far, or the estimate where that is
-    higher. Another begins only if what is spent and reserved stays within the limit with its own reservation; else it
-    waits for those under way, which may turn out cheaper. So no photo passes the limit unless it costs more than the
-    estimate and every photo before it, and then only by that difference. Requests without a usable reply cost what
-    lmm/usage.py counts for them.
+    A photo under way reserves the highest cost of any photo so far, or the estimate if that is higher. Another photo
+    begins only if its own reservation still fits the limit; otherwise it waits for those under way, which may turn out
+    cheaper. So only a photo that costs more than the estimate and than every photo before it can pass the limit, and
+    only by that difference. Requests without a usable reply cost what lmm/usage.py counts for them.
 
     Args:
         limit_usd: The most that may be spent; None for no limit.
         spent_usd: What was spent before.
-        highest_usd: The estimate for a photo, or what the dearest cost before.
+        highest_usd: The estimate for one photo, or the highest cost of one so far.
     """
 
     def __init__(self, limit_usd: float | None, *, spent_usd: float, highest_usd: float) -> None:
@@ -116,7 +113,7 @@ class Budget:
         self._changed = threading.Condition()
 
     def begin(self, photo: str) -> bool:
-        """Reserve the cost of a photo, waiting for others where that may help; False where the limit forbids it."""
+        """Reserve the cost of a photo, waiting for others if that may help; False if the limit forbids it."""
         with self._changed:
             self._changed.wait_for(lambda: self._allows_another() or not self._under_way)
             if not self._allows_another():
@@ -131,7 +128,7 @@ class Budget:
             self._highest_usd = max(self._highest_usd, self._under_way[photo])
 
     def end(self, photo: str) -> None:
-        """Release what a photo reserved, and keep what it cost."""
+        """Replace a photo's reservation by what it cost."""
         with self._changed:
             self._spent_usd += self._under_way.pop(photo)
             self._changed.notify_all()
@@ -144,15 +141,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a run will cost, before it does.
+    """An estimate of what is still to be paid.
 
     Args:
-        photos: How many are to be asked.
-        input_tokens: In all; an estimate.
+        photos: How many the model will be asked about.
+        input_tokens: Estimate for all of them.
         output_tokens: Likewise.
-        cost_usd: Likewise; None where the prices are unknown.
+        cost_usd: Likewise; None if the prices are unknown.
         spent: By earlier parts of the run.
-        measured: Whether the estimate rests on replies of this run, not on a guess.
     """
 
     photos: int
@@ -160,15 +156,14 @@ class Preview:
     output_tokens: float
     cost_usd: float | None
     spent: Spent
-    measured: bool
 
     def __str__(self) -> str:
-        cost = "an unknown sum (no prices given)" if self.cost_usd is None else f"${self.cost_usd:,.2f}"
-        basis = "by the replies so far" if self.measured else "a guess"
+        cost = "unknown (no prices given)" if self.cost_usd is None else f"${self.cost_usd:,.2f}"
+        basis = "from the replies so far" if self.spent.requests > self.spent.inexact else "a guess"
         before = f"; spent so far: {self.spent}" if self.spent.requests else ""
         return (
-            f"{self.photos:,} photos to ask, about {self.input_tokens:,.0f} tokens in and {self.output_tokens:,.0f} "
-            f"out ({basis}; a reply that can't be read is asked for twice): {cost}{before}"
+            f"{self.photos:,} photos to ask about, about {self.input_tokens:,.0f} input and {self.output_tokens:,.0f} "
+            f"output tokens ({basis}; an unreadable reply costs a second request); estimated cost: {cost}{before}"
         )
 
 
@@ -176,35 +171,34 @@ def preview(photos: int, prompt: str, meter: Meter, *, requests: int = 1) -> Pre
     """Estimate what is still to be paid.
 
     Args:
-        photos: How many are to be asked.
-        prompt: The text of one such request.
-        meter: With what was paid so far, and the prices.
-        requests: How many each takes.
+        photos: How many the model will be asked about.
+        prompt: The text of one request.
+        meter: With the prices, and what was used so far.
+        requests: How many requests each photo takes.
     """
-    spent = meter.spent
-    tokens_in, tokens_out = (photos * requests * tokens for tokens in meter.estimate(prompt))
-    cost = meter.pricing.cost_usd(tokens_in, tokens_out) if meter.pricing else None
-    return Preview(photos, tokens_in, tokens_out, cost, spent, spent.requests > spent.inexact)
+    input_tokens, output_tokens = (photos * requests * tokens for tokens in meter.estimate(prompt))
+    cost = meter.pricing.cost_usd(input_tokens, output_tokens) if meter.pricing else None
+    return Preview(photos, input_tokens, output_tokens, cost, meter.spent)
 
 
 def check_budget(previews: Sequence[Preview], max_cost_usd: float) -> None:
-    """Refuse what would cost too much, all runs together.
+    """Refuse runs that together would cost too much.
 
     Args:
-        previews: One a run.
-        max_cost_usd: The limit, for what was spent before too.
+        previews: One for each run.
+        max_cost_usd: The limit, which includes what was spent before.
 
     Raises:
-        DataError: It would cost more, or there is no price to hold against the limit.
+        DataError: They would cost more, or their cost is unknown.
     """
     total = 0.0
     for item in previews:
         if item.cost_usd is None or item.spent.cost_usd is None:
-            raise DataError("A limit of cost needs prices; give --price-input and --price-output, dollars per million.")
+            raise DataError("--max-cost needs prices: give --price-input and --price-output in US dollars per million.")
         total += item.cost_usd + item.spent.cost_usd
     if total > max_cost_usd:
         raise DataError(
-            f"This would cost about ${total:,.2f} in all, more than ${max_cost_usd:,.2f}. Raise --max-cost, or take a "
+            f"This would cost about ${total:,.2f} in all, more than ${max_cost_usd:,.2f}. Raise --max-cost, or use "
             "--sample."
         )
 
@@ -213,9 +207,9 @@ class Pace:
     """Spaces requests evenly. Threads may share it.
 
     Args:
-        per_minute: At most so many; 0 for no limit.
-        wait: Sleeps; True if it was woken because nobody waits for the reply any more.
-        now: Tells the time in seconds.
+        per_minute: At most so many requests; 0 for no limit.
+        wait: Sleeps; returns True if it was woken because the reply is no longer wanted.
+        now: The time in seconds.
     """
 
     def __init__(
@@ -231,7 +225,7 @@ class Pace:
         self._next = 0.0
 
     def take(self) -> float:
-        """Wait for one's turn.
+        """Wait until the next request may be sent.
 
         Returns:
             How many seconds that took.
@@ -242,7 +236,7 @@ class Pace:
         with self._lock:
             turn = max(self._now(), self._next)
             self._next = turn + self._gap_s
-        left = max(0.0, turn - self._now())
-        if left and self._wait(left) is True:
+        left_s = max(0.0, turn - self._now())
+        if left_s and self._wait(left_s) is True:
             raise LMMCancelledError("The request was cancelled.", may_be_billed=False)
-        return left
+        return left_s

@@ -1,4 +1,4 @@
-"""The journal of a run: a line a photo, on disk before the next is asked, so that a kill costs nothing twice."""
+"""The journal of a run: one line per photo, on disk before the next is asked, so that a kill costs nothing twice."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from img2loc.lmm.usage import token_count
 from img2loc.system.terminal import print_message, write_err
 
 _START: Final = b'{"header":{"setup":{"dataset":"'
-_SHAPES: Final[dict[str, type]] = {"header": Header, "asking": Asking, "entry": Entry}
+_TYPES: Final[dict[str, type]] = {"header": Header, "asking": Asking, "entry": Entry}
 
 
 @cache
-def _adapter(shape: type) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_TYPES[kind])
 
 
 def read_journal(path: Path) -> Record:
-    """Read a journal, of a finished run or not. A last line that was cut short is left aside.
+    """Read a journal, of a finished run or not. An incomplete last line is ignored.
 
     Raises:
-        DataError: The file can't be read, is no journal, or is damaged elsewhere than at its end.
+        DataError: The file can't be read, isn't a journal, or is damaged elsewhere than at its end.
     """
     try:
         with path.open("rb") as file:
@@ -42,7 +42,7 @@ def read_journal(path: Path) -> Record:
     except OSError as error:
         raise DataError(f"The journal {path} can't be read: {error.strerror or error}.") from error
     if record is None:
-        raise DataError(f"The journal {path} has no whole first line; begin the run again.")
+        raise DataError(f"The journal {path} has no complete first line; start the run again.")
     return record
 
 
@@ -50,8 +50,8 @@ class Journal:
     """A journal that is being written. Threads may share it.
 
     Args:
-        path: The file; it is made, or gone on with where it stands.
-        header: What this run is. Its date and notes may differ from those in the file.
+        path: The file; it is created, or continued.
+        header: This run's. Its date and notes may differ from those in the file.
 
     Raises:
         DataError: The file belongs to another run, is damaged, or another process is writing it.
@@ -61,24 +61,24 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._path = path
-        # O_APPEND: whatever happens, nothing that was paid for is written over. Unbuffered: what can't be written is
-        # known at once, and not written later.
+        # O_APPEND, so that nothing that was paid for is ever overwritten. Unbuffered, so that a failure to write is
+        # known at once.
         self._file: BinaryIO = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), "r+b", buffering=0)
         try:
             _lock_file(self._file, path)
-            found, whole = _read(self._file, path)
-            if found is None:
+            record, complete_bytes = _read(self._file, path)
+            if record is None:
                 _check_ours(self._file, path)
-            if found is None or not (found.entries or found.asked):
-                # Nothing was done yet, but perhaps planned: a dry run, or one that would have cost too much.
+            if record is None or not (record.entries or record.attempts):
+                # Nothing was done yet: a dry run, or one that would have cost too much.
                 self._file.truncate(0)
                 self.record = Record(header)
                 self._append("header", header)
             else:
-                _check_same(path, found.header, header)
-                self._file.truncate(whole)
+                _check_same(path, record.header, header)
+                self._file.truncate(complete_bytes)
                 self._end_line()
-                self.record = found
+                self.record = record
         except BaseException:
             self._file.close()
             raise
@@ -92,20 +92,20 @@ class Journal:
         self._file.close()
 
     def asking(self, asking: Asking) -> None:
-        """Write down that a request is about to be sent.
+        """Record that a request is about to be sent.
 
         Raises:
-            OSError: It can't be written; then it mustn't be sent.
+            OSError: It can't be written; then the request must not be sent.
         """
         with self._lock:
             self._append("asking", asking)
             self.record.add_asking(asking)
 
     def add(self, entry: Entry) -> None:
-        """Write down what became of a photo; it is on the disk when this returns.
+        """Record the result for a photo; it is on the disk when this returns.
 
         Raises:
-            OSError: It can't be written. Then an answer that was paid for stands on standard error.
+            OSError: It can't be written. An answer that was paid for is then on standard error.
         """
         with self._lock:
             try:
@@ -113,71 +113,71 @@ class Journal:
             except OSError:
                 if entry.replies:
                     print_message(
-                        f"img2loc: {self._path} can't be written; to keep this answer, append the following line to it:"
+                        f"img2loc: {self._path} can't be written. To keep this answer, append the next line to it:"
                     )
                     write_err(json.dumps(json.loads(_line("entry", entry))))  # in ASCII, as a terminal shows it
                 raise
             self.record.add(entry)
 
     def _end_line(self) -> None:
-        """Give the last line, if it is whole but for its line break, the line break."""
+        """Add the line break that a complete last line may lack."""
         self._file.seek(-1, os.SEEK_END)
         if self._file.read(1) != b"\n":
             self._file.write(b"\n")
 
     def _append(self, kind: str, value: object) -> None:
-        """Write a line whole, or nothing of it, so that another may follow."""
+        """Write a complete line, or none of it, so that another can follow."""
         line = memoryview(_line(kind, value))
-        whole = os.fstat(self._file.fileno()).st_size
+        size = os.fstat(self._file.fileno()).st_size
         try:
             while line:
                 line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             with suppress(OSError):
-                self._file.truncate(whole)
+                self._file.truncate(size)
             error.filename = self._path
             raise
 
 
 def _line(kind: str, value: object) -> bytes:
-    body = _adapter(_SHAPES[kind]).dump_python(value, mode="json", warnings=False)
+    body = _adapter(kind).dump_python(value, mode="json", warnings=False)
     if kind == "entry":
-        body = _with_sane_counts(body)
+        body = _without_impossible_counts(body)
     text = json.dumps({kind: body}, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace") + b"\n"  # half a character pair, escaped as JSON does it
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # lone surrogates become JSON's own escapes
 
 
 def _read(file: BinaryIO, path: Path) -> tuple[Record | None, int]:
-    """What a file holds, and up to which byte it is whole."""
+    """The content of a journal, and how many of its bytes are complete lines."""
     record: Record | None = None
-    whole = 0
-    for number, line in enumerate(_whole_lines(file), start=1):
-        whole += len(line)
+    complete_bytes = 0
+    for number, line in enumerate(_complete_lines(file), start=1):
+        complete_bytes += len(line)
         try:
             ((kind, value),) = json.loads(line).items()
             if record is None:
                 if kind != "header" or value["version"] != VERSION:
                     raise ValueError("no header of this version")
-                record = Record(_adapter(Header).validate_python(value))
+                record = Record(_adapter(kind).validate_python(value))
             elif kind == "asking" and isinstance(value, str):
                 record.add_old_asking(value)
             elif kind == "asking":
-                record.add_asking(_adapter(Asking).validate_python(value))
+                record.add_asking(_adapter(kind).validate_python(value))
             elif kind == "entry":
-                record.add(_adapter(Entry).validate_python({"used": None, **_with_sane_counts(value)}))
+                record.add(_adapter(kind).validate_python({"used": None, **_without_impossible_counts(value)}))
             else:
                 raise ValueError(f"a line of the unknown kind {kind!r}")
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
             raise DataError(
-                f"Line {number} of {path} can't be read ({type(error).__name__}): it is no journal of a run, or was "
-                "changed. Use another file, or take the line out to have its photo asked again."
+                f"Line {number} of {path} can't be read ({type(error).__name__}): the file is not a journal, or was "
+                "changed. Use another file, or remove the line to have its photo asked about again."
             ) from error
-    return record, whole
+    return record, complete_bytes
 
 
-def _with_sane_counts(entry: dict[str, Any]) -> dict[str, Any]:
-    """Take away counts of tokens that can't be any, which a server may have sent: the cost is then estimated."""
+def _without_impossible_counts(entry: dict[str, Any]) -> dict[str, Any]:
+    """Replace impossible token counts, which a server may have sent, by None; the cost is then estimated."""
     for outcome in (entry.get("outcome"), entry.get("choice")):
         for reply in outcome["replies"] if outcome else ():
             for name in ("input_tokens", "output_tokens"):
@@ -185,11 +185,11 @@ def _with_sane_counts(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
+def _complete_lines(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     for line in file:
-        # Only a last line can lack its break: the process was killed while it wrote. No part of an object is JSON, so
-        # what is JSON lacks nothing else.
+        # Only the last line can lack its line break, if the process was killed while writing. A part of an object is
+        # not valid JSON, so a last line that is valid lacks nothing else.
         if line.endswith(b"\n") or _is_json(line):
             yield line
 
@@ -203,27 +203,26 @@ def _is_json(line: bytes) -> bool:
 
 
 def _check_ours(file: BinaryIO, path: Path) -> None:
-    """Refuse a file without a whole line that isn't the beginning of a journal: it is somebody else's."""
+    """Refuse a file without a complete line that isn't the beginning of a journal: somebody else's."""
     file.seek(0)
-    start = file.read(len(_START))
-    if not _START.startswith(start):
-        raise DataError(f"{path} is no journal of a run. Move it away, or give this run another folder.")
+    if not _START.startswith(file.read(len(_START))):
+        raise DataError(f"{path} is not a journal. Move it away, or give this run another folder.")
 
 
-def _check_same(path: Path, found: Header, ours: Header) -> None:
+def _check_same(path: Path, recorded: Header, ours: Header) -> None:
     differing = [
-        item.name for item in fields(Setup) if getattr(found.setup, item.name) != getattr(ours.setup, item.name)
+        item.name for item in fields(Setup) if getattr(recorded.setup, item.name) != getattr(ours.setup, item.name)
     ]
-    differing += ["photos of the listing"] if found.items != ours.items else []
+    if recorded.items != ours.items:
+        differing.append("photos of the listing")
     if differing:
-        raise DataError(
-            f"The journal {path} is of another run: it differs in {named(differing)}. Give this run another folder."
-        )
+        reason = f"it differs in {named(differing)}"
+        raise DataError(f"The journal {path} belongs to another run: {reason}. Give this run another folder.")
 
 
 def _lock_file(file: BinaryIO, path: Path) -> None:
     try:
-        import fcntl  # noqa: PLC0415 - Windows has none; there it is the user who must not start two
+        import fcntl  # noqa: PLC0415 - Windows has none; there the user must not start two
     except ImportError:
         return
     try:

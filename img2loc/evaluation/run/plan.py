@@ -1,4 +1,4 @@
-"""What evaluate run does: plans every setting, says what all will cost, and runs one after the other."""
+"""Plans every run that evaluate run asks for, says what they will cost together, and carries them out in turn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import re
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,13 +15,12 @@ from itertools import product
 
 from tqdm import tqdm
 
-from img2loc.errors import DataError
 from img2loc.evaluation.data.datasets import Truth
 from img2loc.evaluation.data.photos import Folder, find_photos
 from img2loc.evaluation.run.budget import Meter, check_budget
 from img2loc.evaluation.run.journal import Journal
 from img2loc.evaluation.run.record import UNEXPECTED, Entry, Header, Record, Setup
-from img2loc.evaluation.run.runner import Runner
+from img2loc.evaluation.run.runner import Model, Runner
 from img2loc.geo.tables import named
 from img2loc.lmm import LMM
 from img2loc.lmm.prices import Pricing
@@ -31,10 +30,8 @@ from img2loc.policy.settings import Settings
 from img2loc.retrieval.manifest import RECORDS
 from img2loc.system.terminal import print_message
 
-PlannedRun = tuple[str, Journal, Meter, Runner]
 
-
-def run_settings(
+def run_all(
     arguments: argparse.Namespace,
     settings: Settings,
     truth: Truth,
@@ -42,22 +39,22 @@ def run_settings(
     lmm: LMM | None,
     template: str,
     cancel: threading.Event,
-) -> tuple[list[tuple[str, Record]], str]:
-    """Run every setting that the arguments ask for, or go on with it.
+) -> tuple[dict[str, Record], str]:
+    """Carry out, or continue, a run for every combination of settings in the arguments.
 
     Args:
-        arguments: What arguments.add_verb's parser read.
+        arguments: Parsed by arguments.add_evaluate's parser.
         settings: The operator's.
         truth: The listing.
         lmm: The model; None for the vote.
         template: The prompt's text.
-        cancel: Gives up the model's requests.
+        cancel: Abandons the model's requests.
 
     Returns:
-        The journals with their names, none after a dry run; and why it stopped before the end, empty if it did not.
+        The journals by name, none after a dry run; and why a run stopped early or has failures, empty if neither.
 
     Raises:
-        Img2LocError: What was asked can't be done.
+        Img2LocError: A run can't begin.
     """
     truth = _sampled(truth, arguments.sample, arguments.seed)
     folder = find_photos(arguments.photos, truth.items, unavailable_md5=arguments.unavailable_md5)
@@ -66,46 +63,40 @@ def run_settings(
     for note in (*notes, *_passing_notes(folder, len(truth.items))):
         print_message(f"img2loc: {note}")
     with ExitStack() as stack:
-        runs = []
+        runs: dict[str, Runner] = {}
         common = _setup(arguments, settings, locator, lmm, template)
         for nearest, farthest, judge in product(arguments.nearest, arguments.farthest, arguments.judge):
             setup = replace(common, nearest=nearest, farthest=farthest, judge=judge)
             header = Header(setup, truth.items, notes, datetime.now(tz=UTC).date().isoformat())
             journal = stack.enter_context(Journal(arguments.out / f"{_name(setup)}.jsonl", header))
-            meter = Meter(_pricing(arguments, setup), journal.record.used)
-            runner = Runner(
-                locator,
-                lmm,
-                journal,
-                folder,
-                meter=meter,
-                concurrency=arguments.concurrency,
-                retry_failed=arguments.retry_failed,
-                cancel=cancel,
-            )
-            runs.append((_name(setup), journal, meter, runner))
+            model = Model(lmm, Meter(_pricing(arguments, setup), journal.record.used), cancel) if lmm else None
+            options = {"concurrency": arguments.concurrency, "retry_failed": arguments.retry_failed}
+            runs[_name(setup)] = Runner(locator, model, journal, folder, **options)
         _preview(runs, arguments.max_cost)
         if arguments.dry_run:
-            return [], ""
-        for name, journal, meter, runner in runs:
-            others = sum(other.spent.cost_usd or 0.0 for _, _, other, _ in runs if other is not meter)
-            left = None if arguments.max_cost is None else arguments.max_cost - others
-            if reason := _run_one(journal, meter, runner, left):
-                return [], f"{name}: {reason} Run the same command again to go on from here."
-        records = [(name, journal.record) for name, journal, _, _ in runs]
-        return records, " ".join(filter(None, (_unexpected(name, record) for name, record in records)))
+            return {}, ""
+        for name, runner in runs.items():
+            others = (other.model for other in runs.values() if other is not runner)
+            spent_usd = sum(model.meter.spent.cost_usd or 0.0 for model in others if model)
+            if reason := _run(runner, None if arguments.max_cost is None else arguments.max_cost - spent_usd):
+                return {}, f"{name}: {reason} Run the same command again to continue."
+        records = {name: runner.journal.record for name, runner in runs.items()}
+        return records, " ".join(filter(None, (_unexpected(name, record) for name, record in records.items())))
 
 
-def _preview(runs: Sequence[PlannedRun], max_cost_usd: float | None) -> None:
+def _preview(runs: Mapping[str, Runner], max_cost_usd: float | None) -> None:
     """Say what all runs will cost, before the first request of any."""
     previews = []
-    for name, _, _, runner in runs:
-        for lost, words in (
-            (runner.again, "the run was killed while it asked about these photos; they are asked again"),
-            (runner.given_up, "this happened twice with these; they count as failed (--retry-failed asks again)"),
+    for name, runner in runs.items():
+        for ids, message in (
+            (runner.again, "the run was killed while asking about these photos; they are asked about again"),
+            (
+                runner.given_up,
+                "killed twice while asking about these photos; they count as failed (see --retry-failed)",
+            ),
         ):
-            if lost:
-                print_message(f"img2loc: {name}: {words}: {named(lost)}.")
+            if ids:
+                print_message(f"img2loc: {name}: {message}: {named(ids)}.")
         if (preview := runner.preview()) is not None:
             print_message(f"img2loc: {name}: {preview}")
             previews.append(preview)
@@ -113,31 +104,32 @@ def _preview(runs: Sequence[PlannedRun], max_cost_usd: float | None) -> None:
         check_budget(previews, max_cost_usd)
 
 
-def _run_one(journal: Journal, meter: Meter, runner: Runner, max_cost_usd: float | None) -> str:
-    header = journal.record.header
-    asks = header.setup.backend != "vote"
-    with tqdm(total=len(header.items), initial=len(header.items) - runner.left, unit="photo", file=sys.stderr) as bar:
+def _run(runner: Runner, max_cost_usd: float | None) -> str:
+    """Carry out one run with a progress bar; returns why it stopped early, empty if it is complete."""
+    total, model = len(runner.journal.record.header.items), runner.model
+    with tqdm(total=total, initial=total - runner.left, unit="photo", file=sys.stderr) as bar:
 
         def on_photo(entry: Entry) -> None:
-            if asks:
-                cost = meter.spent.cost_usd
+            if model is not None:
+                cost = model.meter.spent.cost_usd
                 bar.set_postfix_str("cost unknown" if cost is None else f"${cost:,.4f}", refresh=False)
             bar.update()
 
         reason = runner.run(on_photo, max_cost_usd=max_cost_usd)
-    if asks:
-        print_message(f"img2loc: {meter.spent}")
+    if model is not None:
+        print_message(f"img2loc: {model.meter.spent}")
     return reason
 
 
 def _unexpected(name: str, record: Record) -> str:
-    """What to say where photos failed for a reason that nobody expected; empty where none did."""
+    """The message about photos that failed unexpectedly; empty if there are none."""
     failed = [entry for entry in record.entries.values() if entry.kind == UNEXPECTED]
     if not failed:
         return ""
     ids = named([entry.id for entry in failed])
     return (
-        f"{name}: {len(failed):,} photos failed ({ids}), the first so: {failed[0].message} --retry-failed asks again."
+        f"{name}: {len(failed):,} photos failed ({ids}). The first failure: {failed[0].message} Use --retry-failed to "
+        "try them again."
     )
 
 
@@ -151,26 +143,26 @@ def _sampled(truth: Truth, sample: int, seed: int) -> Truth:
 
 
 def _lasting_notes(folder: Folder, locator: Locator) -> Iterable[str]:
-    """What a report must say of the photos and the gallery."""
+    """What a report must say about the photos and the gallery."""
     if folder.repeated:
         yield (
-            f"{len(folder.repeated):,} photos are identical to one by another author or of another place: an unknown "
+            f"{len(folder.repeated):,} photos are identical to one by another author or from another place: an unknown "
             "placeholder, or a mistake in the listing. They are used as they are (--unavailable-md5 names a "
             f"placeholder): {named(folder.repeated)}."
         )
     if RECORDS not in locator.gallery.manifest.files:
-        yield "The gallery has no records, so neither the photos themselves nor their authors' can be left out by name."
+        yield "The gallery has no records, so a photo itself and its author's photos can't be left out by name."
 
 
 def _passing_notes(folder: Folder, count: int) -> Iterable[str]:
-    """What may be mended before the run goes on; a report reads how it ended from the journal."""
-    for ids, words in (
+    """What can be fixed before the run continues; the journal has the final state for a report."""
+    for ids, message in (
         (folder.missing, "are missing and count as misses"),
         (folder.ambiguous, "share their name with other files, are not used and count as misses"),
-        (folder.unavailable, "are a picture that says “no longer available”, are not asked about and count as misses"),
+        (folder.unavailable, "are a “no longer available” picture, are not asked about and count as misses"),
     ):
         if ids:
-            yield f"{len(ids):,} of {count:,} photos {words}: {named(ids)}."
+            yield f"{len(ids):,} of {count:,} photos {message}: {named(ids)}."
 
 
 def _setup(
@@ -200,7 +192,7 @@ def _setup(
 
 
 def _server(arguments: argparse.Namespace, settings: Settings) -> str:
-    """A server's name, or its host: an address may hold a password."""
+    """A server's name or host; never its address, which may hold a password."""
     url = settings.options(arguments.backend, server=arguments.base_url).base_url
     if not url and arguments.backend != "openai":
         return ""
@@ -209,18 +201,15 @@ def _server(arguments: argparse.Namespace, settings: Settings) -> str:
 
 
 def _pricing(arguments: argparse.Namespace, setup: Setup) -> Pricing | None:
-    """The prices given, else those of the list, which hold at a model's own provider only."""
-    given = [price for price in (arguments.price_input, arguments.price_output) if price is not None]
-    if len(given) == 1:
-        raise DataError("One price isn't enough for a cost; give both --price-input and --price-output.")
-    if given:
-        return Pricing(*given)
+    """The given prices, else those of our list, which only hold at a model's own provider."""
+    if arguments.price_input is not None:
+        return Pricing(arguments.price_input, arguments.price_output)
     return pricing(SERVERS[setup.server], setup.model) if setup.server in SERVERS else None
 
 
 def _name(setup: Setup) -> str:
     model = re.sub(r"[^\w.]+", "-", setup.model)
-    judged = "" if setup.judge is None else f"judge{setup.judge}".replace(",", "+")
+    judge = "" if setup.judge is None else f"judge{setup.judge}".replace(",", "+")
     within = f"within {setup.within}" if setup.within else ""
-    parts = (setup.backend, model, f"n{setup.nearest}", f"f{setup.farthest}", judged, within)
+    parts = (setup.backend, model, f"n{setup.nearest}", f"f{setup.farthest}", judge, within)
     return re.sub(r"[^\w.+]+", "-", "-".join(part for part in parts if part))

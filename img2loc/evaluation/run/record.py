@@ -1,4 +1,4 @@
-"""What a run is made of, what became of each photo, and what is known of both from its journal."""
+"""What a journal records: how the run is set up, the result for each photo, and which requests may be billed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from img2loc.types import Candidate, LatLon, Neighbour, Outcome, OutcomeKind, Re
 
 VERSION: Final = 1
 
-# How a photo ended, beside OutcomeKind's: there was no model to ask, or nothing to ask it about.
+# Results beside OutcomeKind's: no model was asked.
 VOTED: Final = "voted"
 NO_POSITION: Final = "no_position"
 MISSING: Final = "missing"
@@ -23,36 +23,36 @@ UNREADABLE: Final = "unreadable"
 UNEXPECTED: Final = "unexpected_error"
 NOT_RUN: Final = "not_run"
 
-# The most that a request may use whose prompt isn't known: 50 + 50 lines of a list, and the template.
+# The most that a request can use if its prompt is unknown: a list of 50 + 50 lines, and the template.
 _MAX_USAGE: Final = Usage(MAX_PHOTO_TOKENS + 25_000, MAX_OUTPUT_TOKENS, exact=False)
 
-OWN_COUNTRY: Final = "own-country"  # of Setup.within
+OWN_COUNTRY: Final = "own-country"  # a value of Setup.within
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a run is made of; one that is resumed must have the same.
+    """How a run is set up; a resumed run must have the same setup.
 
     Args:
         dataset: The data set's exact name.
         backend: Who answers.
-        model: The model's name, as it was asked for; empty for the vote.
-        server: The server asked: a preset's name or a host; empty where there is none to choose.
-        temperature: Asked for; None for the provider's own.
-        samples: How often each photo is asked.
+        model: The model's name as requested; empty for the vote.
+        server: A known server's name, or a host; empty if the backend has no choice of servers.
+        temperature: None for the provider's default.
+        samples: How often each prompt is sent.
         gallery: The gallery's name.
         gallery_sha256: Of its manifest.
         gallery_count: How many positions it holds.
         encoder: What embeds the photos.
         template: The prompt's text; empty for the vote.
-        nearest: How many of the most similar photos are retrieved for the prompt.
+        nearest: How many of the most similar photos the prompt lists.
         farthest: How many of the most dissimilar.
-        exclude_itself: Neighbours with the query's id are left out.
-        exclude_author: Neighbours by the query's author are left out.
+        exclude_itself: Whether neighbours with the photo's own id are left out.
+        exclude_author: Whether neighbours by the photo's own author are left out.
         near_duplicate: Neighbours at least this similar are left out.
-        within: Where all photos are taken to be, in words; OWN_COUNTRY for each in the country of its truth; empty for
-            anywhere.
-        judge: How the model is asked where its answers are judged; None where nothing is.
+        judge: The prompts whose answers are judged; None if nothing is judged.
+        within: The area that all photos are known to be from; OWN_COUNTRY for the country of each photo's true
+            position; empty for anywhere.
     """
 
     dataset: str
@@ -76,7 +76,7 @@ class Setup:
 
 
 def area_of(item: Item, setup: Setup) -> Area | None:
-    """Where a photo is taken to be: as the run says, or in the country of its truth, at sea anywhere."""
+    """The area that answers for a photo must lie in; None for anywhere, as for a photo taken at sea."""
     return country_of(item.position) if setup.within == OWN_COUNTRY else read_area(setup.within)
 
 
@@ -85,9 +85,9 @@ class Header:
     """A journal's first line.
 
     Args:
-        setup: What the run is made of.
-        items: The ground truth, whole: N comes from here.
-        notes: What was odd about the listing or the photos.
+        setup: How the run is set up.
+        items: The complete ground truth; N is the number of these.
+        notes: What a report must say about the listing, the photos and the gallery.
         started: The day, as YYYY-MM-DD.
         version: Of this format.
     """
@@ -101,24 +101,24 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of one photo.
+    """The result for one photo.
 
     Args:
         id: The photo's.
-        kind: An OutcomeKind's value where a model was asked, else one of this module's.
+        kind: An OutcomeKind's value if a model was asked, else one of this module's.
         position: The system's answer: the model's, else the vote's.
         vote: The neighbours' vote.
-        nearest: The neighbours retrieved, most similar first.
-        farthest: Most dissimilar first.
-        prompt_sha256: Of the exact text sent; empty where none was.
-        outcome: How asking the model ended, with every reply as it came.
-        message: Why there is nothing else, for a photo that could not be used or whose work failed.
+        nearest: The most similar neighbours, in order.
+        farthest: The most dissimilar neighbours, in order.
+        prompt_sha256: Of the exact text sent; empty if none was.
+        outcome: How asking the model ended, with every raw reply.
+        message: Why a photo could not be used, or what failed.
         timings: Seconds of each stage.
-        candidates: What was judged, the best first.
-        choice: How asking the model to choose among them ended; None when it wasn't.
-        radius_km: The answer's, where it is calibrated; None else.
-        probability: With which it should hold the truth; likewise.
-        used: What each request is counted with, answered or not; None in older journals.
+        candidates: What was judged, best first.
+        choice: How asking the model to choose among them ended; None if it wasn't asked.
+        radius_km: The answer's calibrated radius; None without a calibration.
+        probability: With which that radius should contain the true position; None likewise.
+        used: The tokens counted for each request, answered or not; None in older journals.
     """
 
     id: str
@@ -139,7 +139,7 @@ class Entry:
 
     @property
     def usages(self) -> tuple[Usage, ...]:
-        """What each request is counted with; of older journals only those that were answered."""
+        """The tokens counted for each request; in older journals only for those that were answered."""
         return tuple(usage_of(reply, _MAX_USAGE) for reply in self.replies) if self.used is None else self.used
 
     @property
@@ -149,18 +149,18 @@ class Entry:
 
     @property
     def failed(self) -> bool:
-        """Whether the provider or the program, not the model, is to blame, so that asking again may help."""
+        """Whether the provider or the program failed, not the model, so that asking again may help."""
         return self.kind in (OutcomeKind.PROVIDER_ERROR, UNEXPECTED)
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A line of a journal that says that a request about a photo is about to be sent.
+    """A journal's line before a request is sent.
 
     Args:
         id: The photo's.
         number: Which of the photo's requests it is, from 1.
-        most: The most that it may use.
+        most: The most tokens that it can use.
     """
 
     id: str
@@ -170,47 +170,46 @@ class Asking:
 
 @dataclass
 class Record:
-    """What a journal holds.
+    """The content of a journal.
 
     Args:
         header: Its first line.
         entries: The last entry of each photo, by id.
-        asked: How often each photo was asked in all.
-        under_way: The most that each request may use that no entry follows, by the photo's id. If the run was cut
-            short, the replies are lost, and may be billed.
-        settled: What each other request is counted with, of superseded entries too.
+        attempts: How often the model was asked about each photo, over all parts of the run.
+        under_way: By photo id, the most tokens for each request that no entry follows yet. If the run was killed, those
+            replies are lost and may still be billed.
+        settled: The tokens counted for every other request, those of replaced entries included.
     """
 
     header: Header
     entries: dict[str, Entry] = field(default_factory=dict)
-    asked: dict[str, int] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
     under_way: dict[str, list[Usage]] = field(default_factory=dict)
     settled: list[Usage] = field(default_factory=list)
 
     @property
     def used(self) -> list[Usage]:
-        """What each request of the run is counted with."""
+        """The tokens counted for every request of the run."""
         return [*self.settled, *(usage for usages in self.under_way.values() for usage in usages)]
 
     def add(self, entry: Entry) -> None:
-        """Take an entry in."""
+        """Add an entry."""
         self.entries[entry.id] = entry
         sent = self.under_way.pop(entry.id, [])
-        count = self._planned if entry.used is None else len(entry.used)
-        lost = sent[: max(0, len(sent) - count)]  # by an earlier part of the run
+        count = self._requests_per_photo if entry.used is None else len(entry.used)
+        lost = sent[: max(0, len(sent) - count)]  # sent by a part of the run that was killed
         self.settled += [*lost, *entry.usages]
 
     def add_asking(self, asking: Asking) -> None:
-        """Take in that a request is about to be sent."""
-        self.asked[asking.id] = self.asked.get(asking.id, 0) + (asking.number == 1)
+        """Add a request that is about to be sent."""
+        self.attempts[asking.id] = self.attempts.get(asking.id, 0) + (asking.number == 1)
         self.under_way.setdefault(asking.id, []).append(asking.most)
 
     def add_old_asking(self, id_: str) -> None:
-        """Take in that a photo is about to be asked about, however often: older journals say no more."""
-        for number in range(1, self._planned + 1):
+        """Add an older journal's line, which only says that a photo's requests are about to be sent."""
+        for number in range(1, self._requests_per_photo + 1):
             self.add_asking(Asking(id_, number, _MAX_USAGE))
 
     @property
-    def _planned(self) -> int:
-        """How many requests a photo takes."""
+    def _requests_per_photo(self) -> int:
         return requests_of(self.header.setup.judge, self.header.setup.samples)
