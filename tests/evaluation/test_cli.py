@@ -199,7 +199,7 @@ def test_one_command_runs_several_judges_and_the_report_says_what_each_part_is_w
     capsys.readouterr()
     assert main(["evaluate", "report", str(out), "--out", str(tmp_path / "report")]) == 0
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
-    table = report.split("## What each part is worth")[1].split("##")[0]
+    table = report.split("## What each part of the judge contributes")[1].split("##")[0]
     found = {
         row.split(" | ")[0].strip("| "): row.split(" | ")[1:] for row in table.splitlines() if row.startswith("| o")
     }
@@ -228,7 +228,7 @@ def test_what_a_part_costs_comes_from_the_journals_tokens():
     )
     record.add(Entry("1", "answered", judged[0].position, outcome=outcome, choice=choice, candidates=judged))
     _, _, grid, ends = worth([open_run("run", record)])
-    assert ends.items == ("run: asked to choose, the model: answered 1.",)
+    assert ends.items == ("run: outcomes of asking the model to choose: answered 1.",)
     costs = {row[0].removeprefix("run: "): row[1:3] for row in grid.rows}
     assert costs["judged"] == ("2.00", "0.0260") and costs["judged, without choice"] == ("1.00", "0.0080")
     assert costs["judged, without answers"] == costs["vote"] == ("0", "0")
@@ -261,7 +261,13 @@ def test_a_run_its_replay_and_its_report(listing, tmp_path, capsys):
     assert "First \\<b\\>note\\</b\\>." in text
     check_self_contained(page)
     assert "onerror=alert(1)&gt;" in page and "<img" not in page
-    for words in ("17.10", "In pairs", "Worst cases", "Ablation: similar neighbours", "Ablation: how many vote"):
+    for words in (
+        "17.10",
+        "Compared photo by photo",
+        "Worst cases",
+        "Ablation: similar neighbours",
+        "Ablation: number of voters",
+    ):
         assert words in page and words in text
     assert "1 of 8 photos are missing: " in page
     assert page.count("<svg") == 2

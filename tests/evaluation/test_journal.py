@@ -130,7 +130,7 @@ def test_a_disk_that_fills_up_keeps_the_journal_whole_and_the_answer_in_hand(
     assert caught.value.filename == journal
     said = capsys.readouterr().err
     (line,) = [line for line in said.splitlines() if line.startswith('{"entry"')]
-    assert "append this line" in said and json.loads(line)["entry"]["outcome"]["replies"]
+    assert "append the next line" in said and json.loads(line)["entry"]["outcome"]["replies"]
     before = read_journal(journal)
     with journal.open("a") as file:
         file.write(line + "\n")

@@ -61,5 +61,5 @@ def test_photos_not_reached_yet_are_misses(start, monkeypatch):
     monkeypatch.setattr(runner, "FAILURES_IN_A_ROW", 1)
     _, record = start(CountingLMM(lambda number: LMMUnreachableError("Gone.")), concurrency=1)
     score = open_run("run", record).main
-    assert score.n == 12 and score.kinds == {"not_run": 11, "provider_error": 1}
+    assert score.n == 12 and score.outcomes == {"not_run": 11, "provider_error": 1}
     assert score.figures["geodesic"].accuracy[4].value == 0

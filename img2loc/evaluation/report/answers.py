@@ -1,4 +1,4 @@
-"""From a journal, without any call: the answers of the run, and of the baselines that its neighbours allow."""
+"""From a journal, without any request: the answers of the run, and of the baselines that its neighbours allow."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ VOTE: Final = "vote"
 TOP_1: Final = "top 1"
 ORACLE: Final = "oracle"
 JUDGED: Final = "judged"
-# The judge with parts of the candidates' scores left out.
+# The judge without some parts of the candidates' scores.
 ABLATIONS: Final = {
     "judged, without fit": ("likelihood",),
     "judged, without neighbours": ("density",),
     "judged, without choice": ("choice",),
-    "judged, without answers": ("agreement", "choice"),  # the model isn't heard at all
+    "judged, without answers": ("agreement", "choice"),  # the model is ignored
     "judged, answers alone": ("density", "likelihood", "choice"),
 }
 BEST: Final = "best candidate"
 
-# Kinds of failure of which there is nothing to score, however well the system might have done.
+# The photo itself was not available, so the system could not answer.
 ABSENT: Final = (MISSING, UNAVAILABLE, UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A photo, what was predicted for it, and how that ended.
+    """A photo with its prediction.
 
     Args:
         item: The photo with its true position.
-        predicted: The position; None for a miss.
-        kind: How it ended: "voted" and such where there is a position, else the kind of failure.
+        predicted: None for a miss.
+        kind: Where the position comes from, or the kind of failure.
     """
 
     item: Item
@@ -62,19 +62,14 @@ class Case:
     kind: str
 
     @property
-    def cluster(self) -> str:
-        """Whom the photo is by; a photo of unknown origin stands for itself."""
+    def photographer(self) -> str:
+        """Its photographer; each photo by an unknown one has its own."""
         return f"by {self.item.author}" if self.item.author else f"photo {self.item.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """One row of a table: every photo of a ground truth with its answer.
-
-    Args:
-        method: What answered.
-        cases: One a photo, in the ground truth's order.
-    """
+    """The answers of one method to every photo of a ground truth, in its order: a row of the tables."""
 
     method: str
     cases: tuple[Case, ...]
@@ -84,19 +79,17 @@ def of_predictions(truth: Truth, predictions: Predictions) -> Answers:
     """Somebody's predictions as answers."""
     cases = []
     for item in truth.items:
-        found = predictions.positions[item.id]
-        cases.append(Case(item, None, found) if isinstance(found, str) else Case(item, found, "predicted"))
+        result = predictions.positions[item.id]
+        cases.append(Case(item, None, result) if isinstance(result, str) else Case(item, result, "predicted"))
     return Answers("predictions", tuple(cases))
 
 
 def of_record(record: Record) -> tuple[Answers, ...]:
-    """All that a journal can tell: the model's answers, the system's, the vote's, the first neighbour's, the oracle's.
+    """All answers that a journal allows: the model's, the system's, the vote's, the first neighbour's, the oracle's.
 
-    A model's failure is a miss in its own row, and the vote's answer in the system's. Where candidates were judged, the
-    judge's answers stand in place of both, with those that it would have given with a part of it left out.
-
-    Args:
-        record: A journal. Photos that it does not hold yet are misses of the kind not_run.
+    A model's failure is a miss in its own row, and the vote's answer in the system's. In a judged run both rows are
+    replaced by the judge's answers, and those that it would have given without some of its parts. Photos without an
+    entry are misses of the kind not_run.
     """
     setup = record.header.setup
     if setup.judge is not None:
@@ -115,29 +108,21 @@ def of_record(record: Record) -> tuple[Answers, ...]:
 
 
 def votes_of(record: Record, count: int) -> Answers:
-    """The vote of only the first neighbours.
-
-    Args:
-        record: A journal.
-        count: How many vote; no more than were retrieved.
-    """
+    """The vote of only the first `count` neighbours."""
     cases = []
     for item, entry in _pairs(record):
-        voted = vote(entry.nearest[:count], within=area_of(item, record.header.setup))
-        cases.append(_case(item, entry, voted.position if voted else None, VOTED))
+        result = vote(entry.nearest[:count], within=area_of(item, record.header.setup))
+        cases.append(_case(item, entry, result.position if result else None, VOTED))
     return Answers(f"vote of {count}", tuple(cases))
 
 
 def replay(record: Record) -> Record:
-    """Read every reply of a journal again with today's parser, and let the neighbours vote again. Nothing is asked.
-
-    Args:
-        record: A journal.
+    """Read every reply of a journal again with today's parser, and let the neighbours vote again; nothing is asked.
 
     Returns:
-        The same run as today's code would have it. A reply that today's parser can't read and yesterday's could has no
-        second reply to follow it; it becomes a provider_error that says so. Judged entries stay as they are: how well
-        a photo fits a place can't be told without the photo.
+        The same run as today's code would answer it. A reply that only the older parser could read has no second reply
+        after it; it becomes a provider_error that says so. Judged entries stay as they are, because how well a photo
+        fits a place can't be computed without the photo.
     """
     if record.header.setup.judge is not None:
         return record
@@ -149,12 +134,12 @@ def replay(record: Record) -> Record:
 
 
 def without_absent(answers: Answers) -> Answers:
-    """Leave photos that could not be had out of N; only for who asks for it."""
+    """Leave photos that were not available out of N."""
     return replace(answers, cases=tuple(case for case in answers.cases if case.kind not in ABSENT))
 
 
 class _Recorded:
-    """Says again what a model said."""
+    """Repeats a model's recorded replies."""
 
     name = model = "journal"
 
@@ -162,16 +147,17 @@ class _Recorded:
         self._replies, self._failure = list(replies), failure
 
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
-        """The next reply, or the failure that came in its place."""
+        """The next reply, or the failure in its place."""
         if not self._replies:
-            raise LMMError(self._failure or "The journal holds no further reply.")
+            raise LMMError(self._failure or "The journal has no further reply.")
         return self._replies.pop(0)
 
 
 def _replayed(entry: Entry, samples: int, within: Area | None) -> Entry:
-    # Fewer than the vote had may be stored, where the prompt took fewer; then the stored vote stands.
-    whole = entry.vote is not None and len(entry.nearest) >= entry.vote.neighbours
-    voted = vote(entry.nearest[: entry.vote.neighbours], within=within) if whole and entry.vote else entry.vote
+    voted = entry.vote
+    # If the prompt took fewer neighbours than the vote had, the others were not stored.
+    if voted is not None and len(entry.nearest) >= voted.neighbours:
+        voted = vote(entry.nearest[: voted.neighbours], within=within)
     outcome = entry.outcome
     if outcome is None:
         return replace(entry, vote=voted, position=voted.position if voted else None)
@@ -195,8 +181,7 @@ def _answer(item: Item, entry: Entry, method: str) -> Case:
     if method == SYSTEM:
         return Case(item, entry.position, entry.kind)
     if method == BEST:
-        places = (one.position for one in entry.candidates)
-        return _case(item, entry, oracle(places, item.position), BEST)
+        return _case(item, entry, oracle((candidate.position for candidate in entry.candidates), item.position), BEST)
     if method == JUDGED or method in ABLATIONS:
         best = rescored(entry.candidates, without=ABLATIONS.get(method, ()))
         return _case(item, entry, best[0].position if best else None, entry.kind)

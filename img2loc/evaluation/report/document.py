@@ -1,4 +1,4 @@
-"""A document of a few kinds of block, as Markdown and as one HTML page that needs nothing from elsewhere."""
+"""A document of a few kinds of block, as Markdown and as one HTML page that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -6,33 +6,15 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import Final
 
-# How files begin that we wrote, so that no other is ever replaced.
+# The beginnings of files that we wrote, by which we know which we may replace.
 MARKDOWN_HEAD: Final = "<!-- Written by Img2Loc -->"
 HTML_HEAD: Final = (
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="generator" content="Img2Loc">'
 )
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>|#~$&])")
-_STYLE: Final = """
-:root { color-scheme: light dark; --ink: #1f2933; --paper: #fff; --line: #cbd2d9; --faint: #f3f5f7; --quiet: #52606d; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e7eb; --paper: #14191f; --line: #3e4c59; --faint: #1f2730; --quiet: #9aa5b1; }
-}
-body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, sans-serif; }
-h1, h2, h3 { line-height: 1.25; margin: 2rem 0 .6rem; }
-p, li { max-width: 48rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .7rem; text-align: left; vertical-align: top; }
-thead th { border-bottom: 2px solid var(--line); }
-tbody th { min-width: 8rem; }
-tr.strong > * { font-weight: 650; background: var(--faint); }
-figure { margin: 1rem 0; overflow-x: auto; }
-figcaption { color: var(--quiet); font-size: .9rem; max-width: 48rem; }
-svg { width: 100%; min-width: 36rem; height: auto; color: var(--ink); }
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +34,7 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Bullets:
-    """A list of plain texts."""
+    """A bulleted list of plain texts."""
 
     items: tuple[str, ...]
 
@@ -63,8 +45,8 @@ class Grid:
 
     Args:
         header: The columns' names.
-        rows: As many cells each.
-        strong: Numbers of the rows that stand out, from 0.
+        rows: A cell for each column.
+        strong: Numbers of the highlighted rows, from 0.
     """
 
     header: tuple[str, ...]
@@ -89,13 +71,12 @@ Block = Heading | Paragraph | Bullets | Grid | Figure
 
 
 def to_markdown(title: str, blocks: Sequence[Block], *, page: str = "") -> str:
-    """Write a document as Markdown.
+    """Write a document as Markdown, with only the captions of figures.
 
     Args:
         title: Plain text.
-        blocks: What it says. Of a figure only the caption is written.
-        page: The name of the HTML page that holds the figures, where there is one. Then this is a file of its own, and
-            begins with MARKDOWN_HEAD.
+        blocks: The content.
+        page: The file name of the HTML page with the figures. If given, the text begins with MARKDOWN_HEAD.
     """
     parts = [f"# {_plain(title)}"]
     if page:
@@ -117,24 +98,20 @@ def to_markdown(title: str, blocks: Sequence[Block], *, page: str = "") -> str:
 
 
 def to_html(title: str, blocks: Sequence[Block]) -> str:
-    """Write a document as one HTML page: no scripts, no requests.
-
-    Args:
-        title: Plain text.
-        blocks: What it says.
-    """
+    """Write a document as one HTML page, without scripts or requests."""
+    style = (resources.files("img2loc") / "data" / "report.css").read_text(encoding="utf-8")
     body = "\n".join(_html_block(block) for block in blocks)
     return (
         f"{HTML_HEAD}\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         f"<h1>{html.escape(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Escape a text so that Markdown shows it unchanged, on one line."""
     return _MARKDOWN.sub(r"\\\1", re.sub("[ \\t\\r\\n]+", " ", text.strip()))
 
 

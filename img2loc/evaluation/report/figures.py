@@ -1,4 +1,4 @@
-"""Drawings of the report as SVG: the accuracy at every distance, and where on Earth the errors are."""
+"""The report's drawings as SVG: the accuracy at every distance, and a map of the errors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from img2loc.evaluation.report.metrics import LEVELS, THRESHOLDS_KM
 from img2loc.evaluation.report.score import Score
 from img2loc.types import LatLon
 
-# After Okabe and Ito, told apart by the colour-blind. Source: https://jfly.uni-koeln.de/color/
+# After Okabe and Ito, distinct for colour-blind readers. Source: https://jfly.uni-koeln.de/color/
 COLOURS: Final = ("#1b7fc2", "#d55e00", "#009e73", "#b85690", "#b8860b", "#5b7083")
 DASHES: Final = ("", "7 4", "2 3", "10 3 2 3", "1 5", "14 4")
-MAX_DRAWN: Final = 3000  # errors on a map: more would hide each other, and make the page heavy
+MAX_DRAWN: Final = 3000  # errors on a map: more would hide each other, and make the page large
 
 _WIDTH, _HEIGHT = 760, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 14, 46
@@ -28,15 +28,11 @@ _FROM_KM, _TO_KM = 0.1, 20_000.0
 _TICKS_KM = (0.1, 1, 10, 100, 1000, 10_000)
 
 _PER_DEG = 3.0  # units of the map's drawing
-_LAND, _BORDER = "#8c97a5", "#8c97a5"
+_LAND = "#8c97a5"
 
 
 def curve(scores: Sequence[Score]) -> str:
-    """Draw the share of photos within each distance, by the geodesic.
-
-    Args:
-        scores: A line each; all photos of the ground truth count.
-    """
+    """Draw the share of photos within each distance, by the geodesic; one line for each score."""
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 22 * len(scores)}" role="img" aria-label="Accuracy by distance">']
     for share in range(0, 101, 20):
         y = _y(share / 100)
@@ -50,7 +46,7 @@ def curve(scores: Sequence[Score]) -> str:
     distances = np.geomspace(_FROM_KM, _TO_KM, 240)
     for number, score in enumerate(scores):
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
-        ordered = np.sort(score.distances("geodesic"))
+        ordered = np.sort(score.distances_km["geodesic"])
         shares = np.searchsorted(ordered, distances, side="right") / max(1, score.n)
         points = " ".join(f"{_x(km):.1f},{_y(share):.1f}" for km, share in zip(distances, shares, strict=True))
         stroke = f'fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
@@ -62,17 +58,17 @@ def curve(scores: Sequence[Score]) -> str:
 
 
 def error_map(cases: Sequence[Case], distances: Sequence[float]) -> str:
-    """Draw each photo's true position, coloured by its error, with a line to where it was placed.
+    """Draw each photo's true position, coloured by its error, with a line to the predicted position.
 
     Args:
-        cases: The photos; of very many an even part is drawn.
+        cases: The photos; only every so many are drawn if there are more than MAX_DRAWN.
         distances: Their errors in km.
     """
     step = math.ceil(len(cases) / MAX_DRAWN) or 1
     width, height = 360 * _PER_DEG, 180 * _PER_DEG
     parts = [
         f'<svg viewBox="0 0 {width:g} {height + 26:g}" role="img" aria-label="Map of the errors">'
-        f'<path d="{_land()}" fill="{_LAND}" fill-opacity=".18" stroke="{_BORDER}" stroke-opacity=".6" '
+        f'<path d="{_land()}" fill="{_LAND}" fill-opacity=".18" stroke="{_LAND}" stroke-opacity=".6" '
         'stroke-width=".5"/>'
     ]
     dots = []
@@ -80,7 +76,7 @@ def error_map(cases: Sequence[Case], distances: Sequence[float]) -> str:
     for case, km in drawn:
         colour = _colour(km)
         title = f"<title>{html.escape(f'{case.item.id}: {_km(km)}, {case.kind}')}</title>"
-        x, y = _xy(case.item.position)
+        x, y = _xy(case.item.position.lat, case.item.position.lon)
         dots.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}" fill-opacity=".85">{title}</circle>')
         if case.predicted:
             path = _straight(case.item.position, case.predicted)
@@ -98,7 +94,7 @@ def error_map(cases: Sequence[Case], distances: Sequence[float]) -> str:
 def _colour(km: float) -> str:
     if math.isinf(km):
         return "#6b7280"
-    # From blue to red in even steps of lightness; the order is told by the legend too.
+    # From blue to red in even steps of lightness; the legend has the order, too.
     scale = ("#2166ac", "#4393c3", "#35978f", "#e0a100", "#e8743b", "#b2182b")
     return scale[sum(km > threshold for threshold in THRESHOLDS_KM)]
 
@@ -128,13 +124,13 @@ def _text(x: float, y: float, text: str, *, anchor: str = "middle", size: int = 
     )
 
 
-def _xy(position: LatLon) -> tuple[float, float]:
-    return (position.lon + 180) * _PER_DEG, (90 - position.lat) * _PER_DEG
+def _xy(lat: float, lon: float) -> tuple[float, float]:
+    return (lon + 180) * _PER_DEG, (90 - lat) * _PER_DEG
 
 
 def _straight(a: LatLon, b: LatLon) -> str:
-    """A line between two points of the map, over its edge where that is shorter."""
-    (x1, y1), (x2, y2) = _xy(a), _xy(b)
+    """A line between two positions, across the map's edge if that is shorter."""
+    (x1, y1), (x2, y2) = _xy(a.lat, a.lon), _xy(b.lat, b.lon)
     width = 360 * _PER_DEG
     if abs(x2 - x1) <= width / 2:
         return f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}"
@@ -145,15 +141,7 @@ def _straight(a: LatLon, b: LatLon) -> str:
 @cache
 def _land() -> str:
     """The countries of Natural Earth as one path."""
-    file = resources.files("img2loc").joinpath("data", "countries_110m.geo.json")
-    shapes = json.loads(file.read_text(encoding="utf-8"))["features"]
-    path = []
-    for shape in shapes:
-        geometry = shape["geometry"]
-        polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
-        for ring in (ring for polygon in polygons for ring in polygon):
-            points = [
-                _xy(LatLon(lat, lon)) if lon < 180 else (360 * _PER_DEG, (90 - lat) * _PER_DEG) for lon, lat in ring
-            ]
-            path.append("M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in points) + "Z")
-    return "".join(path)
+    text = (resources.files("img2loc") / "data" / "countries_110m.geo.json").read_text(encoding="utf-8")
+    polygons = [polygon for shape in json.loads(text)["features"] for polygon in shape["geometry"]["coordinates"]]
+    rings = [[_xy(lat, lon) for lon, lat in ring] for polygon in polygons for ring in polygon]
+    return "".join("M" + "L".join(f"{x:.0f} {y:.0f}" for x, y in ring) + "Z" for ring in rings)

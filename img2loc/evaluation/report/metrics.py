@@ -1,4 +1,4 @@
-"""How far off predictions are, what that is worth, and how sure one can be of it."""
+"""Errors of predictions, the figures computed from them, and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from img2loc.types import LatLon
 Formula = Literal["geodesic", "haversine"]
 FORMULAS: Final[dict[Formula, Callable[[LatLon, LatLon], float]]] = {
     "geodesic": geodesic_km,  # on the WGS-84 ellipsoid, as the paper says
-    "haversine": haversine_km,  # on a sphere, as most code of the field does; up to 0.6 % apart
+    "haversine": haversine_km,  # on a sphere, as in most published code; the two differ by up to 0.6 %
 }
 
-# Street, city, region, country and continent level; a photo counts at a distance of no more than that.
+# A photo counts at a level if its error is no more than this.
 # Source: paper, section 4.1; Hays, Efros 2008, https://doi.org/10.1109/CVPR.2008.4587784
 THRESHOLDS_KM: Final = (1.0, 25.0, 200.0, 750.0, 2500.0)
 LEVELS: Final = ("street", "city", "region", "country", "continent")
@@ -37,13 +37,7 @@ MISS: Final = math.inf
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval.
-
-    Args:
-        value: As measured; infinite for the median where most are misses.
-        low: The interval's lower end.
-        high: Its upper end.
-    """
+    """A figure with the ends of its 95 % interval. A median is infinite if most photos are misses."""
 
     value: float
     low: float
@@ -52,12 +46,12 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a run is worth by one formula of distance.
+    """The figures of some predictions by one formula of distance.
 
     Args:
         accuracy: Share of all photos within each of THRESHOLDS_KM, [0, 1].
-        median_km: Of all photos, misses being infinitely far.
-        geoscore: Mean over all photos, [0, 5000], a miss being worth 0.
+        median_km: Of all photos, with misses infinitely far.
+        geoscore: Mean over all photos, [0, 5000], with 0 for a miss.
     """
 
     accuracy: tuple[Estimate, ...]
@@ -68,99 +62,76 @@ class Figures:
 def distances_km(
     predicted: Sequence[LatLon | None], true: Sequence[LatLon], formula: Formula = "geodesic"
 ) -> FloatArray:
-    """Measure the errors of predictions.
-
-    Args:
-        predicted: n positions; None for a miss.
-        true: n positions.
-        formula: On the ellipsoid or the sphere.
-
-    Returns:
-        (n,) km; infinite for a miss.
-    """
-    measure = FORMULAS[formula]
+    """The errors of n predictions as (n,) km, infinite for None, which is a miss."""
+    distance_km = FORMULAS[formula]
     pairs = zip(predicted, true, strict=True)
-    return np.array([MISS if at is None else measure(at, there) for at, there in pairs], dtype=np.float64)
+    return np.array([MISS if a is None else distance_km(a, b) for a, b in pairs], dtype=np.float64)
 
 
 def geoscore(distances: FloatArray) -> FloatArray:
-    """Turn errors into GeoGuessr's points.
-
-    Args:
-        distances: Any shape, km; infinite gives 0.
+    """GeoGuessr's points for errors in km of any shape; an infinite error gives 0.
 
     Source: Haas et al. 2023, section 3.4, https://arxiv.org/abs/2307.05845
     """
     return np.asarray(GEOSCORE_MAX * np.exp(-distances / GEOSCORE_SCALE_KM))
 
 
-def measure(distances: FloatArray, clusters: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES) -> Figures:
-    """Measure a run, with intervals.
+def measure(
+    distances: FloatArray, photographers: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Figures:
+    """Compute the figures with percentile intervals.
 
-    One photographer's photos are alike, so whole photographers are drawn, not photos: with up to 235 photos of one in
-    Im2GPS3k, drawing photos would halve the intervals. The intervals are percentiles.
+    The bootstrap draws whole photographers, because the photos of one are alike: with up to 235 photos by one
+    photographer in Im2GPS3k, drawing single photos would halve the intervals.
 
     Args:
         distances: (n,) km; infinite for a miss. n is the size of the ground truth.
-        clusters: n names, of the photographers.
-        seed: For the same intervals each time.
+        photographers: Of each of the n photos.
+        seed: The same seed gives the same intervals.
         resamples: How many times to draw.
 
     Source: Efron, Tibshirani, An Introduction to the Bootstrap, 1993, sections 8.5 and 13.3.
     """
     columns = _columns(distances)
-    means, weights = _resampled(columns, clusters, seed=seed, resamples=resamples)
-    values = columns.mean(axis=0)
-    *accuracy, points = (
-        Estimate(float(value), *_interval(drawn)) for value, drawn in zip(values, means.T, strict=True)
-    )
+    means, weights = _resampled(columns, photographers, seed=seed, resamples=resamples)
+    *accuracy, points = _estimates(columns, means)
     order = np.argsort(distances, kind="stable")
-    codes = np.unique(np.asarray(clusters), return_inverse=True)[1][order]
+    codes = np.unique(np.asarray(photographers), return_inverse=True)[1][order]
     medians = np.concatenate([_weighted_median(distances[order], drawn[:, codes]) for drawn in weights])
-    return Figures(tuple(accuracy), Estimate(_median(distances), *_interval(medians)), points)
+    (median,) = _weighted_median(distances[order], np.ones((1, len(distances)), dtype=np.int64))
+    return Figures(tuple(accuracy), Estimate(float(median), *_interval(medians)), points)
 
 
 def compare(
-    a: FloatArray, b: FloatArray, clusters: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
+    a: FloatArray, b: FloatArray, photographers: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[Estimate, ...]:
-    """Compare two runs over the same photos, pair by pair.
+    """Compare two runs over the same photos, pair by pair, with intervals as in `measure`.
 
     Args:
         a: (n,) km; infinite for a miss.
-        b: Likewise, of the same photos.
-        clusters: n names, of the photographers.
-        seed: For the same intervals each time.
+        b: Likewise.
+        photographers: Of each of the n photos.
+        seed: The same seed gives the same intervals.
         resamples: How many times to draw.
 
     Returns:
         How much a is better than b: the differences of the shares within each of THRESHOLDS_KM, then of the GeoScore.
-        Where an interval holds 0, these photos don't tell the two apart.
+        An interval that contains 0 means that these photos don't show a difference.
     """
     columns = _columns(a) - _columns(b)
-    means, _ = _resampled(columns, clusters, seed=seed, resamples=resamples)
-    return tuple(
-        Estimate(float(value), *_interval(drawn)) for value, drawn in zip(columns.mean(axis=0), means.T, strict=True)
-    )
+    means, _ = _resampled(columns, photographers, seed=seed, resamples=resamples)
+    return _estimates(columns, means)
 
 
 def oracle(candidates: Iterable[LatLon], true: LatLon) -> LatLon | None:
-    """The candidate nearest to the truth: what a perfect choice among them would answer.
-
-    Args:
-        candidates: The positions to choose from.
-        true: Where the photo was taken.
-
-    Returns:
-        The best one by the geodesic; None where there are none.
-    """
+    """The candidate nearest to the true position by the geodesic: a perfect choice. None without candidates."""
     spherical = [(haversine_km(candidate, true), candidate) for candidate in candidates]
-    if not spherical:
-        return None
-    # The formulas are less than 1 % apart: only what is that close to the best has to be measured on the ellipsoid.
-    bound = min(distance for distance, _ in spherical) * 1.02
+    # The formulas differ by less than 1 %, so only candidates that close to the best are measured on the ellipsoid.
+    bound_km = 1.02 * min((distance_km for distance_km, _ in spherical), default=0.0)
     return min(
-        (candidate for distance, candidate in spherical if distance <= bound),
+        (candidate for distance_km, candidate in spherical if distance_km <= bound_km),
         key=lambda candidate: geodesic_km(candidate, true),
+        default=None,
     )
 
 
@@ -170,11 +141,18 @@ def _columns(distances: FloatArray) -> FloatArray:
     return np.stack([*within, geoscore(distances)], axis=1).astype(np.float64)
 
 
+def _estimates(columns: FloatArray, means: FloatArray) -> tuple[Estimate, ...]:
+    """The mean of each column, with the interval of its resampled means."""
+    return tuple(
+        Estimate(float(value), *_interval(drawn)) for value, drawn in zip(columns.mean(axis=0), means.T, strict=True)
+    )
+
+
 def _resampled(
-    columns: FloatArray, clusters: Sequence[str], *, seed: int, resamples: int
+    columns: FloatArray, photographers: Sequence[str], *, seed: int, resamples: int
 ) -> tuple[FloatArray, list[npt.NDArray[np.int64]]]:
-    """Means of columns over drawn clusters, (resamples, columns); and how often each cluster was drawn, in chunks."""
-    codes = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    """(resamples, columns) means over drawn photographers; and how often each photographer was drawn, in chunks."""
+    codes = np.unique(np.asarray(photographers), return_inverse=True)[1]
     count = int(codes.max()) + 1
     sizes = np.bincount(codes).astype(np.float64)
     sums = np.stack([np.bincount(codes, weights=column) for column in columns.T], axis=1)
@@ -191,12 +169,6 @@ def _interval(values: FloatArray) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, (tail, 1 - tail), method="nearest")
     return float(low), float(high)
-
-
-def _median(distances: FloatArray) -> float:
-    ordered = np.sort(distances)
-    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return float(low) if low == high else float((low + high) / 2)
 
 
 def _weighted_median(ordered: FloatArray, weights: npt.NDArray[np.int64]) -> FloatArray:

@@ -1,10 +1,10 @@
-"""Answers held against the truth: figures in both formulas, and every failure counted apart."""
+"""Answers compared with the true positions: the figures by both formulas, and how many photos failed how."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,18 +26,17 @@ from img2loc.geo.sphere import FloatArray
 
 @dataclass(frozen=True)
 class Score:
-    """What answers are worth. Figures are computed when first asked for.
+    """The figures of some answers, computed when first needed.
 
     Args:
-        name: Of the run, and what answered.
-        answers: One case a photo of the ground truth: N is their number.
+        name: Of the run, and of what answered.
+        answers: One case for each photo of the ground truth; N is their number.
         seed: Of the intervals.
     """
 
     name: str
     answers: Answers
     seed: int = 0
-    _cache: dict[Formula, FloatArray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n(self) -> int:
@@ -45,51 +44,44 @@ class Score:
         return len(self.answers.cases)
 
     @cached_property
-    def clusters(self) -> tuple[str, ...]:
+    def photographers(self) -> tuple[str, ...]:
         """The photographer of each photo."""
-        return tuple(case.cluster for case in self.answers.cases)
+        return tuple(case.photographer for case in self.answers.cases)
 
     @property
-    def photographers(self) -> int:
-        """How many there are."""
-        return len(set(self.clusters))
-
-    @property
-    def kinds(self) -> dict[str, int]:
-        """How many photos ended how, the most frequent first."""
+    def outcomes(self) -> dict[str, int]:
+        """How many photos have each kind of outcome, the most frequent first."""
         return dict(Counter(case.kind for case in self.answers.cases).most_common())
 
-    def distances(self, formula: Formula) -> FloatArray:
-        """The error of each photo in km, infinite for a miss."""
-        if formula not in self._cache:
-            cases = self.answers.cases
-            predicted, true = [case.predicted for case in cases], [case.item.position for case in cases]
-            self._cache[formula] = distances_km(predicted, true, formula)
-        return self._cache[formula]
+    @cached_property
+    def distances_km(self) -> dict[Formula, FloatArray]:
+        """The error of each photo, infinite for a miss."""
+        cases = self.answers.cases
+        predicted, true = [case.predicted for case in cases], [case.item.position for case in cases]
+        return {formula: distances_km(predicted, true, formula) for formula in FORMULAS}
 
     @cached_property
     def figures(self) -> dict[Formula, Figures]:
         """Accuracy, median and GeoScore, by either formula."""
-        return {formula: measure(self.distances(formula), self.clusters, seed=self.seed) for formula in FORMULAS}
+        distances = self.distances_km
+        return {formula: measure(distances[formula], self.photographers, seed=self.seed) for formula in FORMULAS}
+
+    def has_photos_of(self, other: Score) -> bool:
+        """Whether both are about the same photos, so that they can be compared pair by pair."""
+        return [case.item for case in self.answers.cases] == [case.item for case in other.answers.cases]
 
     def against(self, other: Score) -> tuple[Estimate, ...]:
-        """How much better this is than another, pair by pair; see metrics.compare.
-
-        Raises:
-            DataError: The two are not of the same photos.
-        """
-        ours, theirs = ([case.item for case in score.answers.cases] for score in (self, other))
-        if ours != theirs:
-            raise DataError(f"{self.name} and {other.name} are not of the same photos and can't be compared in pairs.")
-        return compare(self.distances("geodesic"), other.distances("geodesic"), self.clusters, seed=self.seed)
+        """How much better this is than another score of the same photos; see metrics.compare."""
+        ours, theirs = self.distances_km["geodesic"], other.distances_km["geodesic"]
+        return compare(ours, theirs, self.photographers, seed=self.seed)
 
     def to_json(self) -> dict[str, Any]:
         """The score as json.dumps takes it; an infinite median is null."""
         return {
             "name": self.name,
             "n": self.n,
-            "photographers": self.photographers,
-            "outcomes": self.kinds,
+            "photographers": len(set(self.photographers)),
+            "outcomes": self.outcomes,
             "thresholds_km": THRESHOLDS_KM,
             **{formula: _finite(asdict(figures)) for formula, figures in self.figures.items()},
         }
@@ -99,8 +91,8 @@ def score_all(name: str, rows: Sequence[Answers], *, seed: int = 0) -> tuple[Sco
     """Score several rows of one run.
 
     Args:
-        name: The run's; empty where it goes without saying.
-        rows: What answered.
+        name: The run's; empty if there is only one.
+        rows: The answers.
         seed: Of the intervals.
     """
     return tuple(Score(f"{name}: {row.method}" if name else row.method, row, seed) for row in rows)
@@ -111,9 +103,9 @@ class Run:
     """A run to report on.
 
     Args:
-        name: Short, and unlike the others'.
+        name: Unique among the runs of a report.
         record: Its journal.
-        scores: Of all that its journal can tell.
+        scores: Of the run and of all baselines that its journal allows.
     """
 
     name: str
@@ -132,11 +124,11 @@ def open_run(name: str, record: Record, *, drop_absent: bool = False, seed: int 
     Args:
         name: The run's.
         record: Its journal.
-        drop_absent: Leave photos that could not be had out of N.
+        drop_absent: Leave photos that were not available out of N.
         seed: Of the intervals.
 
     Raises:
-        DataError: Nothing is left then.
+        DataError: No photo is left.
     """
     rows = [without_absent(row) if drop_absent else row for row in of_record(record)]
     if not rows[0].cases:

@@ -1,4 +1,4 @@
-"""What each part of the judge is worth, beside what it costs in requests and money."""
+"""What each part of the judge contributes, and what it costs in requests and money."""
 
 from __future__ import annotations
 
@@ -12,83 +12,85 @@ from img2loc.evaluation.report.answers import ABLATIONS, JUDGED, SYSTEM, VOTE
 from img2loc.evaluation.report.document import Block, Bullets, Grid, Heading, Paragraph
 from img2loc.evaluation.report.grids import signed
 from img2loc.evaluation.report.metrics import LEVELS
-from img2loc.evaluation.report.score import Run
+from img2loc.evaluation.report.score import Run, Score
 from img2loc.evaluation.run.record import Record, Setup
 from img2loc.lmm.servers import SERVERS, pricing
 from img2loc.types import Reply
 
-UNHEARD: Final = {**ABLATIONS, VOTE: ("agreement", "choice")}
+UNUSED_PARTS: Final = {**ABLATIONS, VOTE: ("agreement", "choice")}
 CITY: Final = LEVELS.index("city")
 
 
 def worth(runs: Sequence[Run]) -> list[Block]:
-    """Write what each part of the judge is worth.
+    """Write the section about the judge; nothing if no run is judged.
 
     Args:
-        runs: Judged ones, and others of one prompt to compare them with.
-
-    Returns:
-        A chapter of the report; nothing where nothing was judged.
+        runs: Judged ones, and runs with one prompt to compare them with.
     """
     rows: list[tuple[str, ...]] = []
     for run in runs:
         setup = run.record.header.setup
         if setup.judge is None:
             continue
-        scored = [(run, score) for score in run.scores if score.answers.method in (JUDGED, *ABLATIONS, VOTE)]
-        single = [one for one in runs if _but_for_judge(one.record.header.setup) == _but_for_judge(setup)]
-        scored += [(one, score) for one in single for score in one.scores if score.answers.method == SYSTEM]
-        for whose, score in scored:
-            requests, cost = _taken(whose.record, UNHEARD.get(score.answers.method, ()))
-            figures = score.figures["geodesic"]
-            same = [case.item for case in score.answers.cases] == [case.item for case in run.main.answers.cases]
-            city, points = "", ""
-            if same and score is not run.main:
-                *accuracy, geoscore = score.against(run.main)
-                city, points = signed(accuracy[CITY], 100, 1), signed(geoscore, 1, 0)
-            share = f"{figures.accuracy[CITY].value:.1%}"
-            rows.append((score.name, requests, cost, share, city, f"{figures.geoscore.value:,.0f}", points))
+        parts = [(run, score) for score in run.scores if score.answers.method in (JUDGED, *ABLATIONS, VOTE)]
+        like = [other for other in runs if _without_judge(other.record.header.setup) == _without_judge(setup)]
+        parts += [(other, score) for other in like for score in other.scores if score.answers.method == SYSTEM]
+        rows += [_row(run.main, score, other.record) for other, score in parts]
     if not rows:
         return []
     header = ("answers", "requests a photo", "USD a photo", "25 km", "difference", "GeoScore", "difference")
-    words = (
-        "The judge with each of its parts left out, the vote, and one prompt where that was run: what it takes, by the "
-        "replies that came and the list prices of the day, and how much better it is than the whole rule, in "
-        "percentage points and points, with 95% intervals of the pairs. Where an interval holds 0, these photos don't "
-        "tell the two apart."
+    text = (
+        "The judge, the judge without each of its parts, the vote, and one prompt if that was run. Requests and costs "
+        "come from the replies and the list prices of the day. The differences to the complete judge are in percentage "
+        "points (25 km) and points (GeoScore), with 95% intervals, compared photo by photo. An interval that contains "
+        "0 means that these photos don't show a difference."
     )
-    found: list[Block] = [Heading("What each part is worth"), Paragraph(words), Grid(header, tuple(rows))]
-    ended = [words for run in runs if (words := _choices(run))]
-    return [*found, Bullets(tuple(ended))] if ended else found
+    found: list[Block] = [
+        Heading("What each part of the judge contributes"),
+        Paragraph(text),
+        Grid(header, tuple(rows)),
+    ]
+    choices = tuple(filter(None, map(_choices, runs)))
+    return [*found, Bullets(choices)] if choices else found
+
+
+def _row(judged: Score, score: Score, record: Record) -> tuple[str, ...]:
+    requests, cost = _costs(record, UNUSED_PARTS.get(score.answers.method, ()))
+    figures = score.figures["geodesic"]
+    city, points = "", ""
+    if score is not judged and score.has_photos_of(judged):
+        *accuracy, geoscore = score.against(judged)
+        city, points = signed(accuracy[CITY], 100, 1), signed(geoscore, 1, 0)
+    share = f"{figures.accuracy[CITY].value:.1%}"
+    return score.name, requests, cost, share, city, f"{figures.geoscore.value:,.0f}", points
 
 
 def _choices(run: Run) -> str:
-    """How asking to choose ended; empty where nobody was asked."""
+    """How asking the model to choose ended; empty if it wasn't asked."""
     kinds = Counter(entry.choice.kind for entry in run.record.entries.values() if entry.choice)
     counts = ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in kinds.most_common())
-    return f"{run.name}: asked to choose, the model: {counts}." if counts else ""
+    return f"{run.name}: outcomes of asking the model to choose: {counts}." if counts else ""
 
 
-def _but_for_judge(setup: Setup) -> Setup:
+def _without_judge(setup: Setup) -> Setup:
     return replace(setup, judge=None, nearest=0, farthest=0)
 
 
-def _taken(record: Record, without: Collection[str]) -> tuple[str, str]:
-    """How many requests a photo took, and what they cost in US dollars, but for parts that are left out."""
+def _costs(record: Record, unused_parts: Collection[str]) -> tuple[str, str]:
+    """Requests a photo, and their cost in US dollars, for the parts that are used."""
     setup = record.header.setup
     asked = [entry for entry in record.entries.values() if entry.outcome]
     replies: list[Reply] = []
     for entry in asked:
         for part, outcome in (("agreement", entry.outcome), ("choice", entry.choice)):
-            replies += outcome.replies if outcome and part not in without else ()
+            replies += outcome.replies if outcome and part not in unused_parts else ()
     if not replies:
         return "0", "0"
-    on = date.fromisoformat(record.header.started)
-    prices = pricing(SERVERS[setup.server], setup.model, on=on) if setup.server in SERVERS else None
-    uncounted = any(reply.input_tokens is None or reply.output_tokens is None for reply in replies)
-    if prices is None or uncounted:
-        cost = "unknown"
-    else:
-        tokens = [(reply.input_tokens or 0, reply.output_tokens or 0) for reply in replies]
-        cost = f"{sum(prices.cost_usd(*pair) for pair in tokens) / len(asked):.4f}"
-    return f"{len(replies) / len(asked):.2f}", cost
+    day = date.fromisoformat(record.header.started)
+    prices = pricing(SERVERS[setup.server], setup.model, on=day) if setup.server in SERVERS else None
+    usd = 0.0
+    for reply in replies:
+        if prices is None or reply.input_tokens is None or reply.output_tokens is None:
+            return f"{len(replies) / len(asked):.2f}", "unknown"
+        usd += prices.cost_usd(reply.input_tokens, reply.output_tokens)
+    return f"{len(replies) / len(asked):.2f}", f"{usd / len(asked):.4f}"
