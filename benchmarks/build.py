@@ -35,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from img2loc.photo.decode import open_photo
 from img2loc.retrieval.encoders import Embeddings, Encoder, Inputs, open_encoder
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.stages.embed import Pool, begin, embed_local, finish
-from index_builder.stages.index import Label, index_shards
+from index_builder.stages.embed import EmbedSettings, Pool, begin, embed_local, finish
+from index_builder.stages.index import Label, Output, index_shards
 from index_builder.stages.listing import Listing, write_listing
 from index_builder.stages.sources import Candidate, Counts, list_table
 from index_builder.storage.pieces import Piece
@@ -154,18 +154,19 @@ def _speed(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
         listing = _listing(folder, count)
         before = before or _bare(listing, encoder, arguments)
         out = folder / f"shards-{workers}"
-        store = begin(listing, out, encoder, device=arguments.device, dtype=arguments.dtype, batch=arguments.batch)
+        pool = Pool(workers, arguments.processes, arguments.passes)
+        store = begin(listing, out, encoder, EmbedSettings(pool, arguments.device, arguments.dtype, arguments.batch))
         _forget_peak(arguments.device)
         start = time.perf_counter()
         timed = Timed(encoder)
-        embed_local(listing, store, timed, Pool(workers, arguments.processes, arguments.passes))
+        embed_local(listing, store, timed, pool)
         seconds = time.perf_counter() - start
         per_s, busy = listing.count / seconds, timed.busy_s / seconds
         steady = timed.steady_per_s(workers + 2) if arguments.each else per_s
         peak_gb = _peak_gb(arguments.device)
         start = time.perf_counter()
         finish(listing, store, encoder)
-        index_shards(listing, store, folder / f"gallery-{workers}", label=Label("benchmark"))
+        index_shards(listing, store, Output(folder / f"gallery-{workers}", Label("benchmark")))
         index_s = time.perf_counter() - start
         after = _bare(listing, encoder, arguments)
         bare, network = ((x + y) / 2 for x, y in zip(before, after, strict=True))

@@ -34,7 +34,7 @@ from img2loc.retrieval.encoders import Encoder, open_encoder
 from img2loc.retrieval.gallery import Gallery, open_gallery
 from img2loc.retrieval.index import processors
 from index_builder.stages.geoclip import build_geoclip, download_wheel, embed_positions, read_wheel
-from index_builder.stages.index import Label, write_rows
+from index_builder.stages.index import Label, Networks, Output, write_gallery
 from index_builder.storage.rows import Rows
 
 CLIENTS = (1, 2, 8, 32)
@@ -137,7 +137,7 @@ def _gallery(folder: Path, rows: int, encoder: Encoder) -> Gallery:
         yield np.random.default_rng(0).uniform((-80, -180), (80, 180), (rows, 2)).astype(np.float32)
 
     made = Rows(rows, encoder.dim, population.blocks, positions, lambda: iter(()))
-    write_rows(folder, made, encoder=encoder.spec, label=Label("made up"))
+    write_gallery(Output(folder, Label("made up")), made, Networks(encoder.spec))
     return open_gallery(str(folder))
 
 

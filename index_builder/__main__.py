@@ -16,6 +16,7 @@ import argparse
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,17 +32,18 @@ from index_builder.storage.layout import TARGET
 MAX_WORKERS = 16
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "python -m index_builder") -> int:
     """Run one stage.
 
     Args:
         argv: The arguments; the process's own by default.
+        program: How the command line was called, for its help.
 
     Returns:
         The exit code: 0, 1 where the work failed, 2 for a wrong setting, or 130 where Ctrl-C or SIGTERM ended it. Wrong
         usage exits with 2.
     """
-    arguments = parse_arguments(_parser(), argv, any_path=False)  # neither Arrow nor FAISS takes other paths
+    arguments = parse_arguments(_parser(program), argv, any_path=False)  # neither Arrow nor FAISS takes other paths
     try:
         prepare_environment()
     except ConfigError as error:
@@ -58,89 +60,77 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     except KeyboardInterrupt:
-        print_message("index_builder: Stopped. Run the same command again to go on.")
+        print_message("index_builder: Stopped. Run the same command again to continue.")
         return INTERRUPTED
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m index_builder", description=__doc__)
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = Parser(prog=program, description="Builds, checks and publishes galleries, a stage a command.")
     parsers = parser.add_subparsers(title="stages", required=True, metavar="STAGE")
 
-    stage = _add_stage(parsers, "build", verbs.build, "photos into a gallery, in one go")
+    stage = _add_stage(parsers, "build", verbs.build, "build a gallery from photos in one go")
     _add_source(stage)
     _add_encoder(stage)
     _add_work(stage)
+    stage.set_defaults(shard_rows=SHARD_ROWS)
     _add_gallery(stage)
 
-    stage = _add_stage(parsers, "listing", verbs.listing, "photos into a checked listing")
+    stage = _add_stage(parsers, "listing", verbs.listing, "list photos and check them")
     _add_source(stage)
-    stage.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="the listing, a Parquet file; one that is there is replaced, any other file left alone",
-    )
+    _add_path(stage, "--out", "FILE", "the listing, a Parquet file; only an earlier listing is overwritten")
 
-    _add_embed(_add_stage(parsers, "embed", verbs.embed, "a listing into shards of embeddings"))
-
-    stage = _add_stage(parsers, "index", verbs.index, "shards into a gallery")
-    stage.add_argument("--listing", type=Path, required=True, metavar="FILE", help="what the listing stage wrote")
-    stage.add_argument("--embeddings", type=Path, required=True, metavar="DIR", help="what the embed stage wrote")
-    _add_gallery(stage)
-
-    stage = _add_stage(parsers, "merge", verbs.merge, "galleries of one encoder into one")
-    stage.add_argument("galleries", type=Path, nargs="+", metavar="GALLERY", help="their folders, in this order")
-    _add_gallery(stage)
-
-    stage = _add_stage(parsers, "verify", verbs.verify, "check a gallery")
-    stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
-    stage.add_argument("--photos", type=Path, metavar="DIR", help="the folder in which its photos lie under their ids")
-    stage.add_argument("--listing", type=Path, metavar="FILE", help="the listing that it was built from")
-    _add_encoder(stage)
-
-    stage = _add_stage(parsers, "publish", verbs.publish, "a gallery to the Hugging Face Hub")
-    stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
-    stage.add_argument("repo", metavar="OWNER/NAME", help="a model repository, made where there is none")
-    stage.add_argument("--private", action="store_true", help="make it so that only its owner sees it")
-
-    stage = _add_stage(parsers, "geoclip", verbs.geoclip, "GeoCLIP's places into a gallery")
-    _add_out(stage)
-    stage.add_argument(
-        "--wheel", type=Path, metavar="FILE", help="GeoCLIP's wheel from PyPI; without it pip downloads it"
-    )
-    return parser
-
-
-def _add_stage(
-    parsers: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], None], about: str
-) -> argparse.ArgumentParser:
-    stage = parsers.add_parser(name, help=about, description=run.__doc__)
-    stage.set_defaults(run=run)
-    return stage
-
-
-def _add_embed(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--listing", type=Path, required=True, metavar="FILE", help="what the listing stage wrote")
+    stage = _add_stage(parsers, "embed", verbs.embed, "embed a listing's photos into shards")
+    _add_path(stage, "--listing", "FILE", "the listing to embed")
     _add_encoder(stage)
     _add_work(stage)
     stage.add_argument(
-        "--shard-rows", type=positive, default=SHARD_ROWS, metavar="N", help="photos a shard (default: %(default)s)"
+        "--shard-rows", type=positive, default=SHARD_ROWS, metavar="N", help="photos per shard (default: %(default)s)"
     )
     stage.add_argument(
         "--ray",
         default="",
         metavar="ADDRESS|local",
-        help="share the shards among a Ray cluster, or the actors of this machine",
+        help="distribute the shards over a Ray cluster, or over Ray workers on this machine",
     )
-    stage.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="the shards' folder, seen by all workers: a new one, or the one to go on with",
-    )
+    _add_path(stage, "--out", "DIR", "the shards' folder, visible to all workers: a new one, or the one to continue")
+
+    stage = _add_stage(parsers, "index", verbs.index, "make a gallery of the shards")
+    _add_path(stage, "--listing", "FILE", "the listing that was embedded")
+    _add_path(stage, "--embeddings", "DIR", "the shards' folder")
+    _add_gallery(stage)
+
+    stage = _add_stage(parsers, "merge", verbs.merge, "merge galleries of the same encoder")
+    stage.add_argument("galleries", type=Path, nargs="+", metavar="GALLERY", help="their folders, in this order")
+    _add_gallery(stage)
+
+    stage = _add_stage(parsers, "verify", verbs.verify, "check a gallery")
+    stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
+    stage.add_argument("--photos", type=Path, metavar="DIR", help="the folder that has its photos under their ids")
+    stage.add_argument("--listing", type=Path, metavar="FILE", help="the listing that it was built from")
+    _add_encoder(stage)
+
+    stage = _add_stage(parsers, "publish", verbs.publish, "upload a gallery to the Hugging Face Hub")
+    stage.add_argument("gallery", type=Path, metavar="GALLERY", help="its folder")
+    stage.add_argument("repo", metavar="OWNER/NAME", help="a model repository; created if it doesn't exist")
+    stage.add_argument("--private", action="store_true", help="create it as a private repository")
+
+    stage = _add_stage(parsers, "geoclip", verbs.geoclip, "build a gallery of GeoCLIP's places")
+    _add_out(stage)
+    stage.add_argument("--wheel", type=Path, metavar="FILE", help="GeoCLIP's wheel (default: pip downloads it)")
+    return parser
+
+
+def _add_stage(
+    parsers: argparse._SubParsersAction[Parser], name: str, run: Callable[[argparse.Namespace], None], summary: str
+) -> argparse.ArgumentParser:
+    stage = parsers.add_parser(name, help=summary, description=run.__doc__)
+    stage.set_defaults(run=run)
+    return stage
+
+
+def _add_path(stage: argparse.ArgumentParser, flag: str, metavar: str, about: str) -> None:
+    stage.add_argument(flag, type=Path, required=True, metavar=metavar, help=about)
 
 
 def _add_source(stage: argparse.ArgumentParser) -> None:
@@ -149,17 +139,20 @@ def _add_source(stage: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="DIR|TAR",
-        help="a folder with the pictures, or tar shards (WebDataset) here or at hf://datasets/owner/name/*.tar",
+        help="a folder of pictures, or tar shards (WebDataset) here or at hf://datasets/owner/name/*.tar",
     )
     stage.add_argument(
         "--positions",
         type=Path,
         metavar="TABLE",
-        help="CSV or Parquet: file, lat, lon in degrees, and where known id, author, url, licence; MP-16's metadata "
-        "is one. Without it positions come from the tars' JSON, else from EXIF",
+        help="CSV or Parquet file with the columns file, lat and lon in degrees, and optionally id, author, url and "
+        "licence, such as MP-16's metadata (default: positions from the tars' JSON, or from EXIF)",
     )
     stage.add_argument(
-        "--url", default="", metavar="PATTERN", help="each photo's address, with $column of the table and $photo_number"
+        "--url",
+        default="",
+        metavar="PATTERN",
+        help="address of each photo, with $column for the table's columns and $photo_number",
     )
     stage.add_argument(
         "--exclude",
@@ -167,7 +160,7 @@ def _add_source(stage: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="TABLE",
-        help="a test set, whose photos and photographers are left out; may be given again",
+        help="a test set whose photos and photographers are left out; may be repeated",
     )
 
 
@@ -176,7 +169,7 @@ def _add_encoder(stage: argparse.ArgumentParser) -> None:
         "--encoder",
         default=DEFAULT_ENCODER,
         metavar="lite0|HUB-ID|FOLDER",
-        help="what embeds the pictures (default: %(default)s)",
+        help="the encoder that embeds the pictures (default: %(default)s)",
     )
     stage.add_argument("--device", default="auto", help="where the encoder runs (default: %(default)s)")
 
@@ -186,57 +179,52 @@ def _add_work(stage: argparse.ArgumentParser) -> None:
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
         default="float32",
-        help="the network's number format (default: %(default)s)",
+        help="the encoder's number format (default: %(default)s)",
     )
     stage.add_argument(
-        "--batch", type=positive, default=0, metavar="N", help="pictures in one pass (default: what suits the device)"
+        "--batch", type=positive, default=0, metavar="N", help="pictures in one pass (default: suits the device)"
     )
     stage.add_argument(
         "--workers",
         type=positive,
         default=min(os.cpu_count() or 1, MAX_WORKERS),
         metavar="N",
-        help="readers and decoders beside the network: threads, or processes where it runs on an accelerator "
-        "(default: %(default)s)",
+        help="how many threads read and decode pictures; on an accelerator, how many processes (default: %(default)s)",
     )
 
 
 def _add_out(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="the gallery's folder: a new or an empty one, without --replace",
-    )
-    stage.add_argument("--replace", action="store_true", help="replace the gallery that is there, if there is one")
+    _add_path(stage, "--out", "DIR", "the gallery's folder, new or empty unless --replace is given")
+    stage.add_argument("--replace", action="store_true", help="replace the gallery in that folder")
 
 
 def _add_gallery(stage: argparse.ArgumentParser) -> None:
     _add_out(stage)
     stage.add_argument("--name", default="", help="the gallery's name (default: the folder's)")
-    stage.add_argument("--about", default="", help="what it knows and what it can't, in a sentence for visitors")
+    stage.add_argument(
+        "--about", default="", help="a sentence for visitors: what the gallery covers and what it doesn't"
+    )
     stage.add_argument("--source", default="", help="the data set")
     stage.add_argument("--licence", default="", help="the data set's licence")
     stage.add_argument(
-        "--factory", default="", metavar="WORDS", help="the index, in FAISS's words (default: what suits the size)"
+        "--factory", default="", metavar="WORDS", help="the index, as a FAISS factory string (default: suits the size)"
     )
     stage.add_argument(
         "--k-factor",
         type=positive,
         metavar="N",
         help="candidates compared exactly for each neighbour, for a --factory with Refine (default: the fewest that "
-        f"find {TARGET:.0%}% of the nearest and of the farthest 16)",
+        f"find {TARGET:.0%}% of the 16 nearest and of the 16 farthest)",
     )
     stage.add_argument(
-        "--nprobe", type=positive, metavar="N", help="cells looked into, for a --factory with IVF (default: likewise)"
+        "--nprobe", type=positive, metavar="N", help="cells searched, for a --factory with IVF (default: likewise)"
     )
 
 
 def command() -> NoReturn:
-    """Run the command line as this process; what the installed command calls."""
-    run(main)
+    """Run the installed command."""
+    run(partial(main, program="img2loc-index"))
 
 
 if __name__ == "__main__":
-    command()
+    run(main)

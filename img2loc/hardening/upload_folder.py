@@ -75,7 +75,7 @@ def make_upload_folder(parent: Path) -> OwnFolder:
             if abandoned.is_locked:
                 delete_upload_folder(abandoned)
     path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))  # readable by our user only
-    return OwnFolder(path, _MARKER, may_mark=True)
+    return OwnFolder(path, _MARKER, is_new=True)
 
 
 def delete_upload_folder(folder: OwnFolder) -> None:

@@ -24,6 +24,10 @@ class Marker:
     name: str
     text: str  # before the folder's name
 
+    def content(self, folder: Path) -> bytes:
+        """The file's content in a folder."""
+        return f"{self.text}: ".encode() + os.fsencode(folder.name) + b"\n"
+
 
 class OwnFolder:
     """A folder that this program made, open and locked until it is closed.
@@ -31,7 +35,8 @@ class OwnFolder:
     Args:
         path: The folder's.
         marker: The file that proves that it is ours.
-        may_mark: Whether to mark an empty folder of our user as ours: it is new, or marking it was interrupted.
+        is_new: Whether the caller has just made it, so that it is to be marked. A folder of unknown origin never
+            becomes ours, be it empty.
 
     Raises:
         ConfigError: Nothing proves that it is ours, or another process is at work in it.
@@ -42,10 +47,10 @@ class OwnFolder:
     handle: int  # the open folder
     is_locked: bool  # False on a file system without locks, as some clusters have
 
-    def __init__(self, path: Path, marker: Marker, *, may_mark: bool = False) -> None:
+    def __init__(self, path: Path, marker: Marker, *, is_new: bool = False) -> None:
         self.path = path
         self._marker = marker.name
-        self._text = f"{marker.text}: ".encode() + os.fsencode(path.name) + b"\n"
+        content = marker.content(path)
         foreign = ConfigError(
             f"Nothing proves that {path} is a folder that Img2Loc made; versions before this one left no proof. Remove "
             "it by hand, or move it elsewhere."
@@ -54,7 +59,6 @@ class OwnFolder:
             try:
                 self.handle = open_folder(path)
                 opened.callback(os.close, self.handle)
-                is_new = may_mark and not os.listdir(self.handle)
                 flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_CREAT | os.O_EXCL if is_new else 0)
                 file = os.open(marker.name, flags, 0o600, dir_fd=self.handle)
                 opened.callback(os.close, file)
@@ -62,15 +66,15 @@ class OwnFolder:
                 raise self._in_use() from error
             except OSError as error:  # a link, another kind of file, or another user's
                 raise foreign from error
-            if not self._is_ours(file, is_new=is_new, may_mark=may_mark):
+            if not self._is_ours(file, content, is_new=is_new):
                 raise foreign
             self._lock(file)
-            if os.pread(file, len(self._text), 0) != self._text:
-                os.pwrite(file, self._text, 0)
+            if is_new:
+                os.pwrite(file, content, 0)
                 os.fsync(file)
             self._opened = opened.pop_all()
 
-    def _is_ours(self, file: int, *, is_new: bool, may_mark: bool) -> bool:
+    def _is_ours(self, file: int, content: bytes, *, is_new: bool) -> bool:
         folder, marker = os.fstat(self.handle), os.fstat(file)
         # On some file systems our files belong to another user: to the owner of a marker that we have just made.
         if not stat.S_ISREG(marker.st_mode) or folder.st_uid != marker.st_uid:
@@ -78,11 +82,8 @@ class OwnFolder:
                 os.unlink(self._marker, dir_fd=self.handle)
             return False
         # A marker with a second hard link may be a file of somebody else's.
-        if not is_new and (marker.st_uid != os.geteuid() or marker.st_nlink != 1):
-            return False
-        text = os.pread(file, len(self._text) + 1, 0)
-        was_interrupted = may_mark and self._text.startswith(text) and os.listdir(self.handle) == [self._marker]
-        return text == self._text or was_interrupted
+        is_single = marker.st_uid == os.geteuid() and marker.st_nlink == 1
+        return is_new or (is_single and os.pread(file, len(content) + 1, 0) == content)
 
     def _lock(self, file: int) -> None:
         """Lock the marker, and check that it is still in the folder: another process may just have removed it."""

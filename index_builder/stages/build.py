@@ -5,85 +5,63 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from img2loc.errors import ConfigError
 from img2loc.retrieval.encoders import Encoder
 from img2loc.retrieval.manifest import Manifest
 from img2loc.system.durable import sweep
 from img2loc.system.own_folder import OwnFolder, open_folder
-from index_builder.stages.embed import Pool, begin, embed_local, finish
-from index_builder.stages.index import Label, index_shards
-from index_builder.stages.listing import NOTHING_EXCLUDED, UNREADABLE, Excluded, Listing, write_listing
+from index_builder.stages.embed import EmbedSettings, begin, embed_local, finish
+from index_builder.stages.index import Output, index_shards
+from index_builder.stages.listing import UNREADABLE, Listing, write_listing
 from index_builder.stages.sources import Candidate, Counts
-from index_builder.storage.folders import build_folder, check_out, working_folder
-from index_builder.storage.layout import Layout
+from index_builder.storage.folders import build_folder, working_folder
 from index_builder.storage.store import PLAN
 
 LISTING, SHARDS = "listing.parquet", "shards"
 
 
 def build_gallery(
-    candidates: Iterable[Candidate],
-    counts: Counts,
-    encoder: Encoder,
-    folder: Path,
-    *,
-    label: Label,
-    pool: Pool,
-    device: str = "auto",
-    dtype: str = "float32",
-    batch: int = 0,
-    excluded: Excluded = NOTHING_EXCLUDED,
-    layout: Layout | None = None,
-    may_replace: bool = False,
+    candidates: Iterable[Candidate], counts: Counts, encoder: Encoder, settings: EmbedSettings, output: Output
 ) -> Manifest:
     """Build a gallery from a source's photos.
 
     What one stage writes for the next is in a working folder beside the gallery's: if the build is cut short, or the
-    index can't be made, the same command goes on from there.
+    index can't be made, the same command continues from there.
 
     Args:
         candidates: The photos.
         counts: Grows by what is kept and what is dropped.
         encoder: Makes the embeddings.
-        folder: Where the gallery goes.
-        label: What it says of itself.
-        pool: Who decodes the photos.
-        device: Where the encoder's network runs.
-        dtype: Its number format.
-        batch: Pictures in one pass of it; 0 for what suits the device.
-        excluded: Photos and photographers to leave out.
-        layout: The index's kind; None for the one that suits the size.
-        may_replace: Whether a gallery that is already there may be replaced.
+        settings: How it is used.
+        output: The gallery to write.
 
     Returns:
         The gallery's manifest.
 
     Raises:
-        ConfigError: No photo can be used, or the folder has something in it.
+        ConfigError: No photo can be used; or see write_gallery.
     """
-    check_out(folder, may_replace=may_replace)
-    folder = folder.resolve()
-    with working_folder(build_folder(folder)) as work:
-        goes_on = bool({LISTING, SHARDS} & {*work.names()})
+    with working_folder(build_folder(output.folder.resolve())) as work:
+        continues = bool({LISTING, SHARDS} & {*work.names()})
         sweep(work.path, {LISTING})
+        shards = work.path / SHARDS
         try:
-            write_listing(candidates, counts, work.path / LISTING, excluded=excluded)
+            write_listing(candidates, counts, work.path / LISTING)
             with Listing(work.path / LISTING) as listing:
                 try:
-                    store = begin(listing, work.path / SHARDS, encoder, device=device, dtype=dtype, batch=batch)
+                    store = begin(listing, shards, encoder, settings)
                 except ConfigError:  # an earlier build that was cut short: of other photos, or with another encoder
                     _discard_shards(work)
-                    store = begin(listing, work.path / SHARDS, encoder, device=device, dtype=dtype, batch=batch)
-                embed_local(listing, store, encoder, pool)
+                    store = begin(listing, shards, encoder, settings)
+                embed_local(listing, store, encoder, settings.pool)
                 counts.move(finish(listing, store, encoder), UNREADABLE)
         except ConfigError:  # nothing can be embedded
-            if not goes_on:  # what an earlier build has done stays for the next
+            if not continues:  # what an earlier build has done stays for the next
                 _clear(work)
             raise
         with Listing(work.path / LISTING) as listing:
-            manifest = index_shards(listing, store, folder, label=label, layout=layout, may_replace=may_replace)
+            manifest = index_shards(listing, store, output)
         _clear(work)
     return manifest
 

@@ -1,4 +1,4 @@
-"""The embed stage: a listing's photos into shards of embeddings; stopped at any moment, it goes on where it was."""
+"""The embed stage: a listing's photos into shards of embeddings; stopped at any moment, it continues where it was."""
 
 from __future__ import annotations
 
@@ -68,6 +68,25 @@ def _die_with_parent() -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedSettings:
+    """How a listing is embedded.
+
+    Args:
+        pool: Who decodes the photos.
+        device: Where the encoder's network runs.
+        dtype: Its number format.
+        batch: Pictures in one pass of it; 0 for what suits the device.
+        shard_rows: Photos a shard.
+    """
+
+    pool: Pool
+    device: str = "auto"
+    dtype: str = "float32"
+    batch: int = 0
+    shard_rows: int = SHARD_ROWS
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """One batch of a shard, ready for the network.
 
@@ -82,12 +101,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """One batch of a shard, embedded.
-
-    Args:
-        rows: The readable pictures' embeddings; None where there is none.
-        unreadable: See Prepared.
-    """
+    """One batch of a shard, embedded: the readable pictures' embeddings, or None where there is none."""
 
     rows: Embeddings | None = field(repr=False)
     unreadable: dict[int, str]
@@ -100,19 +114,8 @@ def has_accelerator(device: str) -> bool:
     return device != "cpu" and (device != "auto" or torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
-def begin(
-    listing: Listing, folder: Path, encoder: Encoder, *, device: str, dtype: str, batch: int = 0, size: int = SHARD_ROWS
-) -> Store:
-    """Begin a job in a folder, or go on with the one that is there.
-
-    Args:
-        listing: The photos.
-        folder: The shards' folder.
-        encoder: What embeds them.
-        device: Where its network runs.
-        dtype: Its number format.
-        batch: Pictures in one pass of it; 0 for what suits the device.
-        size: Rows a shard.
+def begin(listing: Listing, folder: Path, encoder: Encoder, settings: EmbedSettings) -> Store:
+    """Begin a job in a folder, or continue with the one that is there.
 
     Raises:
         ConfigError: The folder holds another job's shards: another listing's, another encoder's.
@@ -122,9 +125,9 @@ def begin(
     job = Job(
         listing=listing.sha256(),
         count=listing.count,
-        size=size,
-        batch=batch or (ACCELERATOR_BATCH if has_accelerator(device) else CPU_BATCH),
-        dtype=dtype,
+        size=settings.shard_rows,
+        batch=settings.batch or (ACCELERATOR_BATCH if has_accelerator(settings.device) else CPU_BATCH),
+        dtype=settings.dtype,
         threads=torch.get_num_threads(),
         dim=encoder.dim,
         encoder=encoder.spec,
@@ -134,12 +137,6 @@ def begin(
 
 def embed_local(listing: Listing, store: Store, encoder: Encoder, pool: Pool) -> None:
     """Embed every shard that is not done, on this machine.
-
-    Args:
-        listing: The photos.
-        store: Where the shards go.
-        encoder: What embeds them.
-        pool: Who decodes them meanwhile.
 
     Raises:
         OSError: A shard can't be written; those before it stay good.
@@ -168,7 +165,7 @@ def embed_batches(
         listing: The photos.
         batches: Rows, in the order in which they are wanted.
         encoder: What embeds them.
-        pool: How much is done at once.
+        pool: Who decodes them.
         workers: The pool, opened.
 
     Yields:
@@ -188,9 +185,9 @@ def embed_batches(
             yield embedded
 
 
-def _embed_batch(encoder: Encoder, found: Prepared) -> Embedded:
-    inputs = found.inputs.take() if isinstance(found.inputs, Handover) else found.inputs
-    return Embedded(None if inputs is None else encoder.embed_prepared(inputs), found.unreadable)
+def _embed_batch(encoder: Encoder, batch: Prepared) -> Embedded:
+    inputs = batch.inputs.take() if isinstance(batch.inputs, Handover) else batch.inputs
+    return Embedded(None if inputs is None else encoder.embed_prepared(inputs), batch.unreadable)
 
 
 def _prepare_batch(
@@ -198,11 +195,11 @@ def _prepare_batch(
 ) -> Prepared:
     images: list[Image.Image] = []
     unreadable: dict[int, str] = {}
-    for row, (listed, data) in enumerate(zip(batch, read_pieces([x.piece for x in batch]), strict=True)):
+    for row, (photo, data) in enumerate(zip(batch, read_pieces([photo.piece for photo in batch]), strict=True)):
         try:
             if isinstance(data, OSError):
                 raise PhotoError(data.strerror or str(data))
-            if digest(data) != listed.content:
+            if digest(data) != photo.content:
                 raise PhotoError(CHANGED)
             images.append(open_photo(data).image)
         except PhotoError as error:
@@ -227,15 +224,15 @@ def write_shard(shard: int, store: Store, embedded: Iterator[Embedded], progress
     rows = store.plan.rows(shard)
     embeddings = np.zeros((len(rows), store.job.dim), np.float32)
     unreadable: dict[int, str] = {}
-    for batch in store.plan.batches(shard, store.job.batch):
-        found = next(embedded)
-        start = batch.start - rows.start
-        readable = [start + row for row in range(len(batch)) if row not in found.unreadable]
-        if found.rows is not None:
-            embeddings[readable] = found.rows
-        unreadable |= {start + row: reason for row, reason in found.unreadable.items()}
+    for rows_of_batch in store.plan.batches(shard, store.job.batch):
+        batch = next(embedded)
+        start = rows_of_batch.start - rows.start
+        readable = [start + row for row in range(len(rows_of_batch)) if row not in batch.unreadable]
+        if batch.rows is not None:
+            embeddings[readable] = batch.rows
+        unreadable |= {start + row: reason for row, reason in batch.unreadable.items()}
         if progress is not None:
-            progress.update(len(batch))
+            progress.update(len(rows_of_batch))
     store.write(shard, embeddings, unreadable)
 
 
@@ -243,11 +240,6 @@ def finish(listing: Listing, store: Store, encoder: Encoder) -> int:
     """Close a job whose shards are all done: embed a sample in bfloat16, too, where this machine computes in it.
 
     The index stage sees from it whether queries in bfloat16 would find the same neighbours.
-
-    Args:
-        listing: The photos.
-        store: The shards.
-        encoder: What embedded them.
 
     Returns:
         How many photos were unreadable.

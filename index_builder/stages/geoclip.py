@@ -33,8 +33,9 @@ from img2loc.retrieval.encoders.transformers import describe_preprocessing
 from img2loc.retrieval.location_encoder import LOGIT_SCALE, LocationEncoder
 from img2loc.retrieval.manifest import Manifest
 from img2loc.types import LatLon
-from index_builder.stages.index import write_gallery
+from index_builder.stages.index import Label, Networks, Output, write_gallery
 from index_builder.storage.folders import build_folder, check_out, working_folder
+from index_builder.storage.rows import from_memory
 
 RELEASE = "geoclip==1.3.0"
 WHEEL_SHA256 = "08a93791166a279d52b95c466a952c75f17f654cc61bdf6ab20355325b564dec"
@@ -87,7 +88,7 @@ def build_geoclip(
     Args:
         folder: Where the gallery goes.
         wheel: GeoCLIP's wheel; None to have pip download it.
-        sha256: What the wheel's content must hash to.
+        sha256: Of the wheel's content.
         may_replace: Whether a gallery that is already there may be replaced.
 
     Returns:
@@ -106,12 +107,7 @@ def build_geoclip(
                 work.delete(WHEEL)
     else:
         release = read_wheel(wheel, sha256)
-    return write_gallery(
-        folder,
-        embed_positions(release.location, release.positions),
-        release.positions,
-        records=(),
-        encoder=query_encoder(release.head),
+    label = Label(
         name="geoclip-100k",
         about=(
             f"{len(release.positions):,} places and no photos: GeoCLIP tells how well a picture fits each place, so "
@@ -123,20 +119,14 @@ def build_geoclip(
             "GeoCLIP, NeurIPS 2023, https://arxiv.org/abs/2309.16020"
         ),
         licence=LICENCE,
-        head=release.head,
-        location=release.location_file,
-        may_replace=may_replace,
     )
+    rows = from_memory(embed_positions(release.location, release.positions), release.positions)
+    networks = Networks(query_encoder(release.head), head=release.head, location=release.location_file)
+    return write_gallery(Output(folder, label, may_replace=may_replace), rows, networks)
 
 
 def download_wheel(folder: Path) -> Path:
-    """Have pip download GeoCLIP's wheel, without what it depends on.
-
-    Args:
-        folder: An empty folder for it, or one that isn't there yet.
-
-    Returns:
-        The wheel.
+    """Have pip download GeoCLIP's wheel, without what it depends on, to an empty folder or a new one.
 
     Raises:
         ConfigError: pip can't; the message repeats its reason.
@@ -157,10 +147,6 @@ def download_wheel(folder: Path) -> Path:
 
 def read_wheel(path: Path, sha256: str = WHEEL_SHA256) -> Release:
     """Read what a gallery needs out of GeoCLIP's wheel.
-
-    Args:
-        path: The wheel.
-        sha256: What its content must hash to.
 
     Raises:
         ConfigError: It is missing, another, or no such wheel.
@@ -214,11 +200,7 @@ def _positions(wheel: zipfile.ZipFile) -> tuple[LatLon, ...]:
 
 
 def embed_positions(location: LocationEncoder, positions: Sequence[LatLon]) -> Embeddings:
-    """Embed positions in batches, with a progress bar.
-
-    Args:
-        location: The network.
-        positions: n positions.
+    """Embed n positions in batches, with a progress bar.
 
     Returns:
         (n, dim) float32 of unit norm.
@@ -237,9 +219,6 @@ def query_encoder(head: bytes) -> EncoderSpec:
 
     It is described without the Hub: from the values that CLIP's repository publishes for its processor, in the words
     that the encoder itself uses when it has loaded them.
-
-    Args:
-        head: The head's file.
     """
     from transformers import CLIPImageProcessorPil  # noqa: PLC0415 - seconds, and of use to this stage's end only
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,26 +14,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from img2loc.errors import ConfigError
-from img2loc.retrieval.encoders import Embeddings as Embeddings
-from img2loc.retrieval.encoders import EncoderSpec
+from img2loc.retrieval.encoders import Embeddings, EncoderSpec
 from img2loc.retrieval.gallery import first_off_earth, open_gallery
-from img2loc.retrieval.manifest import (
-    HEAD,
-    INDEX,
-    LOCATION,
-    MANIFEST,
-    POSITIONS,
-    RECORDS,
-    Manifest,
-    describe_file,
-)
+from img2loc.retrieval.manifest import HEAD, INDEX, LOCATION, MANIFEST, POSITIONS, RECORDS, Manifest, describe_file
 from img2loc.system.durable import write_whole
-from img2loc.types import LatLon, PhotoRecord
 from index_builder.stages.listing import Listing
-from index_builder.storage.folders import NEW, check_out, partial_folder, put_in_place, restore, working_folder
+from index_builder.storage.folders import NEW, check_gallery, partial_folder, put_in_place, restore, working_folder
 from index_builder.storage.layout import Layout, make_index, tune
 from index_builder.storage.recall import exact_neighbours
-from index_builder.storage.rows import Rows, from_memory, from_shards, regroup
+from index_builder.storage.rows import Rows, from_shards, regroup
 from index_builder.storage.store import BFLOAT16, Store
 
 ROWS_PER_GROUP = 4096  # records are read a group at a time
@@ -42,7 +31,7 @@ MAX_NORM_ERROR = 0.1  # embeddings that were stored in 8 or 4 bits a value are w
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a gallery says of itself to people.
+    """What a gallery says about itself to people.
 
     Args:
         name: Its short name.
@@ -57,78 +46,42 @@ class Label:
     licence: str = ""
 
 
-def write_gallery(
-    folder: Path,
-    embeddings: Embeddings,
-    positions: Sequence[LatLon],
-    records: Sequence[PhotoRecord],
-    *,
-    encoder: EncoderSpec,
-    name: str,
-    about: str,
-    source: str,
-    licence: str,
-    head: bytes = b"",
-    location: bytes = b"",
-    bfloat16_keeps_neighbours: bool = False,
-    may_replace: bool = False,
-) -> Manifest:
-    """Write a gallery from what is in memory; see write_rows.
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The gallery to write.
 
     Args:
-        folder: Where to.
-        embeddings: (count, dim) float32 of unit norm.
-        positions: Where each was taken.
-        records: Where each comes from; empty where the rows are no photos.
-        encoder: What made the embeddings.
-        name: See Label.
-        about: See Label.
-        source: See Label.
-        licence: See Label.
-        head: The file of the projection put after the encoder; empty where there is none.
-        location: The file of the location encoder; likewise.
-        bfloat16_keeps_neighbours: See Manifest.
-        may_replace: See write_rows.
-
-    Returns:
-        The manifest as written.
-    """
-    return write_rows(
-        folder,
-        from_memory(embeddings, positions, records),
-        encoder=encoder,
-        label=Label(name, about, source, licence),
-        head=head,
-        location=location,
-        bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
-        may_replace=may_replace,
-    )
-
-
-def write_rows(
-    folder: Path,
-    rows: Rows,
-    *,
-    encoder: EncoderSpec,
-    label: Label,
-    layout: Layout | None = None,
-    head: bytes = b"",
-    location: bytes = b"",
-    bfloat16_keeps_neighbours: bool = False,
-    may_replace: bool = False,
-) -> Manifest:
-    """Write a gallery beside its place, open it as the app would, and put it in its place as a whole.
-
-    Args:
-        folder: Where to.
-        rows: What goes into it.
-        encoder: What made the embeddings.
-        label: What it says of itself.
+        folder: Where it goes.
+        label: What it says about itself.
         layout: The index's kind; None for the one that suits the size.
+        may_replace: Whether another gallery that is already there may be replaced.
+    """
+
+    folder: Path
+    label: Label
+    layout: Layout | None = None
+    may_replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The networks that a gallery is searched with.
+
+    Args:
+        encoder: What made its embeddings.
         head: The file of the projection put after the encoder; empty where there is none.
         location: The file of the location encoder; likewise.
         bfloat16_keeps_neighbours: See Manifest.
-        may_replace: Whether another gallery that is already there may be replaced.
+    """
+
+    encoder: EncoderSpec
+    head: bytes = b""
+    location: bytes = b""
+    bfloat16_keeps_neighbours: bool = False
+
+
+def write_gallery(output: Output, rows: Rows, networks: Networks) -> Manifest:
+    """Write a gallery beside its place, open it as the app would, and put it in its place as a whole.
 
     Returns:
         The manifest as written.
@@ -139,40 +92,46 @@ def write_rows(
         GalleryError: The app would refuse the gallery.
         OSError: The gallery can't be written.
     """
-    folder = folder.resolve()
-    check_out(folder, may_replace=may_replace)
+    folder = output.folder.resolve()
     _check_positions(rows)
     with working_folder(partial_folder(folder)) as work:
         restore(work, folder)
-        check_out(folder, may_replace=may_replace)
+        check_gallery(folder, may_replace=output.may_replace)
         work.delete(NEW)
         new = work.path / NEW
         new.mkdir()
         try:
-            rows = dataclasses.replace(rows, embeddings=partial(_checked_embeddings, rows))
-            layout = layout or Layout.choose(rows.count, rows.dim)
-            index = make_index(rows, layout)
-            layout, recall = tune(index, rows, layout)
-            _write_parts(new, index, rows, {HEAD: head, LOCATION: location})
-            manifest = Manifest(
-                name=label.name,
-                about=label.about,
-                source=label.source,
-                licence=label.licence,
-                count=rows.count,
-                dim=rows.dim,
-                encoder=encoder,
-                factory=layout.factory,
-                recall=recall,
-                files={path.name: describe_file(path) for path in sorted(new.iterdir())},
-                bfloat16_keeps_neighbours=bfloat16_keeps_neighbours,
-                search=layout.search,
-            )
-            _finish(new, manifest)
+            manifest = _write_files(new, output, rows, networks)
             open_gallery(str(new))
-            put_in_place(work, folder, may_replace=may_replace)
+            put_in_place(work, folder, may_replace=output.may_replace)
         finally:
             work.delete(NEW)
+    return manifest
+
+
+def _write_files(folder: Path, output: Output, rows: Rows, networks: Networks) -> Manifest:
+    """Write a gallery's files, flush them to the disk, and write the manifest last."""
+    rows = dataclasses.replace(rows, embeddings=partial(_checked_embeddings, rows))
+    layout = output.layout or Layout.choose(rows.count, rows.dim)
+    index = make_index(rows, layout)
+    layout, recall = tune(index, rows, layout)
+    _write_parts(folder, index, rows, {HEAD: networks.head, LOCATION: networks.location})
+    manifest = Manifest(
+        **dataclasses.asdict(output.label),
+        count=rows.count,
+        dim=rows.dim,
+        encoder=networks.encoder,
+        factory=layout.factory,
+        recall=recall,
+        files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
+        bfloat16_keeps_neighbours=networks.bfloat16_keeps_neighbours,
+        search=layout.search,
+    )
+    for name in manifest.files:
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
+    with write_whole(folder / MANIFEST) as file:
+        file.write(manifest.to_json().encode())
     return manifest
 
 
@@ -202,18 +161,7 @@ def first_not_unit(block: Embeddings) -> int | None:
     return int(wrong.argmax()) if wrong.any() else None
 
 
-def bfloat16_keeps_neighbours(rows: Rows, sample: Embeddings) -> bool:
-    """Whether embedding queries in bfloat16 leaves every neighbour of a sample as it is.
-
-    Args:
-        rows: The gallery's rows.
-        sample: (2, n, dim) the same photos embedded in float32 and in bfloat16.
-    """
-    exact, rough = (exact_neighbours(rows.embeddings(), np.concatenate([each, -each])) for each in sample)
-    return bool((exact == rough).all())
-
-
-def _write_parts(folder: Path, index: Any, rows: Rows, networks: dict[str, bytes]) -> None:  # noqa: ANN401
+def _write_parts(folder: Path, index: Any, rows: Rows, networks: Mapping[str, bytes]) -> None:  # noqa: ANN401
     import faiss  # noqa: PLC0415
 
     try:
@@ -236,48 +184,27 @@ def _write_parts(folder: Path, index: Any, rows: Rows, networks: dict[str, bytes
             (folder / name).write_bytes(content)
 
 
-def _finish(folder: Path, manifest: Manifest) -> None:
-    """Flush a gallery's files to the disk, and write its manifest."""
-    for name in manifest.files:
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
-    with write_whole(folder / MANIFEST) as file:
-        file.write(manifest.to_json().encode())
-
-
-def index_shards(
-    listing: Listing,
-    store: Store,
-    folder: Path,
-    *,
-    label: Label,
-    layout: Layout | None = None,
-    may_replace: bool = False,
-) -> Manifest:
+def index_shards(listing: Listing, store: Store, output: Output) -> Manifest:
     """Make a gallery of a finished job's shards.
-
-    Args:
-        listing: The photos.
-        store: Their embeddings.
-        folder: The gallery's.
-        label: What it says of itself.
-        layout: The index's kind; None for the one that suits the size.
-        may_replace: See write_rows.
 
     Returns:
         The manifest as written.
 
     Raises:
-        ConfigError: The shards are another listing's, not all done, or changed since.
+        ConfigError: The shards are another listing's, not all done, or changed since; or see write_gallery.
     """
     rows = from_shards(listing, store)
     sample = store.folder / BFLOAT16
-    return write_rows(
-        folder,
-        rows,
-        encoder=store.job.encoder,
-        label=label,
-        layout=layout,
-        bfloat16_keeps_neighbours=sample.exists() and bfloat16_keeps_neighbours(rows, np.load(sample)),
-        may_replace=may_replace,
-    )
+    keeps_neighbours = sample.exists() and bfloat16_keeps_neighbours(rows, np.load(sample))
+    return write_gallery(output, rows, Networks(store.job.encoder, bfloat16_keeps_neighbours=keeps_neighbours))
+
+
+def bfloat16_keeps_neighbours(rows: Rows, sample: Embeddings) -> bool:
+    """Whether embedding queries in bfloat16 leaves every neighbour of a sample as it is.
+
+    Args:
+        rows: The gallery's rows.
+        sample: (2, n, dim) the same photos embedded in float32 and in bfloat16.
+    """
+    exact, rough = (exact_neighbours(rows.embeddings(), np.concatenate([each, -each])) for each in sample)
+    return bool((exact == rough).all())

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ UNREADABLE, NO_EXIF, AGAIN = "unreadable picture", "no position in EXIF", "the s
 EXCLUDED_PHOTO, EXCLUDED_AUTHOR = "photo of an excluded set", "photographer of an excluded set"
 DIGEST_BYTES = 16  # of a photo's sha256: at a billion photos two share it by chance once in 10^20 builds
 
+RECORD_COLUMNS = tuple(PhotoRecord.__dataclass_fields__)
 SCHEMA = pa.schema(
     [
         ("file", pa.string()),
@@ -38,7 +40,7 @@ SCHEMA = pa.schema(
         ("content", pa.binary(DIGEST_BYTES)),
         ("lat", pa.float64()),
         ("lon", pa.float64()),
-        *((name, pa.string()) for name in PhotoRecord.__dataclass_fields__),
+        *((name, pa.string()) for name in RECORD_COLUMNS),
     ]
 )
 
@@ -61,21 +63,15 @@ class Listed:
 
     def as_row(self) -> dict[str, Any]:
         """The photo as a row of SCHEMA."""
-        record = {name: getattr(self.record, name) for name in PhotoRecord.__dataclass_fields__}
-        return {
-            "file": self.piece.file,
-            "offset": self.piece.offset,
-            "length": self.piece.length,
-            "content": self.content,
-            "lat": self.position.lat,
-            "lon": self.position.lon,
-            **record,
-        }
+        piece, position = self.piece, self.position
+        values = (piece.file, piece.offset, piece.length, self.content, position.lat, position.lon)
+        record = {name: getattr(self.record, name) for name in RECORD_COLUMNS}
+        return dict(zip(SCHEMA.names, values, strict=False)) | record
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Listed:
         """The photo of a row."""
-        record = PhotoRecord(*(row[name] for name in PhotoRecord.__dataclass_fields__))
+        record = PhotoRecord(*(row[name] for name in RECORD_COLUMNS))
         piece = Piece(row["file"], row["offset"], row["length"])
         return cls(piece, row["content"], LatLon(row["lat"], row["lon"]), record)
 
@@ -89,15 +85,15 @@ class Excluded:
         authors: Their authors.
     """
 
-    photos: frozenset[str] = frozenset()
-    authors: frozenset[str] = frozenset()
+    photos: frozenset[str]
+    authors: frozenset[str]
 
     @classmethod
     def read(cls, tables: Iterable[Path]) -> Excluded:
         """Read test sets' tables: a column of photo ids, and of authors where there is one.
 
         Raises:
-            ConfigError: A table can't be read, or has no column of ids.
+            DataError: A table can't be read, or has no column of ids.
         """
         photos: set[str] = set()
         authors: set[str] = set()
@@ -113,20 +109,16 @@ class Excluded:
             return EXCLUDED_PHOTO
         return EXCLUDED_AUTHOR if record.author in self.authors else ""
 
-
-NOTHING_EXCLUDED = Excluded()
-
-
-def _is_listing(path: Path) -> bool:
-    try:
-        return bool(pq.read_schema(path).equals(SCHEMA))
-    except (OSError, pa.ArrowException):
-        return False
+    def filter(self, candidates: Iterable[Candidate], counts: Counts) -> Iterator[Candidate]:
+        """The candidates that are not excluded; the others are counted as dropped."""
+        for candidate in candidates:
+            if reason := self.reason(candidate.record):
+                counts.dropped[reason] += 1
+            else:
+                yield candidate
 
 
-def write_listing(
-    candidates: Iterable[Candidate], counts: Counts, path: Path, *, excluded: Excluded = NOTHING_EXCLUDED
-) -> None:
+def write_listing(candidates: Iterable[Candidate], counts: Counts, path: Path) -> None:
     """Check candidates and write those that may go into a gallery.
 
     Memory stays the same whatever the length: rows leave in groups, and the contents seen so far lie on disk.
@@ -135,7 +127,6 @@ def write_listing(
         candidates: The photos, in the order in which they are to stand in the gallery.
         counts: Grows by what is kept and what is dropped.
         path: The Parquet file; it appears when it is whole.
-        excluded: Photos and photographers to leave out.
 
     Raises:
         ConfigError: No photo can be used, or the path is a folder's or a file's that isn't a listing.
@@ -151,49 +142,42 @@ def write_listing(
         pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer,
         tqdm(unit="photo", desc="listing") as progress,
     ):
-        group: list[dict[str, Any]] = []
-        for listed in _checked(candidates, counts, excluded, progress):
-            counts.kept += 1
-            group.append(listed.as_row())
-            if len(group) == ROWS_PER_GROUP:
-                writer.write_table(pa.Table.from_pylist(group, SCHEMA))
-                group = []
-        if group:
-            writer.write_table(pa.Table.from_pylist(group, SCHEMA))
+        photos = _checked(candidates, counts, progress)
+        while group := list(islice(photos, ROWS_PER_GROUP)):
+            counts.kept += len(group)
+            writer.write_table(pa.Table.from_pylist([photo.as_row() for photo in group], SCHEMA))
         if not counts.kept:
             raise ConfigError(f"No photo can be used: {';'.join(str(counts).splitlines())}.")
 
 
-def _checked(candidates: Iterable[Candidate], counts: Counts, excluded: Excluded, progress: tqdm) -> Iterator[Listed]:
+def _is_listing(path: Path) -> bool:
+    try:
+        return bool(pq.read_schema(path).equals(SCHEMA))
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def _checked(candidates: Iterable[Candidate], counts: Counts, progress: tqdm) -> Iterator[Listed]:
     """The candidates that pass, each content once."""
     with Seen() as seen, ThreadPoolExecutor(READERS) as pool:
-        wanted = _not_excluded(candidates, counts, excluded)
-        for found in ordered_map(pool, _inspect, wanted, ahead=4 * READERS):
+        for result in ordered_map(pool, _inspect, candidates, ahead=4 * READERS):
             progress.update()
-            if isinstance(found, str):
-                counts.dropped[found] += 1
-            elif seen.add(found.content):
-                yield found
+            if isinstance(result, str):
+                counts.dropped[result] += 1
+            elif seen.add(result.content):
+                yield result
             else:
                 counts.dropped[AGAIN] += 1
-
-
-def _not_excluded(candidates: Iterable[Candidate], counts: Counts, excluded: Excluded) -> Iterator[Candidate]:
-    for candidate in candidates:
-        if reason := excluded.reason(candidate.record):
-            counts.dropped[reason] += 1
-        else:
-            yield candidate
 
 
 def _inspect(candidate: Candidate) -> Listed | str:
     """A candidate with its content's hash and its position, or the reason for dropping it."""
     data = candidate.data
     if data is None:
-        (read,) = read_pieces([candidate.piece])
-        if isinstance(read, OSError):
-            return NO_FILE if isinstance(read, FileNotFoundError) else UNREADABLE
-        data = read
+        (content,) = read_pieces([candidate.piece])
+        if isinstance(content, OSError):
+            return NO_FILE if isinstance(content, FileNotFoundError) else UNREADABLE
+        data = content
     position = candidate.position
     if position is None:
         try:
@@ -274,12 +258,8 @@ class Listing:
         for group in range(self._file.num_row_groups):
             yield self._file.read_row_group(group, columns=list(names), use_threads=False)
 
-    def close(self) -> None:
-        """Let the file go."""
-        self._file.close()
-
     def __enter__(self) -> Listing:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        self._file.close()

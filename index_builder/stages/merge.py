@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +15,26 @@ from img2loc.errors import ConfigError
 from img2loc.retrieval.encoders import Embeddings
 from img2loc.retrieval.gallery import Gallery, open_gallery
 from img2loc.retrieval.manifest import Manifest
-from index_builder.stages.index import Label, write_rows
-from index_builder.stages.listing import Seen, digest
-from index_builder.storage.layout import Layout
-from index_builder.storage.rows import BLOCK_ROWS, RECORD_COLUMNS, Rows
+from index_builder.stages.index import Networks, Output, write_gallery
+from index_builder.stages.listing import RECORD_COLUMNS, Seen, digest
+from index_builder.storage.rows import BLOCK_ROWS, Rows
 
 AGAIN = "the same embedding at the same place again"
+Mask = npt.NDArray[np.bool_]  # which of a gallery's rows are kept
 
 
-def merge_galleries(
-    folders: Sequence[Path], out: Path, *, label: Label, layout: Layout | None = None, may_replace: bool = False
-) -> tuple[Manifest, int]:
+def merge_galleries(folders: Sequence[Path], output: Output) -> tuple[Manifest, int]:
     """Join galleries.
 
     Args:
         folders: Theirs; rows keep this order.
-        out: Where the new one goes.
-        label: What it says of itself; an empty source or licence becomes those of its parts.
-        layout: The index's kind; None for the one that suits the size.
-        may_replace: See write_rows.
+        output: The new one; an empty source or licence becomes those of its parts.
 
     Returns:
         The manifest, and how many rows were dropped since another gallery has them, too.
 
     Raises:
-        ConfigError: They are of different encoders, or one's index does not hold its vectors.
+        ConfigError: They are of different encoders, or one's index does not hold its vectors; or see write_gallery.
         GalleryError: One is torn.
     """
     galleries = [open_gallery(str(folder)) for folder in folders]
@@ -49,42 +45,22 @@ def merge_galleries(
                 f"{gallery.folder} and {first.folder} are of different encoders: {gallery.manifest.encoder} and "
                 f"{first.manifest.encoder}. Only galleries of one encoder can be compared, and so joined."
             )
-    stored = [stored_vectors(gallery) for gallery in galleries]
+    for gallery in galleries:
+        stored_vectors(gallery)
     with Seen() as seen:
-        kept = [_new_rows(gallery, vectors, seen) for gallery, vectors in zip(galleries, stored, strict=True)]
-    count = sum(int(mask.sum()) for mask in kept)
-
-    def embeddings() -> Iterator[Embeddings]:
-        for vectors, mask in zip(stored, kept, strict=True):
-            for block, inside in _blocks(vectors, mask):
-                yield block[inside]
-
-    def positions() -> Iterator[npt.NDArray[np.float32]]:
-        for gallery, mask in zip(galleries, kept, strict=True):
-            yield gallery.positions[mask]
-
-    def records() -> Iterator[pa.Table]:
-        if any(gallery.all_records is not None for gallery in galleries):
-            for gallery, mask in zip(galleries, kept, strict=True):
-                yield from _records(gallery, mask)
-
-    parts = [gallery.manifest for gallery in galleries]
-    manifest = write_rows(
-        out,
-        Rows(count, first.manifest.dim, embeddings, positions, records),
-        encoder=first.manifest.encoder,
-        label=Label(
-            label.name,
-            label.about,
-            label.source or "; ".join(dict.fromkeys(part.source for part in parts if part.source)),
-            label.licence or "; ".join(dict.fromkeys(part.licence for part in parts if part.licence)),
-        ),
-        layout=layout,
-        head=first.head or b"",
-        bfloat16_keeps_neighbours=all(part.bfloat16_keeps_neighbours for part in parts),
-        may_replace=may_replace,
+        parts = [(gallery, _new_rows(gallery, seen)) for gallery in galleries]
+    label = dataclasses.replace(
+        output.label,
+        source=output.label.source or _joined(gallery.manifest.source for gallery in galleries),
+        licence=output.label.licence or _joined(gallery.manifest.licence for gallery in galleries),
     )
-    return manifest, sum(len(mask) for mask in kept) - count
+    networks = Networks(
+        first.manifest.encoder,
+        head=first.head or b"",
+        bfloat16_keeps_neighbours=all(gallery.manifest.bfloat16_keeps_neighbours for gallery in galleries),
+    )
+    manifest = write_gallery(dataclasses.replace(output, label=label), _rows(parts), networks)
+    return manifest, sum(gallery.manifest.count for gallery in galleries) - manifest.count
 
 
 def stored_vectors(gallery: Gallery) -> Any:  # noqa: ANN401 - FAISS has no types
@@ -98,25 +74,41 @@ def stored_vectors(gallery: Gallery) -> Any:  # noqa: ANN401 - FAISS has no type
     return gallery.searcher.vectors
 
 
-def _blocks(vectors: Any, mask: npt.NDArray[np.bool_]) -> Iterator[tuple[Embeddings, npt.NDArray[np.bool_]]]:  # noqa: ANN401
-    for start in range(0, len(mask), BLOCK_ROWS):
-        inside = mask[start : start + BLOCK_ROWS]
-        yield vectors.reconstruct_n(start, len(inside)), inside
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(filter(None, texts)))
 
 
-def _new_rows(gallery: Gallery, vectors: Any, seen: Seen) -> npt.NDArray[np.bool_]:  # noqa: ANN401
+def _new_rows(gallery: Gallery, seen: Seen) -> Mask:
     """Which of a gallery's rows no gallery before it has."""
-    positions = gallery.positions
-    mask = np.zeros(gallery.manifest.count, bool)
-    row = 0
-    for block, _ in _blocks(vectors, mask):
-        for vector in block:
-            mask[row] = seen.add(digest(vector.tobytes() + positions[row].tobytes()))
-            row += 1
-    return mask
+    vectors = (vector for block in _blocks(gallery) for vector in block)
+    contents = (vector.tobytes() + at.tobytes() for vector, at in zip(vectors, gallery.positions, strict=True))
+    return np.fromiter((seen.add(digest(content)) for content in contents), bool, gallery.manifest.count)
 
 
-def _records(gallery: Gallery, mask: npt.NDArray[np.bool_]) -> Iterator[pa.Table]:
+def _blocks(gallery: Gallery) -> Iterator[Embeddings]:
+    for start in range(0, gallery.manifest.count, BLOCK_ROWS):
+        yield stored_vectors(gallery).reconstruct_n(start, min(BLOCK_ROWS, gallery.manifest.count - start))
+
+
+def _rows(parts: Sequence[tuple[Gallery, Mask]]) -> Rows:
+    def embeddings() -> Iterator[Embeddings]:
+        for gallery, mask in parts:
+            for number, block in enumerate(_blocks(gallery)):
+                yield block[mask[number * BLOCK_ROWS :][: len(block)]]
+
+    def positions() -> Iterator[npt.NDArray[np.float32]]:
+        for gallery, mask in parts:
+            yield gallery.positions[mask]
+
+    def records() -> Iterator[pa.Table]:
+        if any(gallery.all_records is not None for gallery, _ in parts):
+            for gallery, mask in parts:
+                yield from _records(gallery, mask)
+
+    return Rows(sum(int(mask.sum()) for _, mask in parts), parts[0][0].manifest.dim, embeddings, positions, records)
+
+
+def _records(gallery: Gallery, mask: Mask) -> Iterator[pa.Table]:
     if gallery.all_records is None:
         empty = pa.array([""] * int(mask.sum()), pa.string())
         yield pa.table({name: empty for name in RECORD_COLUMNS})

@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from img2loc.errors import ConfigError
+from img2loc.geo.tables import LATITUDE, matching
 from img2loc.system.names import escape_controls, is_text, printable_name
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.storage.pieces import HUB_PREFIX, Piece, open_stream
-from index_builder.storage.tables import COLUMNS, Columns, Row, read_table
+from index_builder.storage.tables import PhotoColumns, Row, read_table
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif"}
 NO_FILE, CUT_SHORT, NOT_IN_TABLE = "no such file", "tar cut short (its last photo)", "not in the table of positions"
@@ -70,26 +71,24 @@ class Candidate:
 
 
 def list_folder(folder: Path, counts: Counts) -> Iterator[Candidate]:
-    """Offer a folder's pictures, whose positions stand in their EXIF, in the order of their names.
+    """Offer the pictures in a folder and below it, in the order of their names; their positions stand in their EXIF.
 
-    Args:
-        folder: Searched with all that lies below it.
-        counts: Grows by what is read.
+    Raises:
+        ConfigError: There is no such folder.
     """
-    check_folder(folder)
-    root = folder.resolve()
+    root = _resolve_folder(folder)
     for parent, folders, files in os.walk(root):
         folders.sort()
         for name in sorted(files):
-            if PurePosixPath(name).suffix.lower() in SUFFIXES:
-                counts.read += 1
-                path = Path(parent, name)
-                if not is_text(path):
-                    counts.drop_name(path)
-                    continue
-                if not os.path.isfile(path):  # a pipe would be waited for without end
-                    counts.dropped[NO_FILE] += 1
-                    continue
+            path = Path(parent, name)
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            counts.read += 1
+            if not is_text(path):
+                counts.drop_name(path)
+            elif not os.path.isfile(path):  # a pipe would be waited for without end
+                counts.dropped[NO_FILE] += 1
+            else:
                 yield Candidate(Piece(str(path)), None, PhotoRecord(path.relative_to(root).as_posix()))
 
 
@@ -100,33 +99,31 @@ def list_table(table: Path, folder: Path, counts: Counts, *, url: str = "") -> I
         table: A CSV or Parquet file: file, lat and lon in degrees, and where known id, author, url, licence.
         folder: Where the files are.
         counts: Grows by what is read and what is dropped.
-        url: See Columns.record.
+        url: See PhotoColumns.record.
 
     Raises:
-        ConfigError: The table can't be read, lacks a column, or its columns make no sense.
+        ConfigError: There is no such folder.
+        DataError: The table can't be read, lacks a column, or its columns make no sense.
     """
-    check_folder(folder)
-    root = folder.resolve()
+    root = _resolve_folder(folder)
     for columns, row in read_table(table, needed=("file", "lat", "lon")):
         counts.read += 1
         position = columns.position(row)
-        if isinstance(position, str):
-            counts.dropped[position] += 1
-            continue
         name = columns.value(row, "file")
         path = root / name
-        if not Path(os.path.normpath(path)).is_relative_to(root):  # a table from elsewhere names this machine's files
-            counts.dropped[OUTSIDE] += 1
-            continue
-        if name and not path.suffix:
+        is_outside = not Path(os.path.normpath(path)).is_relative_to(root)
+        if name and not (is_outside or path.suffix):
             path = path.with_suffix(".jpg")  # OSV-5M's table names photos by their number alone
-        if not name or not os.path.isfile(path):  # Path.is_file raises where a name is too long
+        if isinstance(position, str):
+            counts.dropped[position] += 1
+        elif is_outside:  # a table from elsewhere names this machine's files
+            counts.dropped[OUTSIDE] += 1
+        elif not name or not os.path.isfile(path):  # Path.is_file raises where a name is too long
             counts.dropped[NO_FILE] += 1
-            continue
-        if not is_text(path):
+        elif not is_text(path):
             counts.drop_name(path)
-            continue
-        yield Candidate(Piece(str(path)), position, columns.record(row, name, url))
+        else:
+            yield Candidate(Piece(str(path)), position, columns.record(row, name, url))
 
 
 def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None, url: str = "") -> Iterator[Candidate]:
@@ -138,25 +135,26 @@ def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None,
         tars: Files here, or under hf:// on the Hub, where they are streamed.
         counts: Grows by what is read and what is dropped.
         table: Positions by file name, for tars that hold pictures alone.
-        url: See Columns.record.
+        url: See PhotoColumns.record.
 
     Raises:
-        ConfigError: A tar can't be read at all, or the table can't.
+        ConfigError: A tar can't be read at all.
+        DataError: The table can't be read, or the columns of a tar's JSON make no sense.
     """
-    with closing(_Positions(table)) as known:
+    with closing(_Positions(table)) as positions:
         for tar in tars:
             if not is_text(tar):
                 raise ConfigError(f"The name of {printable_name(tar)} is not UTF-8; rename the tar file or its folder.")
-            columns: Columns | None = None
+            columns: PhotoColumns | None = None
             for sample in _samples(tar, counts):
                 counts.read += 1
-                row = sample.row or known.find(sample.name)
+                row = sample.row or positions.find(sample.name)
                 if row is None and table is not None:
                     counts.dropped[NOT_IN_TABLE] += 1
                 elif row is None:
                     yield Candidate(sample.piece, None, PhotoRecord(sample.name), sample.data)
                 else:
-                    columns = columns or Columns(tar, list(row), needed=("lat", "lon"))
+                    columns = columns or PhotoColumns(tar, list(row), needed=("lat", "lon"))
                     position = columns.position(row)
                     if isinstance(position, str):
                         counts.dropped[position] += 1
@@ -169,12 +167,12 @@ def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None,
 
 @dataclass(slots=True)
 class _Sample:
-    """The members of a tar that share a key: a picture and what is said of it."""
+    """The members of a tar that share a key: a picture, and the values of its JSON."""
 
     name: str
     piece: Piece
     data: bytes | None
-    row: Row | None
+    row: Row | None = None
 
 
 def _samples(tar: str, counts: Counts) -> Iterator[_Sample]:
@@ -183,24 +181,26 @@ def _samples(tar: str, counts: Counts) -> Iterator[_Sample]:
         stream = open_stream(tar)
     except OSError as error:
         raise ConfigError(f"The tar {tar} can't be read: {error}.") from error
-    key: str = ""
-    picture: tuple[str, Piece, bytes | None] | None = None
+    key = ""
+    sample: _Sample | None = None
     row: Row | None = None
     with stream:
         for member, data in _members(tar, stream, counts):
-            suffix = PurePosixPath(member.name).suffix.lower()
-            of = member.name[: -len(suffix)] if suffix else member.name
-            if of != key:
-                if picture is not None:
-                    yield _Sample(*picture, row)
-                key, picture, row = of, None, None
-            if suffix == ".json":
+            suffix = PurePosixPath(member.name).suffix
+            stem = member.name.removesuffix(suffix)
+            if stem != key:
+                if sample is not None:
+                    yield sample
+                key, sample, row = stem, None, None
+            if suffix.lower() == ".json":
                 row = _json_row(data)
-            elif suffix in SUFFIXES and picture is None:
-                piece = Piece(tar, member.offset_data, member.size)
-                picture = (printable_name(member.name.removeprefix("./")), piece, data)
-        if picture is not None:
-            yield _Sample(*picture, row)
+            elif suffix.lower() in SUFFIXES and sample is None:
+                name = printable_name(member.name.removeprefix("./"))
+                sample = _Sample(name, Piece(tar, member.offset_data, member.size), data)
+            if sample is not None:
+                sample.row = row
+        if sample is not None:
+            yield sample
 
 
 def _members(tar: str, stream: IO[bytes], counts: Counts) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
@@ -232,11 +232,12 @@ def _members(tar: str, stream: IO[bytes], counts: Counts) -> Iterator[tuple[tarf
 
 
 def _json_row(data: bytes | None) -> Row | None:
+    """The values of a picture's JSON; None where it is none, or holds no latitude."""
     try:
         values = json.loads(data or b"")
     except ValueError:
         return None
-    if not isinstance(values, dict) or not {key.lower() for key in values} & set(COLUMNS["lat"]):
+    if not isinstance(values, dict) or not matching(LATITUDE, values):
         return None
     return {printable_name(key): "" if value is None else printable_name(str(value)) for key, value in values.items()}
 
@@ -265,20 +266,16 @@ class _Positions:
 
     def find(self, name: str) -> Row | None:
         """A photo's row; None where the table has none."""
-        found = self._rows.execute("SELECT row FROM rows WHERE name = ?", (PurePosixPath(name).name,)).fetchone()
-        row: Row | None = None if found is None else json.loads(found[0])
+        match = self._rows.execute("SELECT row FROM rows WHERE name = ?", (PurePosixPath(name).name,)).fetchone()
+        row: Row | None = None if match is None else json.loads(match[0])
         return row
 
     def close(self) -> None:
-        """Let the file go, so that it can be removed."""
+        """Close the file, so that it can be removed."""
         self._rows.close()
 
 
-def check_folder(folder: Path) -> None:
-    """Make sure that there is a folder of photos.
-
-    Raises:
-        ConfigError: There is none.
-    """
+def _resolve_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise ConfigError(f"There is no folder {printable_name(folder)}; --photos names the folder with the pictures.")
+    return folder.resolve()

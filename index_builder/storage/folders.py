@@ -1,7 +1,7 @@
 """Where a gallery is written: beside its place, in a working folder, and then renamed as a whole.
 
     NAME                a gallery; what has it open keeps reading it when another takes its place
-    .NAME.partial/      write_rows at work: gallery/ (the new one), replaced/ (the old one, until it is deleted)
+    .NAME.partial/      write_gallery at work: gallery/ (the new one), replaced/ (the old one, until it is deleted)
     .NAME.build/        build at work: listing.parquet, shards/; geoclip at work: wheel/
 
 A working folder has a marker of ours and a lock. Whatever has none was made by somebody else and is left alone.
@@ -11,6 +11,7 @@ After a run was killed, at whatever moment, the same command finishes it and lea
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,7 +28,7 @@ NEW, OLD = "gallery", "replaced"
 
 
 def partial_folder(folder: Path) -> Path:
-    """The working folder in which write_rows makes a gallery."""
+    """The working folder in which write_gallery makes a gallery."""
     return folder.with_name(f".{folder.name}.partial")
 
 
@@ -37,6 +38,18 @@ def build_folder(folder: Path) -> Path:
 
 
 def check_out(folder: Path, *, may_replace: bool) -> None:
+    """Make sure, before the work begins, that a gallery can be written to a folder.
+
+    Raises:
+        ConfigError: See check_gallery; or something else has the name of a working folder, or another process works
+            there.
+    """
+    for path in filter(os.path.lexists, _working_folders(folder)):
+        OwnFolder(path, MARKER).close()
+    check_gallery(folder, may_replace=may_replace)
+
+
+def check_gallery(folder: Path, *, may_replace: bool) -> None:
     """Make sure that a gallery may be written to a folder: there is none, it is empty, or it may be replaced.
 
     If a killed run has left a working folder, the gallery that is there may be its own. Then put_in_place decides.
@@ -48,10 +61,16 @@ def check_out(folder: Path, *, may_replace: bool) -> None:
     Raises:
         ConfigError: The folder has something else in it, or a gallery that may not be replaced.
     """
-    place = folder.resolve()
-    was_killed = any(os.path.lexists(path) for path in (partial_folder(place), build_folder(place)))
-    if (manifest := _gallery_in(folder)) is not None and not (may_replace or was_killed):
+    manifest = _gallery_in(folder)
+    if manifest is None or may_replace:
+        return
+    if not any(os.path.lexists(path) or _unfinished(path) for path in _working_folders(folder)):
         raise _occupied(folder, manifest)
+
+
+def _working_folders(folder: Path) -> tuple[Path, Path]:
+    place = folder.resolve()
+    return partial_folder(place), build_folder(place)
 
 
 def _gallery_in(folder: Path) -> Manifest | None:
@@ -85,21 +104,49 @@ def _occupied(folder: Path, manifest: Manifest) -> ConfigError:
 
 @contextmanager
 def working_folder(path: Path) -> Iterator[OwnFolder]:
-    """Make a folder for unfinished work, or go on with the one that a killed run has left.
+    """Make a folder for unfinished work, or continue with the one that a killed run has left.
 
-    It is removed at the end if it is empty then; what is left in it is for the next run.
+    It is removed at the end if it is empty then; what is left in it is for the next run. Both happen under a temporary
+    name: under its own name the folder never is without its marker, so that an empty one there is somebody else's.
 
     Raises:
         ConfigError: Something else has that name, or another process is at work in it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        path.mkdir(0o700)
-    with OwnFolder(path, MARKER, may_mark=True) as work:
+    for left in _unfinished(path):
+        _remove_unfinished(left)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    if not os.path.lexists(path):
+        unfinished.mkdir(0o700)
+        with (unfinished / MARKER.name).open("xb") as marker:
+            marker.write(MARKER.content(path))
+            marker.flush()
+            os.fsync(marker.fileno())
+        try:
+            os.rename(unfinished, path)
+        except OSError:  # another process was faster
+            _remove_unfinished(unfinished)
+    with OwnFolder(path, MARKER) as work:
         try:
             yield work
         finally:
-            work.remove_if_empty()
+            with suppress(OSError):
+                if not work.names() and os.path.samestat(os.lstat(path), os.fstat(work.handle)):
+                    os.rename(path, unfinished)
+                    _remove_unfinished(unfinished)
+
+
+def _unfinished(path: Path) -> list[Path]:
+    """What runs that were killed have left of a working folder under temporary names."""
+    name = re.compile(rf"{re.escape(path.name)}\.\d+\.tmp")
+    return [file for file in path.parent.iterdir() if name.fullmatch(file.name) and not file.is_symlink()]
+
+
+def _remove_unfinished(folder: Path) -> None:
+    with suppress(OSError):
+        if os.listdir(folder) == [MARKER.name]:
+            os.unlink(folder / MARKER.name)
+        os.rmdir(folder)
 
 
 def put_in_place(work: OwnFolder, folder: Path, *, may_replace: bool) -> None:
@@ -116,12 +163,12 @@ def put_in_place(work: OwnFolder, folder: Path, *, may_replace: bool) -> None:
         ConfigError: The folder has another gallery that may not be replaced, or something else.
         OSError: It can't be renamed; then the old gallery is where it was.
     """
-    there = _gallery_in(folder)
-    if there is not None and not may_replace:
-        if not _has_the_same(folder, there, read_manifest(work.path / NEW)):
-            raise _occupied(folder, there)
+    present = _gallery_in(folder)
+    if present is not None and not may_replace:
+        if not _has_the_same(folder, present, read_manifest(work.path / NEW)):
+            raise _occupied(folder, present)
         return
-    if there is not None:
+    if present is not None:
         os.rename(folder, OLD, dst_dir_fd=work.handle)
     try:
         os.rename(NEW, folder, src_dir_fd=work.handle)  # takes the place of an empty folder, too

@@ -13,11 +13,10 @@ import pyarrow as pa
 from img2loc.errors import ConfigError
 from img2loc.retrieval.encoders import Embeddings
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.stages.listing import Listing
+from index_builder.stages.listing import RECORD_COLUMNS, Listing
 from index_builder.storage.store import Store
 
 BLOCK_ROWS = 4096
-RECORD_COLUMNS = tuple(PhotoRecord.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Rows:
     records: Callable[[], Iterable[pa.Table]]
 
 
-def from_memory(embeddings: Embeddings, positions: Sequence[LatLon], records: Sequence[PhotoRecord]) -> Rows:
+def from_memory(embeddings: Embeddings, positions: Sequence[LatLon], records: Sequence[PhotoRecord] = ()) -> Rows:
     """Rows of what is in memory.
 
     Args:
@@ -70,7 +69,7 @@ def from_shards(listing: Listing, store: Store) -> Rows:
         )
     if missing := store.missing():
         raise ConfigError(
-            f"{len(missing):,} of {store.plan.shards:,} shards in {store.folder} aren't done; say embed again."
+            f"{len(missing):,} of {store.plan.shards:,} shards in {store.folder} aren't done; run embed again."
         )
     for shard in range(store.plan.shards):
         store.check(shard)
@@ -93,13 +92,13 @@ def from_shards(listing: Listing, store: Store) -> Rows:
 
 def take(blocks: Iterable[Embeddings], wanted: npt.NDArray[np.int64]) -> Embeddings:
     """Some rows of a sequence of blocks; `wanted` rises."""
-    found = []
+    taken = []
     start = 0
     for block in blocks:
         inside = wanted[(wanted >= start) & (wanted < start + len(block))]
-        found.append(block[inside - start])
+        taken.append(block[inside - start])
         start += len(block)
-    return np.concatenate(found)
+    return np.concatenate(taken)
 
 
 def regroup(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

@@ -22,10 +22,49 @@ import numpy.typing as npt
 from img2loc.errors import ConfigError
 from img2loc.retrieval.encoders import Embeddings, EncoderSpec
 from img2loc.system.durable import write_whole
-from index_builder.storage.shards import ShardPlan
 
 PLAN, BFLOAT16 = "plan.json", "bfloat16.npy"
 BLOCK_ROWS = 4096  # read at a time where a shard is longer
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """Which rows of a listing each shard holds: row = shard * size + offset.
+
+    Args:
+        count: Rows of the listing.
+        size: Rows of every shard but the last, which holds what is left.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    count: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.count < 0 or self.size < 1:
+            raise ValueError(f"a plan of {self.count} rows in shards of {self.size}")
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are."""
+        return -(-self.count // self.size)
+
+    def rows(self, shard: int) -> range:
+        """The rows that a shard holds.
+
+        Raises:
+            IndexError: There is no such shard.
+        """
+        if not 0 <= shard < self.shards:
+            raise IndexError(f"shard {shard} of {self.shards}")
+        return range(shard * self.size, min((shard + 1) * self.size, self.count))
+
+    def batches(self, shard: int, batch: int) -> list[range]:
+        """A shard's rows in batches that never cross its border, so that a batch is the same however work is shared."""
+        rows = self.rows(shard)
+        return [rows[start : start + batch] for start in range(0, len(rows), batch)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +91,18 @@ class Job:
     dim: int
     encoder: EncoderSpec
 
-    @property
-    def plan(self) -> ShardPlan:
-        """How the listing is cut."""
-        return ShardPlan(self.count, self.size)
-
 
 class Store:
-    """The shards of one job.
-
-    Args:
-        folder: Theirs.
-        job: What they are of.
-    """
+    """The shards of one job in a folder."""
 
     def __init__(self, folder: Path, job: Job) -> None:
         self.folder = folder
         self.job = job
-        self.plan = job.plan
+        self.plan = ShardPlan(job.count, job.size)
 
     @classmethod
     def create(cls, folder: Path, job: Job) -> Store:
-        """Begin a job in a folder, or go on with it.
+        """Begin a job in a folder, or continue it.
 
         Raises:
             ConfigError: The folder holds another job's shards, or something else.
@@ -85,14 +114,13 @@ class Store:
             if differing:
                 raise ConfigError(
                     f"{folder} holds the shards of another job: {'; '.join(differing)}. "
-                    "Go on with the same settings, or give --out a new folder."
+                    "Continue with the same settings, or give --out a new folder."
                 )
             return store
         if folder.exists() and (not folder.is_dir() or any(not f.name.startswith(".") for f in folder.iterdir())):
             raise ConfigError(f"{folder} holds something other than shards; give --out a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
-        with write_whole(folder / PLAN) as file:
-            file.write(json.dumps(asdict(job), indent=2).encode() + b"\n")
+        _write_json(folder / PLAN, asdict(job))
         return cls(folder, job)
 
     @classmethod
@@ -126,10 +154,10 @@ class Store:
         return self.folder / f"{shard:05}.json"
 
     def write(self, shard: int, embeddings: Embeddings, unreadable: Mapping[int, str]) -> None:
-        """Write a shard; done twice by chance, it is the same twice.
+        """Write a shard, whose bytes are the same whoever writes it, and how often.
 
         Args:
-            shard: Which.
+            shard: Its number.
             embeddings: (rows, dim) float32.
             unreadable: Reasons by row of the shard, from 0.
 
@@ -146,8 +174,7 @@ class Store:
             "sha256": hashlib.sha256(data).hexdigest(),
             "unreadable": {str(row): unreadable[row] for row in sorted(unreadable)},
         }
-        with write_whole(self.marker(shard)) as file:
-            file.write(json.dumps(marker, indent=2).encode() + b"\n")
+        _write_json(self.marker(shard), marker)
 
     def unreadable(self, shard: int) -> dict[int, str]:
         """A done shard's unreadable rows, from 0, with the reasons."""
@@ -167,10 +194,10 @@ class Store:
         """
         try:
             with self.array(shard).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ConfigError(f"The shard {self.array(shard)} can't be read: {error}.") from error
-        if found != self._marker(shard)["sha256"]:
+        if sha256 != self._marker(shard)["sha256"]:
             raise ConfigError(
                 f"The shard {self.array(shard)} has changed since it was embedded; remove {self.marker(shard).name} "
                 "beside it and run the embed stage again."
@@ -190,3 +217,8 @@ class Store:
             mask = self.readable(shard)
             for start in range(0, len(array), BLOCK_ROWS):
                 yield np.ascontiguousarray(array[start : start + BLOCK_ROWS][mask[start : start + BLOCK_ROWS]])
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    with write_whole(path) as file:
+        file.write(json.dumps(values, indent=2).encode() + b"\n")

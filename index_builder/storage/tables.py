@@ -1,4 +1,4 @@
-"""Tables of positions as data sets publish them: CSV or Parquet, under any of the usual column names.
+"""What the builder makes of a table's rows: positions, where photos come from, and whether the columns make sense.
 
 MP-16's own files (`IMG_ID,AUTHOR,LAT,LON,...`, mp16_places365.csv of github.com/TIBHannover/GeoEstimation) and OSV-5M's
 (`id,latitude,longitude,...`) are such tables.
@@ -6,130 +6,114 @@ MP-16's own files (`IMG_ID,AUTHOR,LAT,LON,...`, mp16_places365.csv of github.com
 
 from __future__ import annotations
 
-import csv
-import math
 import re
 import string
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from img2loc.errors import ConfigError
+from img2loc.errors import DataError
+from img2loc.geo.tables import (
+    LATITUDE,
+    LONGITUDE,
+    is_beyond_a_pole,
+    is_number,
+    read_lines,
+    read_position,
+    recognise,
+)
 from img2loc.types import LatLon, PhotoRecord
 
-# A column may go by any of its names; the first that is there counts.
-COLUMNS = {
-    "file": ("file", "filename", "path", "img_id", "id"),
-    "lat": ("lat", "latitude"),
-    "lon": ("lon", "lng", "long", "longitude"),
-    "id": ("id", "photo_id", "img_id"),
-    "author": ("author", "attribution", "user", "creator_username"),
-    "url": ("url", "photo_url"),
+NAMES = {
+    "file": ("file", "filename", "path", "imgid", "id"),
+    "lat": (LATITUDE,),
+    "lon": (LONGITUDE,),
+    "id": ("id", "photoid", "imgid"),
+    "author": ("author", "attribution", "user", "creatorusername"),
+    "url": ("url", "photourl"),
     "licence": ("licence", "license"),
 }
-NOT_NUMERIC, OUT_OF_RANGE, ZERO = (
-    "no numeric position",
-    "position out of range",
-    "position (0, 0), which means unknown",
-)
+NOT_NUMERIC, OUT_OF_RANGE = "no numeric position", "position out of range"
+ZERO = "position (0, 0), which means unknown"
 # Rows after which a table's columns are judged for the first time, and the share of bad rows that damns them. A sound
 # table has a slip here and there; with lat and lon swapped, a third of a world's rows are out of range.
 JUDGED_ROWS = 1000
 DAMNING_SHARE = 0.05
 DAMNING_ROWS = 2
-PARQUET_ROWS = 4096
 # Flickr's photo number, in im2gps3k's <number>_<secret>_<server>_<author>.jpg and MP-16's ab/cd/<number>.jpg.
 _FLICKR_NUMBER = re.compile(r"^(\d{5,})_[0-9a-f]{6,}_|(?:^|[_/])(\d{5,})$")
 
-Row = Mapping[str, str]
+Row = Mapping[str, str]  # a row's cells by the names of their columns
 
 
 def photo_number(name: str) -> str:
     """What stays of a photo's id or file name across data sets: Flickr's number, else the name without its suffix."""
     stem = re.sub(r"\.\w{3,4}$", "", name)
-    found = _FLICKR_NUMBER.search(stem)
-    return (found[1] or found[2]) if found else stem
+    match = _FLICKR_NUMBER.search(stem)
+    return (match[1] or match[2]) if match else stem
 
 
-class Columns:
-    """Which of a table's columns holds which value.
+class PhotoColumns:
+    """Reads the rows of a table of photos.
 
     Args:
         table: What the table is called in messages.
         header: Its columns' names.
-        needed: Values that it has to have.
+        needed: Columns that it has to have.
 
     Raises:
-        ConfigError: A needed one is missing.
+        DataError: A needed one is missing.
     """
 
     def __init__(self, table: str, header: Sequence[str], *, needed: Sequence[str]) -> None:
         self._table = table
-        lowered = {name.strip().lower(): name for name in reversed(header) if name}
-        self._names = {
-            value: next(lowered[name] for name in names if name in lowered)
-            for value, names in COLUMNS.items()
-            if any(name in lowered for name in names)
-        }
-        for value in needed:
-            if value not in self._names:
-                raise ConfigError(
-                    f"{table} has no column for {value} (one of {', '.join(COLUMNS[value])}); "
-                    f"its header is: {', '.join(header) or 'empty'}."
-                )
-        self._rows = self._words = self._lats_out = 0
+        self.names = recognise(table, header, NAMES, needed=needed)
+        self._rows = self._not_numeric = self._swapped = 0
         self._example = ""
 
-    def value(self, row: Row, name: str) -> str:
-        """A row's value, "" where it has none."""
-        return (row.get(self._names.get(name, "")) or "").strip()
+    def value(self, row: Row, column: str) -> str:
+        """A row's value in one of NAMES, "" where it has none."""
+        name: str = getattr(self.names, column)
+        return row.get(name, "").strip() if name else ""
 
     def position(self, row: Row) -> LatLon | str:
         """A row's position, or the reason for dropping it.
 
         Raises:
-            ConfigError: So many rows are bad that the columns themselves must be wrong.
+            DataError: So many rows are bad that the columns themselves must be wrong.
         """
-        found = self._position(row)
+        lat, lon = self.value(row, "lat"), self.value(row, "lon")
+        position = read_position(lat, lon)
+        if isinstance(position, LatLon):
+            position = ZERO if (position.lat, position.lon) == (0, 0) else position
+        elif is_number(lat) and is_number(lon):
+            position = OUT_OF_RANGE
+            self._swapped += is_beyond_a_pole(lat) and abs(float(lon)) <= 90
+        else:
+            position = NOT_NUMERIC
+            self._not_numeric += 1
+            self._example = f"{lat!r}, {lon!r}"
         self._rows += 1
         if self._rows == JUDGED_ROWS:
             self.judge()
-        return found
-
-    def _position(self, row: Row) -> LatLon | str:
-        try:
-            lat, lon = float(self.value(row, "lat")), float(self.value(row, "lon"))
-        except ValueError:
-            self._words += 1
-            self._example = f"{self.value(row, 'lat')!r}, {self.value(row, 'lon')!r}"
-            return NOT_NUMERIC
-        try:
-            position = LatLon(lat, lon)
-        except ValueError:
-            self._lats_out += math.isfinite(lat) and 90 < abs(lat) <= 180 and abs(lon) <= 90
-            return OUT_OF_RANGE
-        return ZERO if (position.lat, position.lon) == (0, 0) else position
+        return position
 
     def judge(self) -> None:
         """Judge the columns by the rows so far; to be called at the table's end, too.
 
         Raises:
-            ConfigError: The latitudes are longitudes, or most values are no numbers.
+            DataError: The latitudes are longitudes, or most values are no numbers.
         """
-        names = f"{self._names.get('lat')!r} and {self._names.get('lon')!r}"
-        if self._lats_out >= max(DAMNING_ROWS, DAMNING_SHARE * self._rows):
-            raise ConfigError(
-                f"The columns {names} of {self._table} look swapped: in {self._lats_out:,} of {self._rows:,} rows the "
-                "latitude lies beyond 90 degrees and the longitude does not. Correct its header."
+        columns = f"The columns {self.names.lat!r} and {self.names.lon!r} of {self._table}"
+        if self._swapped >= max(DAMNING_ROWS, DAMNING_SHARE * self._rows):
+            raise DataError(
+                f"{columns} look swapped: in {self._swapped:,} of {self._rows:,} rows the latitude lies beyond 90 "
+                "degrees and the longitude does not. Correct its header."
             )
-        if self._words >= max(DAMNING_ROWS, self._rows / 2):
-            raise ConfigError(
-                f"The columns {names} of {self._table} hold no numbers in {self._words:,} of {self._rows:,} rows, "
-                f"for example {self._example}; use decimal degrees."
+        if self._not_numeric >= max(DAMNING_ROWS, self._rows / 2):
+            raise DataError(
+                f"{columns} hold no numbers in {self._not_numeric:,} of {self._rows:,} rows, for example "
+                f"{self._example}. Use decimal degrees, and as many cells in each row as in the header."
             )
 
     def record(self, row: Row, name: str, url: str) -> PhotoRecord:
@@ -144,43 +128,27 @@ class Columns:
         address = self.value(row, "url")
         if url:
             values = {**row, "photo_number": photo_number(photo_id)}
-            quoted = {key: urllib.parse.quote(text or "", safe="/#") for key, text in values.items() if key}
+            quoted = {key: urllib.parse.quote(text, safe="/#") for key, text in values.items()}
             address = string.Template(url).safe_substitute(quoted)
         return PhotoRecord(photo_id, self.value(row, "author"), address, self.value(row, "licence"))
 
 
-def read_table(path: Path, *, needed: Sequence[str]) -> Iterator[tuple[Columns, Row]]:
+def read_table(path: Path, *, needed: Sequence[str]) -> Iterator[tuple[PhotoColumns, Row]]:
     """Read a CSV or Parquet file row by row.
 
     Args:
-        path: The file; one whose name ends in .parquet is Parquet.
-        needed: Values that it has to have.
+        path: See img2loc.geo.tables.read_lines.
+        needed: Columns that it has to have.
 
     Raises:
-        ConfigError: It can't be read, lacks a column, or its columns make no sense.
+        DataError: It can't be read, lacks a column, or its columns make no sense.
     """
-    try:
-        with ExitStack() as files:
-            header, rows = _parquet(path, files) if path.suffix.lower() == ".parquet" else _csv(path, files)
-            columns = Columns(str(path), header, needed=needed)
-            for row in rows:
-                yield columns, row
-            columns.judge()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"The table {path} can't be read: it isn't UTF-8 text. Save it as UTF-8.") from error
-    except (OSError, csv.Error, pa.ArrowException) as error:
-        raise ConfigError(f"The table {path} can't be read: {error}.") from error
-
-
-def _csv(path: Path, files: ExitStack) -> tuple[Sequence[str], Iterator[Row]]:
-    rows = csv.DictReader(files.enter_context(path.open(newline="", encoding="utf-8-sig")))
-    return rows.fieldnames or (), iter(rows)
-
-
-def _parquet(path: Path, files: ExitStack) -> tuple[Sequence[str], Iterator[Row]]:
-    file = files.enter_context(pq.ParquetFile(path))
-    # Pictures and nested values in a data set's own Parquet are of no use here, and large.
-    names = [f.name for f in file.schema_arrow if not (pa.types.is_nested(f.type) or pa.types.is_binary(f.type))]
-    batches = file.iter_batches(batch_size=PARQUET_ROWS, columns=names)
-    rows = (row for batch in batches for row in batch.to_pylist())
-    return names, ({key: "" if value is None else str(value) for key, value in row.items()} for row in rows)
+    lines = read_lines(path)
+    _, header = next(lines)
+    columns = PhotoColumns(str(path), header, needed=needed)
+    for _, cells in lines:
+        row = dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+        if len(cells) != len(header):  # some stand under the wrong name, so that the position can't be trusted
+            row |= {columns.names.lat: "", columns.names.lon: ""}
+        yield columns, row
+    columns.judge()

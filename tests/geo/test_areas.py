@@ -20,7 +20,8 @@ from img2loc.judge.sampling import Judge
 from img2loc.locator import Ask
 from img2loc.maps.figures import area_map, prediction_map
 from img2loc.types import LatLon, Neighbour, OutcomeKind
-from index_builder.stages.index import write_gallery
+from index_builder.stages.index import Label, Networks, Output, write_gallery
+from index_builder.storage.rows import from_memory
 from tests.conftest import SHARED
 from tests.fakes.scripted_lmm import ScriptedLMM
 from tests.judge.test_candidates import NEIGHBOURS, POSITIONS
@@ -163,9 +164,7 @@ def scattered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("area") / "gallery"
     places = [to_latlon(vector) for vector in np.random.default_rng(5).normal(size=(4000, 3))]
     embeddings = unit(4000, 32)
-    write_gallery(
-        folder, embeddings, places, [], encoder=SPEC, name="scattered", about="", source="made here", licence="CC0"
-    )
+    write_gallery(Output(folder, Label("scattered")), from_memory(embeddings, places), Networks(SPEC))
     return open_gallery(str(folder)), embeddings
 
 

@@ -29,8 +29,8 @@ from tqdm import tqdm
 from transformers import AutoImageProcessor, AutoModel, MobileNetV1ImageProcessor, MobileNetV1Model  # noqa: F401
 
 from img2loc.retrieval.encoders import EncoderSpec, open_encoder
-from index_builder.stages.embed import Pool, begin, embed_local, finish
-from index_builder.stages.index import Label, index_shards
+from index_builder.stages.embed import EmbedSettings, Pool, begin, embed_local, finish
+from index_builder.stages.index import Label, Output, index_shards
 from index_builder.stages.listing import SCHEMA, Listing, write_listing
 from index_builder.stages.sources import Counts, list_table
 from index_builder.storage.layout import Layout
@@ -69,8 +69,9 @@ def _embed(folder: Path, photos: int, kills: int, moments: random.Random) -> dic
     def work(out: Path) -> None:
         encoder = open_encoder(str(MOBILENET), device="cpu")
         with Listing(path) as listing:
-            store = begin(listing, out, encoder, device="cpu", dtype="float32", batch=8, size=16)
-            embed_local(listing, store, encoder, Pool(2, processes=False))
+            pool = Pool(2, processes=False)
+            store = begin(listing, out, encoder, EmbedSettings(pool, "cpu", batch=8, shard_rows=16))
+            embed_local(listing, store, encoder, pool)
             finish(listing, store, encoder)
 
     return _kill_and_go_on(work, folder / "embed", kills, moments)
@@ -100,7 +101,7 @@ def _index(folder: Path, kills: int, moments: random.Random) -> dict[str, object
     def work(out: Path) -> None:
         with Listing(path) as listing:
             layout = Layout.named(f"PQ{DIM // 4}x4fs,Refine(SQfp16)", k_factor=16, nprobe=1)
-            index_shards(listing, Store.open(folder / "synthetic"), out, label=Label("killed"), layout=layout)
+            index_shards(listing, Store.open(folder / "synthetic"), Output(out, Label("killed"), layout))
 
     return _kill_and_go_on(work, folder / "index", kills, moments)
 

@@ -136,10 +136,9 @@ def test_a_wrong_factory_costs_no_embeddings(folder, tmp_path, capsys, monkeypat
 @pytest.mark.parametrize(
     ("header", "row", "words"),
     [
-        (("file", "latitude"), ("a.jpg", 1), "no column for lon"),
-        (("name", "lat", "lon"), ("a.jpg", 1, 1), "no column for file"),
+        (("name", "lat", "lon"), ("a.jpg", 1, 1), "no column that looks like the file"),
         (("file", "lat", "lon"), ("none.jpg", 1, 1), "No photo can be used"),
-        ((), (), "no column for file"),
+        ((), (), "is empty, or begins with an empty line"),
     ],
 )
 def test_a_listing_that_cannot_be_used_gets_words(folder, tmp_path, capsys, header, row, words):

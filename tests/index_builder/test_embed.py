@@ -15,7 +15,7 @@ import pytest
 from img2loc.errors import ConfigError
 from img2loc.photo.decode import open_photo
 from index_builder.__main__ import main
-from index_builder.stages.embed import Pool, begin, embed_local, finish
+from index_builder.stages.embed import EmbedSettings, Pool, begin, embed_local, finish
 from index_builder.stages.listing import Listing
 from index_builder.storage.handover import Handover
 from index_builder.storage.store import Store
@@ -120,7 +120,7 @@ def test_processes_decode_to_the_same_bytes(tmp_path, mobilenet):
     with Listing(tmp_path / "listing.parquet") as listing:
         for pool in (Pool(1, False), Pool(1, True), Pool(1, True, passes=2)):
             out = tmp_path / f"{pool.processes} {pool.passes}"
-            store = begin(listing, out, mobilenet, device="cpu", dtype="float32", batch=4, size=8)
+            store = begin(listing, out, mobilenet, EmbedSettings(pool, "cpu", batch=4, shard_rows=8))
             embed_local(listing, store, mobilenet, pool)
             assert finish(listing, store, mobilenet) == 0
     threads, *others = (contents(folder) for folder in sorted(tmp_path.iterdir()) if folder.is_dir())
@@ -161,9 +161,10 @@ def test_a_batch_that_fails_stops_the_passes_beside_it(tmp_path, mobilenet):
 
     failing = Failing()
     with Listing(tmp_path / "listing.parquet") as listing:
-        store = begin(listing, tmp_path / "e", mobilenet, device="cpu", dtype="float32", batch=2, size=4)
+        pool = Pool(2, False, passes=2)
+        store = begin(listing, tmp_path / "e", mobilenet, EmbedSettings(pool, "cpu", batch=2, shard_rows=4))
         with pytest.raises(MemoryError):
-            embed_local(listing, store, failing, Pool(2, False, passes=2))
+            embed_local(listing, store, failing, pool)
     assert failing.calls <= 4 and len(store.missing()) == 3
 
 
@@ -248,8 +249,9 @@ def test_nothing_readable_gets_words(some, capsys):
         from img2loc.retrieval.encoders import open_encoder
 
         encoder = open_encoder("lite0")
-        store = begin(listing, some / "e", encoder, device="cpu", dtype="float32")
-        embed_local(listing, store, encoder, Pool(1, processes=False))
+        pool = Pool(1, processes=False)
+        store = begin(listing, some / "e", encoder, EmbedSettings(pool, "cpu"))
+        embed_local(listing, store, encoder, pool)
         finish(listing, store, encoder)
 
 

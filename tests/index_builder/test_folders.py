@@ -117,28 +117,28 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("text", ["", MARKER.words[:10], "whole"])
+@pytest.mark.parametrize("text", ["", MARKER.text[:10], "whole"])
 def test_a_users_file_that_is_linked_as_the_marker_is_not_written_to(tmp_path, text):
     own, work = tmp_path / "own.txt", tmp_path / ".g.build"
-    own.write_text(f"{MARKER.words}: .g.build\n" if text == "whole" else text)
+    own.write_text(f"{MARKER.text}: .g.build\n" if text == "whole" else text)
     before = own.read_text()
     work.mkdir()
-    os.link(own, work / MARKER.file)
+    os.link(own, work / MARKER.name)
     assert built(tmp_path / "g") == 1
-    assert own.read_text() == before and (work / MARKER.file).exists()
+    assert own.read_text() == before and (work / MARKER.name).exists()
 
 
 def test_what_stood_in_a_working_folder_stays_when_the_build_fails(tmp_path, capsys):
     work = tmp_path / ".g.build"
     (work / SHARDS).mkdir(parents=True)
-    (work / MARKER.file).write_text(f"{MARKER.words}: .g.build\n")
+    (work / MARKER.name).write_text(f"{MARKER.text}: .g.build\n")
     (work / LISTING).write_text("mine")
     assert built(tmp_path / "g") == 1
     assert "isn't a listing" in capsys.readouterr().err
     assert (work / LISTING).read_text() == "mine" and (work / SHARDS).is_dir()
 
 
-@pytest.mark.parametrize("marker", [".img2loc-builder", MARKER.file])
+@pytest.mark.parametrize("marker", [".img2loc-builder", MARKER.name])
 @pytest.mark.parametrize(
     "kind", ["empty", "another folder's", "longer", "a link", "a hard link", "a link to a genuine one", "a pipe"]
 )
@@ -151,15 +151,15 @@ def test_a_forged_marker_costs_nobody_a_file(tmp_path, marker, kind):
         case "empty":
             (work / marker).touch()
         case "another folder's":
-            (work / marker).write_text(f"{MARKER.words}: .other.build\n")
+            (work / marker).write_text(f"{MARKER.text}: .other.build\n")
         case "longer":
-            (work / marker).write_text(f"{MARKER.words}: .g.build\nmine\n")
+            (work / marker).write_text(f"{MARKER.text}: .g.build\nmine\n")
         case "a link":
             (work / marker).symlink_to("../thesis.txt")
         case "a hard link":
             os.link(thesis, work / marker)
         case "a link to a genuine one":
-            (tmp_path / "genuine").write_text(f"{MARKER.words}: .g.build\n")
+            (tmp_path / "genuine").write_text(f"{MARKER.text}: .g.build\n")
             (work / marker).symlink_to("../genuine")
         case "a pipe":
             os.mkfifo(work / marker)
@@ -223,13 +223,35 @@ def test_a_folder_put_in_place_of_a_working_folder_meanwhile_stays(tmp_path):
     assert (tmp_path / "w" / SHARDS / "x").exists() and not (tmp_path / "moved" / SHARDS).exists()
 
 
-@pytest.mark.parametrize("length", [0, 10])
-def test_a_working_folder_whose_marking_was_cut_short_is_used(tmp_path, length):
+@pytest.mark.parametrize("text", [None, "", MARKER.text[:10]])
+def test_an_empty_folder_with_the_name_of_a_working_folder_is_not_adopted(tmp_path, text):
+    """Ours never is empty under its own name, nor is its marker."""
     (tmp_path / "w").mkdir()
-    (tmp_path / "w" / MARKER.file).write_text(f"{MARKER.words}: w\n"[:length])
+    if text is not None:
+        (tmp_path / "w" / MARKER.name).write_text(text)
+    with pytest.raises(ConfigError, match="Remove it by hand"), working_folder(tmp_path / "w"):
+        pytest.fail("entered")
+    assert (tmp_path / "w").is_dir() and contents(tmp_path / "w") == ({} if text is None else {MARKER.name: text})
+
+
+def test_what_killed_runs_left_under_temporary_names_is_removed(tmp_path):
+    theirs = [tmp_path / name for name in ("w.tmp", "w.x.tmp", "v.1.tmp", "w.3.tmp")]
+    for folder in (tmp_path / "w.1.tmp", tmp_path / "w.2.tmp", *theirs):
+        folder.mkdir()
+    (tmp_path / "w.2.tmp" / MARKER.name).write_text("cut short")
+    (theirs[-1] / "x").write_text("years of work")
+    (tmp_path / "w.4.tmp").symlink_to(theirs[0])
     with working_folder(tmp_path / "w"):
-        assert (tmp_path / "w" / MARKER.file).read_text() == f"{MARKER.words}: w\n"
-    assert not (tmp_path / "w").exists()
+        pass
+    assert sorted(tmp_path.iterdir()) == sorted([*theirs, tmp_path / "w.4.tmp"]) and (theirs[-1] / "x").exists()
+
+
+@pytest.mark.parametrize("name", [".g.build", ".g.partial"])
+def test_a_foreign_working_folder_is_found_before_the_work(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.setattr("index_builder.verbs.open_encoder", lambda *_, **__: pytest.fail("loaded"))
+    (tmp_path / name).mkdir()
+    assert built(tmp_path / "g") == 1
+    assert f"Nothing proves that {tmp_path / name} is a folder that Img2Loc made" in capsys.readouterr().err
 
 
 def test_a_working_folder_of_another_user_is_left_alone(tmp_path):
@@ -247,7 +269,7 @@ def test_two_builders_dont_work_in_one_folder(tmp_path):
         with pytest.raises(ConfigError, match="Another process is at work"), working_folder(tmp_path / "w"):
             pytest.fail("entered")
         (tmp_path / "w" / "kept").touch()
-    assert {path.name for path in (tmp_path / "w").iterdir()} == {MARKER.file, "kept"}  # for the next run
+    assert {path.name for path in (tmp_path / "w").iterdir()} == {MARKER.name, "kept"}  # for the next run
     (tmp_path / "w" / "kept").unlink()
     with working_folder(tmp_path / "w"):
         pass
@@ -301,7 +323,7 @@ def test_a_lock_on_a_marker_that_another_process_has_removed_is_none(tmp_path, m
     flock = fcntl.flock
 
     def finish_first(file, how):
-        (tmp_path / "w" / MARKER.file).unlink()
+        (tmp_path / "w" / MARKER.name).unlink()
         flock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", finish_first)

@@ -30,7 +30,8 @@ from img2loc.types import LatLon
 from index_builder.__main__ import main
 from index_builder.stages import geoclip
 from index_builder.stages.geoclip import build_geoclip, download_wheel, embed_positions, query_encoder, read_wheel
-from index_builder.stages.index import write_gallery
+from index_builder.stages.index import Label, Networks, Output, write_gallery
+from index_builder.storage.rows import from_memory
 from tests.retrieval.test_gallery import head_of, unit
 
 UNREADABLE_LOCATION = (KeyError, IndexError, ValueError, ArithmeticError, RuntimeError, safetensors.SafetensorError)
@@ -269,18 +270,9 @@ def test_a_coordinates_own_embedding_finds_it_first(made, release):
 
 
 def test_building_again_gives_the_same_bytes_and_leaves_nothing_of_another_gallery(made, wheel, tmp_path):
-    write_gallery(
-        tmp_path,
-        unit(5, 8),
-        [LatLon(0, 0)] * 5,
-        [],
-        encoder=replace(made.manifest.encoder, head=f"sha256:{hashlib.sha256(head_of(3, 8)).hexdigest()}"),
-        name="older",
-        about="",
-        source="",
-        licence="",
-        head=head_of(3, 8),
-    )
+    encoder = replace(made.manifest.encoder, head=f"sha256:{hashlib.sha256(head_of(3, 8)).hexdigest()}")
+    rows = from_memory(unit(5, 8), [LatLon(0, 0)] * 5)
+    write_gallery(Output(tmp_path, Label("older")), rows, Networks(encoder, head=head_of(3, 8)))
     with pytest.raises(ConfigError, match="already has a gallery, 'older' with 5 rows"):
         build_geoclip(tmp_path, wheel=wheel[0], sha256=wheel[1])
     build_geoclip(tmp_path, wheel=wheel[0], sha256=wheel[1], may_replace=True)

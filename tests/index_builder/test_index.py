@@ -16,7 +16,7 @@ from img2loc.retrieval.gallery import open_gallery
 from img2loc.retrieval.manifest import INDEX, POSITIONS, RECORDS
 from img2loc.types import LatLon, PhotoRecord
 from index_builder.__main__ import main
-from index_builder.stages.index import Label, bfloat16_keeps_neighbours, write_gallery, write_rows
+from index_builder.stages.index import Label, Networks, Output, bfloat16_keeps_neighbours, write_gallery
 from index_builder.stages.listing import Listing
 from index_builder.stages.merge import merge_galleries
 from index_builder.stages.verify import verify_gallery
@@ -78,7 +78,7 @@ def test_approximate_kinds_are_searched_as_their_recall_was_measured(tmp_path, f
     embeddings = clustered(6000, 48)
     layout = Layout.named(factory, k_factor=64, nprobe=32)
     rows = from_memory(embeddings, places(6000), records(6000))
-    manifest = write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout)
+    manifest = write_gallery(Output(tmp_path / "g", Label("g"), layout), rows, Networks(SPEC))
     assert manifest.search == layout.search and manifest.factory == factory
     assert manifest.recall["nearest"] >= 0.97 and manifest.recall["farthest"] >= 0.97
     gallery = open_gallery(str(tmp_path / "g"))
@@ -95,14 +95,14 @@ def test_approximate_kinds_are_searched_as_their_recall_was_measured(tmp_path, f
 def test_what_is_not_given_is_found_by_measuring(tmp_path):
     """The least work that finds 99% of the nearest and of the farthest, which less work does not."""
     embeddings = clustered(6000, 48)
-    rows = from_memory(embeddings, places(6000), [])
+    rows = from_memory(embeddings, places(6000))
     layout = Layout.named("OPQ12,PQ12x4fs,Refine(SQfp16)")
     assert layout.search == {}
-    manifest = write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout)
+    manifest = write_gallery(Output(tmp_path / "g", Label("g"), layout), rows, Networks(SPEC))
     assert min(manifest.recall.values()) > 0.99
     assert manifest.search in layout.settings()[1:]
     cheaper = layout.settings()[layout.settings().index(manifest.search) - 1]
-    less = write_rows(tmp_path / "l", rows, encoder=SPEC, label=Label("l"), layout=Layout(layout.factory, cheaper))
+    less = write_gallery(Output(tmp_path / "l", Label("l"), Layout(layout.factory, cheaper)), rows, Networks(SPEC))
     assert less.search == cheaper and min(less.recall.values()) < min(manifest.recall.values())
 
 
@@ -118,7 +118,7 @@ def test_only_what_is_not_given_is_searched_for():
 def test_where_no_setting_finds_enough_the_best_is_kept(tmp_path):
     rows = from_memory(unit(3000, 48), places(3000), [])  # noise: two bits a code can't tell it apart
     layout = Layout.named("PQ2x4fs,Refine(SQfp16)", k_factor=1)
-    assert write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=layout).recall["nearest"] < 0.5
+    assert write_gallery(Output(tmp_path / "g", Label("g"), layout), rows, Networks(SPEC)).recall["nearest"] < 0.5
 
 
 def test_the_rotation_gives_every_code_the_same_share_of_the_variance():
@@ -128,7 +128,7 @@ def test_the_rotation_gives_every_code_the_same_share_of_the_variance():
     spread = np.geomspace(1, 1e-3, 48) ** 0.5
     vectors = ((rng.normal(size=(6000, 48)) * spread) @ axes + axes[0]).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    rows = from_memory(vectors, places(6000), [])
+    rows = from_memory(vectors, places(6000))
     recalls = []
     for factory in ("PQ12x4fs", "OPQ12,PQ12x4fs"):
         layout = Layout.named(f"{factory},Refine(SQfp16)", k_factor=2)
@@ -144,12 +144,12 @@ def test_the_rotation_gives_every_code_the_same_share_of_the_variance():
 
 def test_search_settings_change_what_is_found(tmp_path):
     """A k_factor of 1 compares only the codes' own candidates: recall falls, and the manifest says so."""
-    rows = from_memory(clustered(6000, 48), places(6000), [])
+    rows = from_memory(clustered(6000, 48), places(6000))
     recalls = []
     for k_factor in (1, 64):
         layout = Layout.named("PQ12x4fs,Refine(SQfp16)", k_factor=k_factor, nprobe=1)
         folder = tmp_path / str(k_factor)
-        recalls.append(write_rows(folder, rows, encoder=SPEC, label=Label("g"), layout=layout).recall["nearest"])
+        recalls.append(write_gallery(Output(folder, Label("g"), layout), rows, Networks(SPEC)).recall["nearest"])
     assert recalls[0] < 0.8 < 0.97 < recalls[1]
     assert not (folder / RECORDS).exists()
 
@@ -158,7 +158,7 @@ def test_search_settings_change_what_is_found(tmp_path):
 def test_an_index_that_cannot_be_made_gets_words(tmp_path, factory):
     rows = from_memory(unit(300, 48), places(300), [])
     with pytest.raises(ConfigError, match="FAISS can't make the index"):
-        write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"), layout=Layout(factory, {}))
+        write_gallery(Output(tmp_path / "g", Label("g"), Layout(factory, {})), rows, Networks(SPEC))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -207,9 +207,8 @@ def test_rows_are_taken_and_regrouped_across_blocks(tmp_path):
     vectors = unit(100, 4)
     blocks = [vectors[:30], vectors[30:30], vectors[30:]]
     assert np.array_equal(take(blocks, np.array([0, 29, 30, 99])), vectors[[0, 29, 30, 99]])
-    write_gallery(
-        tmp_path / "g", vectors, places(100), records(100), encoder=SPEC, name="g", about="", source="", licence=""
-    )
+    rows = from_memory(vectors, places(100), records(100))
+    write_gallery(Output(tmp_path / "g", Label("g")), rows, Networks(SPEC))
     table = pq.read_table(tmp_path / "g" / RECORDS)
     groups = list(regroup([table.slice(0, 7), table.slice(7, 0), table.slice(7, 60), table.slice(67)], 25))
     assert [len(group) for group in groups] == [25, 25, 25, 25]
@@ -223,18 +222,9 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
 
 
 def write(folder, vectors, *, start=0, encoder=SPEC, head=b"", named=True):
-    return write_gallery(
-        folder,
-        vectors,
-        places(len(vectors), seed=start),
-        records(len(vectors), start) if named else [],
-        encoder=encoder,
-        name=folder.name,
-        about="",
-        source=f"set {folder.name}",
-        licence="CC0",
-        head=head,
-    )
+    rows = from_memory(vectors, places(len(vectors), seed=start), records(len(vectors), start) if named else [])
+    label = Label(folder.name, source=f"set {folder.name}", licence="CC0")
+    return write_gallery(Output(folder, label), rows, Networks(encoder, head=head))
 
 
 def test_merging_keeps_every_row_once_and_loses_nothing(tmp_path):
@@ -255,7 +245,7 @@ def test_merging_keeps_every_row_once_and_loses_nothing(tmp_path):
         found = gallery.search(vector, 1, 0).nearest[0]
         assert found.row == row and found.photo.id == f"{row if row < 120 else 880 + row}.jpg"
     # Half precision is rounded once: merging a gallery with nothing gives the same index.
-    merge_galleries([tmp_path / "a"], tmp_path / "alone", label=Label("a"))
+    merge_galleries([tmp_path / "a"], Output(tmp_path / "alone", Label("a")))
     for name in (INDEX, POSITIONS, RECORDS):
         assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
 
@@ -269,10 +259,10 @@ def test_galleries_that_cannot_be_joined_get_words(tmp_path, capsys):
     assert main(["merge", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")]) == 1
     assert "different encoders" in capsys.readouterr().err
     rows = from_memory(unit(300, 16), places(300), [])
-    write_rows(tmp_path / "codes", rows, encoder=SPEC, label=Label("codes"), layout=Layout("PQ4x4fs", {}))
+    write_gallery(Output(tmp_path / "codes", Label("codes"), Layout("PQ4x4fs", {})), rows, Networks(SPEC))
     assert main(["merge", str(tmp_path / "codes"), "--out", str(tmp_path / "c")]) == 1
     assert "has no vectors" in capsys.readouterr().err
-    manifest, again = merge_galleries([tmp_path / "a", tmp_path / "nameless"], tmp_path / "c", label=Label("c"))
+    manifest, again = merge_galleries([tmp_path / "a", tmp_path / "nameless"], Output(tmp_path / "c", Label("c")))
     assert (manifest.count, again) == (50, 0)
     gallery = open_gallery(str(tmp_path / "c"))
     assert gallery.head == head and gallery.records([20])[20] == PhotoRecord("")
@@ -304,19 +294,19 @@ def test_a_sound_gallery_is_said_to_be_so(built, capsys):
 
 
 def test_rows_that_are_not_their_photos_are_found(built, tmp_path, lite0, mobilenet):
-    spec, vectors = lite0.spec, unit(12, 1280)
+    vectors = unit(12, 1280)
     names = [path.name for path in sorted(PHOTOS.glob("*.jpg"))[:12]]
     listed = [PhotoRecord(name) for name in names]
-    label = {"name": "false", "about": "", "source": "", "licence": ""}
     folder = tmp_path / "false"
-    write_gallery(folder, vectors, places(12), listed, encoder=spec, **label)
+    output, networks = Output(folder, Label("false"), may_replace=True), Networks(lite0.spec)
+    write_gallery(output, from_memory(vectors, places(12), listed), networks)
     with pytest.raises(GalleryError, match=f"Row 0 .* is not the embedding of its photo {names[0]}"):
         verify_gallery(folder, encoder=lite0, photos=PHOTOS)
     with pytest.raises(GalleryError, match="lies at"), Listing(built / "l.parquet") as listing:
         verify_gallery(folder, encoder=lite0, listing=listing)
     with pytest.raises(GalleryMismatchError, match="another encoder"):
         verify_gallery(folder, encoder=mobilenet, photos=PHOTOS)
-    write_gallery(folder, vectors, places(12), [], encoder=spec, may_replace=True, **label)
+    write_gallery(output, from_memory(vectors, places(12)), networks)
     with pytest.raises(ConfigError, match="keeps no records"):
         verify_gallery(folder, encoder=lite0, photos=PHOTOS)
     data = bytearray((folder / POSITIONS).read_bytes())
@@ -341,7 +331,7 @@ def test_a_position_off_earth_is_refused_and_nothing_is_written(tmp_path, degree
     block[4321] = degrees
     rows = replace(from_memory(unit(5000, 8), places(5000), []), positions=lambda: iter([block[:3000], block[3000:]]))
     with pytest.raises(ConfigError, match="Row 4321 is not on Earth"):
-        write_rows(tmp_path / "g", rows, encoder=SPEC, label=Label("g"))
+        write_gallery(Output(tmp_path / "g", Label("g")), rows, Networks(SPEC))
     assert list(tmp_path.iterdir()) == []
 
 

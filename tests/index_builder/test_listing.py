@@ -208,8 +208,8 @@ def test_what_is_no_tar_gets_words(tmp_path, capsys):
             "look swapped",
         ),
         (("file", "lat", "lon"), [("0.png", "N 10", "E 1"), ("1.png", "ten", "1")], "hold no numbers"),
-        (("file", "lat"), [("0.png", "1")], "no column for lon"),
-        (("lat", "lon"), [("1", "1")], "no column for file"),
+        (("file", "lat"), [("0.png", "1")], "no column that looks like the lon"),
+        (("lat", "lon"), [("1", "1")], "no column that looks like the file"),
     ],
 )
 def test_columns_that_make_no_sense_are_refused(folder, tmp_path, capsys, header, rows, words):

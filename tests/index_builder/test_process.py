@@ -108,7 +108,7 @@ def test_ctrl_c_ends_every_stage_in_a_sentence(verb, monkeypatch, capsys):
     }
     out = [] if verb in ("verify", "publish") else ["--out", "o"]
     assert main([verb, *needed[verb], *out]) == 130
-    assert capsys.readouterr().err == "index_builder: Stopped. Run the same command again to go on.\n"
+    assert capsys.readouterr().err == "index_builder: Stopped. Run the same command again to continue.\n"
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -129,7 +129,9 @@ def test_a_process_that_is_stopped_says_so_and_goes_on_later(tmp_path, stop):
     process.send_signal(stop)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert rest.endswith(b"index_builder: Stopped. Run the same command again to go on.\n") and b"Traceback" not in rest
+    assert (
+        rest.endswith(b"index_builder: Stopped. Run the same command again to continue.\n") and b"Traceback" not in rest
+    )
     assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False).returncode == 0
     assert (tmp_path / "g" / "manifest.json").exists()
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from index_builder.__main__ import main
-from index_builder.stages.embed import Pool, begin, embed_local
+from index_builder.stages.embed import EmbedSettings, Pool, begin, embed_local
 from index_builder.stages.listing import Listing
 from index_builder.storage.store import Store
 from tests.conftest import MOBILENET, PHOTOS
@@ -19,7 +19,7 @@ ray = pytest.importorskip("ray", reason="index_builder/requirements.txt is not i
 # Ray's own code warns of what it will change itself, and leaves sockets and files to be collected.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-BATCH, SHARD_ROWS = 4, 16
+SETTINGS = EmbedSettings(Pool(1, processes=False), "cpu", batch=4, shard_rows=16)
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def job(tmp_path_factory, mobilenet):
     listing = folder / "listing.parquet"
     assert main(["listing", "--photos", str(PHOTOS), "--positions", str(table), "--out", str(listing)]) == 0
     with Listing(listing) as rows:
-        store = begin(rows, folder / "local", mobilenet, device="cpu", dtype="float32", batch=BATCH, size=SHARD_ROWS)
-        embed_local(rows, store, mobilenet, Pool(1, processes=False))
+        store = begin(rows, folder / "local", mobilenet, SETTINGS)
+        embed_local(rows, store, mobilenet, SETTINGS.pool)
     return listing, store
 
 
@@ -70,7 +70,7 @@ def test_a_node_lost_midway_costs_its_shard_and_nothing_else(job, cluster, tmp_p
 
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
-    embed_on_ray(listing, store, str(MOBILENET), address=cluster.address, device="cpu", pool=Pool(1, processes=False))
+    embed_on_ray(listing, store, str(MOBILENET), SETTINGS, address=cluster.address)
     killer.join()
     assert killed and 1 <= killed[0] < local.plan.shards
     assert len([node for node in ray.nodes() if node["Alive"]]) == 2  # the driver's and the one that is left

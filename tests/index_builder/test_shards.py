@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from img2loc.system.durable import sweep, write_whole
 from index_builder.storage.prefetch import ordered_map
-from index_builder.storage.shards import ShardPlan
+from index_builder.storage.store import ShardPlan
 
 
 @given(count=st.integers(0, 5000), size=st.integers(1, 700), batch=st.integers(1, 300))

@@ -54,7 +54,7 @@ VERBS = flags(img2loc.__main__._parser(Settings()))
     [
         ("docs/command-line.md", VERBS["locate"]),
         ("docs/evaluation.md", VERBS["evaluate"] | VERBS["calibrate"]),
-        ("docs/galleries.md", set().union(*flags(index_builder.__main__._parser()).values())),
+        ("docs/galleries.md", set().union(*flags(index_builder.__main__._parser("img2loc-index")).values())),
     ],
 )
 def test_a_document_names_every_flag_and_no_other(document, documented):

@@ -19,7 +19,8 @@ from img2loc.retrieval.encoders import EncoderSpec
 from img2loc.retrieval.gallery import STARTER, first_off_earth, open_gallery
 from img2loc.retrieval.manifest import INDEX, MANIFEST, POSITIONS, RECORDS, Manifest, describe_file
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.stages.index import write_gallery
+from index_builder.stages.index import Label, Networks, Output, write_gallery
+from index_builder.storage.rows import from_memory
 
 SPEC = EncoderSpec("transformers", "tiny", "sha256:0", "none")
 
@@ -33,18 +34,8 @@ def write(folder, embeddings, *, may_replace=False):
     photos = [
         PhotoRecord(f"photo {row}", "someone", f"https://example.org/{row}", "CC0") for row in range(len(embeddings))
     ]
-    return write_gallery(
-        folder,
-        embeddings,
-        positions,
-        photos,
-        encoder=SPEC,
-        name="test",
-        about="",
-        source="made here",
-        licence="CC0",
-        may_replace=may_replace,
-    )
+    output = Output(folder, Label("test", source="made here", licence="CC0"), may_replace=may_replace)
+    return write_gallery(output, from_memory(embeddings, positions, photos), Networks(SPEC))
 
 
 def unit(rows: int, dim: int, seed: int = 0) -> np.ndarray:

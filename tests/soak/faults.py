@@ -31,7 +31,7 @@ from img2loc.retrieval.gallery import STARTER, open_gallery
 from img2loc.retrieval.location_encoder import LOGIT_SCALE
 from img2loc.retrieval.manifest import CALIBRATION, MANIFEST, describe_file, read_manifest
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.stages.index import Label, write_rows
+from index_builder.stages.index import Label, Networks, Output, write_gallery
 from index_builder.storage.layout import Layout
 from index_builder.storage.rows import from_memory
 
@@ -88,7 +88,7 @@ def write_codes(folder: Path) -> None:
     places = [LatLon(float(lat), float(lon)) for lat, lon in rng.uniform((-90, -180), (90, 180), (ROWS, 2))]
     rows = from_memory(vectors, places, [PhotoRecord(f"{row}.jpg") for row in range(ROWS)])
     layout = Layout.named(FACTORY, k_factor=64)
-    write_rows(folder, rows, encoder=starter.encoder, label=Label("codes"), layout=layout)
+    write_gallery(Output(folder, Label("codes"), layout), rows, Networks(starter.encoder))
 
 
 def write_planet(folder: Path, seed: int) -> None:
@@ -105,14 +105,12 @@ def write_planet(folder: Path, seed: int) -> None:
     tensors = {name: torch.from_numpy(values.astype(np.float32)) for name, values in location.items()}
     layer = {"0.weight": rng.normal(size=(64, 96)), "0.bias": rng.normal(size=64)}
     head = safetensors.torch.save({name: torch.from_numpy(values.astype(np.float32)) for name, values in layer.items()})
-    write_rows(
-        folder,
-        from_memory(vectors, places, []),
-        encoder=replace(encoder, head=f"sha256:{hashlib.sha256(head).hexdigest()}"),
-        label=Label("planet"),
+    networks = Networks(
+        replace(encoder, head=f"sha256:{hashlib.sha256(head).hexdigest()}"),
         head=head,
         location=safetensors.torch.save({**tensors, LOGIT_SCALE: torch.tensor([3.0])}),
     )
+    write_gallery(Output(folder, Label("planet")), from_memory(vectors, places), networks)
     manifest = read_manifest(folder)
     groups = (Group(0.1, 900.0 + seed, 50), Group(0.5, 30.0, 50))
     found = Calibration("own", "2026-11-26", manifest.identity, 0.9, {"vote": groups})
