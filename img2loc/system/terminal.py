@@ -102,7 +102,7 @@ class Parser(argparse.ArgumentParser):
         """Exit with status 2."""
         super().error(escape_controls(message))
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # noqa: ANN401
         """Refuse unknown flags of a verb with that verb's usage, not with that of the whole command line."""
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:

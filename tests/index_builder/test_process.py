@@ -90,6 +90,15 @@ def test_a_number_that_is_none_is_refused_in_words(number, capsys):
     assert "is not a whole number from 1." in said or "The number is too large." in said
 
 
+@pytest.mark.parametrize("program", ["python -m index_builder", "img2loc-index"])
+def test_usage_names_the_command_as_it_was_called_and_the_verb(program, capsys):
+    for arguments in (["verify", "g", "--unknown"], ["verify"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments, program=program)
+        assert caught.value.code == 2
+        assert capsys.readouterr().err.startswith(f"usage: {program} verify [-h] ")
+
+
 @pytest.mark.parametrize("verb", ["build", "listing", "embed", "index", "merge", "verify", "publish", "geoclip"])
 def test_ctrl_c_ends_every_stage_in_a_sentence(verb, monkeypatch, capsys):
     def interrupt(*_):
