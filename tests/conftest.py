@@ -9,9 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from filelock import FileLock
 
 from img2loc.locator import Locator
 from img2loc.photo.decode import Photo, open_photo
@@ -62,23 +60,6 @@ def mobilenet() -> Encoder:
 
 
 @pytest.fixture(scope="session")
-def mobilenet_embeddings(
-    mobilenet: Encoder,
-    photo_rows: list[dict[str, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-    worker_id: str,
-) -> Embeddings:
-    """Of all photos, in their rows' order; made once, by the worker that needs them first."""
-    folder = tmp_path_factory.getbasetemp()
-    made = (folder if worker_id == "master" else folder.parent) / "mobilenet.npy"
-    with FileLock(f"{made}.lock"):
-        if not made.exists():
-            pictures = (open_photo((PHOTOS / row["file"]).read_bytes()).image for row in photo_rows)
-            np.save(made, np.concatenate([mobilenet.embed([picture]) for picture in pictures]))
-        return np.load(made)
-
-
-@pytest.fixture(scope="session")
 def host() -> Host:
     return Host(Settings())
 
@@ -86,6 +67,14 @@ def host() -> Host:
 @pytest.fixture(scope="session")
 def starter(host) -> Locator:
     return host.locator
+
+
+@pytest.fixture(scope="session")
+def photo_embeddings(starter, photo_rows) -> Embeddings:
+    """lite0's of all photos, in their rows' order, as the starter keeps them."""
+    count = len(photo_rows)
+    row_of = {record.id: row for row, record in starter.gallery.records(list(range(count))).items()}
+    return starter.gallery.searcher.vectors.reconstruct_n(0, count)[[row_of[row["file"]] for row in photo_rows]]
 
 
 @pytest.fixture(scope="session")

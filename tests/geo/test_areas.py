@@ -99,7 +99,7 @@ def test_what_is_no_area_gets_one_sentence(words, said):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60))
 def test_any_words_are_an_area_or_refused(words):
     try:
@@ -282,9 +282,9 @@ def test_outlines_are_simplified_once_and_not_for_every_map(monkeypatch):
     assert again == drawn and len(again.to_json()) < 400_000
 
 
-def test_a_country_that_is_known_makes_no_answer_worse(photo_rows, mobilenet_embeddings):
+def test_a_country_that_is_known_makes_no_answer_worse(photo_rows, photo_embeddings):
     """All 260 photos, each site left out in turn, by the vote: no answer outside, and no level less often reached."""
-    rows, embeddings = photo_rows, mobilenet_embeddings
+    rows, embeddings = photo_rows, photo_embeddings
     positions = [LatLon(float(row["lat"]), float(row["lon"])) for row in rows]
     degrees = np.array([(at.lat, at.lon) for at in positions])
     sites = np.array([row["group"] or row["file"] for row in rows])

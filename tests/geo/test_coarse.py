@@ -134,14 +134,15 @@ def test_no_answer_depends_on_the_gallerys_exact_positions(twins, tower, embedde
         for site in sites:
             monkeypatch.setattr(site, "_calibration", Measured(measured_km))
     answered = 0
-    for within in asked_areas(*positions):
+    areas = asked_areas(*positions)
+    for within in areas[::4] if measured_km else areas:
         query = Query(None, nearest=10, farthest=10, within=within)
         ours, theirs = (json.dumps(retrieval_json(query.neighbours(tower, site, settings))) for site in sites)
         assert ours == theirs, within
         ours, theirs = (everything_shown(query.locate(tower, site, settings), settings) for site in sites)
         assert ours == theirs, within
         answered += '"nearest": []' not in ours
-    assert answered >= 4
+    assert answered >= (1 if measured_km else 4)
 
 
 @pytest.mark.parametrize("judge", [None, Judge((0, 5), choice=True)], ids=["one answer", "judged"])
@@ -153,7 +154,7 @@ def test_neither_prompt_nor_answer_depends_on_exact_positions_of_gallery_or_mode
     settings = replace(Settings(), precision=level, samples=2, judge=judge)
     row = sites[0].neighbours(tower, nearest=1, farthest=0).nearest[0].row
     said = [(places[row], places[(row + 7) % len(places)]) for places in (ours, moved)]
-    for within in asked_areas(ours, moved)[::2]:
+    for within in asked_areas(ours, moved)[::3]:
         shown, prompts = [], []
         for site, said_here in zip(sites, said, strict=True):
             replies = [f'{{"latitude": {at.lat}, "longitude": {at.lon}, "reasoning": "{at}"}}' for at in said_here]

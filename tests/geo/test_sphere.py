@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from img2loc.geo.sphere import EARTH_RADIUS_KM, arc_km, destination, geodesic_km, haversine_km, to_latlon, unit_vectors
@@ -30,6 +30,7 @@ def test_distances_are_those_known(a, b, sphere_km, ellipsoid_km):
     assert geodesic_km(a, b) == pytest.approx(ellipsoid_km, rel=1e-5)
 
 
+@settings(deadline=None)
 @given(positions, positions)
 def test_both_ways_to_the_great_circle_agree(a, b):
     assert float(arc_km(unit_vectors([a]), unit_vectors([b]))[0, 0]) == pytest.approx(haversine_km(a, b), abs=0.5)

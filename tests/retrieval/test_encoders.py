@@ -43,11 +43,6 @@ def tiny_clip(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def embeddings(lite0, photo_rows):
-    return lite0.embed([open_photo((PHOTOS / row["file"]).read_bytes()).image for row in photo_rows])
-
-
 @pytest.mark.parametrize("kind", ["CLIP", "Siglip", "Bit", "MobileNetV1", "ViT"])
 def test_pixels_stay_bytes_until_they_are_on_the_device_and_are_the_same_there(kind, pictures):
     processor = getattr(transformers, f"{kind}ImageProcessorPil")()
@@ -86,9 +81,14 @@ def test_a_device_that_is_not_there_is_a_wrong_setting(tiny_clip, device):
             open_encoder(source, device=device)
 
 
-def test_lite0_finds_the_same_site(embeddings, photo_rows):
+def test_lite0_makes_the_embeddings_that_the_starter_keeps(lite0, photo_embeddings, photo_rows):
+    pictures = [open_photo((PHOTOS / row["file"]).read_bytes()).image for row in photo_rows[::13]]
+    assert (lite0.embed(pictures) * photo_embeddings[::13]).sum(axis=1) == pytest.approx(np.ones(20), abs=1e-3)
+
+
+def test_lite0_finds_the_same_site(photo_embeddings, photo_rows):
     sites = np.array([row["group"] for row in photo_rows])
-    similarity = embeddings @ embeddings.T
+    similarity = photo_embeddings @ photo_embeddings.T
     np.fill_diagonal(similarity, -1)
     several = [i for i, site in enumerate(sites) if (sites == site).sum() > 1]
     found = np.mean([sites[similarity[i].argmax()] == sites[i] for i in several])
@@ -96,26 +96,26 @@ def test_lite0_finds_the_same_site(embeddings, photo_rows):
     assert found == pytest.approx(0.65, abs=0.01)
 
 
-def test_lite0_finds_the_country_of_unknown_sites_better_than_chance(embeddings, photo_rows):
+def test_lite0_finds_the_country_of_unknown_sites_better_than_chance(photo_embeddings, photo_rows):
     sites, countries = (np.array([row[name] for row in photo_rows]) for name in ("group", "country"))
-    similarity = np.where(sites[:, None] == sites[None, :], -1, embeddings @ embeddings.T)
+    similarity = np.where(sites[:, None] == sites[None, :], -1, photo_embeddings @ photo_embeddings.T)
     assert (countries[similarity.argmax(axis=1)] == countries).mean() == pytest.approx(0.34, abs=0.01)
 
 
-def test_lite0_knows_the_eiffel_tower(lite0, tower, embeddings, photo_rows):
-    similarity = embeddings @ lite0.embed([tower.image])[0]
+def test_lite0_knows_the_eiffel_tower(lite0, tower, photo_embeddings, photo_rows):
+    similarity = photo_embeddings @ lite0.embed([tower.image])[0]
     first, second = similarity.argsort()[::-1][:2]
     assert "Eiffel-Tower" in photo_rows[first]["file"]
     assert (similarity[first], similarity[second]) == pytest.approx((0.55, 0.43), abs=0.005)
 
 
-def test_a_narrow_radius_is_no_proof_at_a_place_the_gallery_lacks(embeddings, photo_rows):
+def test_a_narrow_radius_is_no_proof_at_a_place_the_gallery_lacks(photo_embeddings, photo_rows):
     """The figure that the README warns with: the radius is the vote's spread, not a probability."""
     positions = [LatLon(float(row["lat"]), float(row["lon"])) for row in photo_rows]
     points = unit_vectors(positions)
     site = np.array([row["group"] for row in photo_rows])
     known = (site[:, None] == site[None, :]) | (arc_km(points, points) < 25)
-    similarity = np.where(known, -1, embeddings @ embeddings.T)
+    similarity = np.where(known, -1, photo_embeddings @ photo_embeddings.T)
     misled = 0
     for here, row in zip(positions, similarity, strict=True):
         nearest = row.argsort()[::-1][:16]
