@@ -36,7 +36,7 @@ from img2loc.policy.offers import MAX_BATCH, backends_json, info_json
 from img2loc.policy.settings import Settings
 from img2loc.web.components import PhotoInput, PhotosInput, local_path
 from img2loc.web.gallery_loader import Host
-from img2loc.web.request import Keys, Query, provider_of
+from img2loc.web.request import Keys, LocateRequest, provider_of
 
 ERROR_SHOWN_S = 20
 MAX_NAME_CHARS = 255  # of a file; an address may end in far more
@@ -57,9 +57,9 @@ def shown_errors(written: Callable[[Img2LocError], str] = api_message) -> Iterat
         raise gr.Error(written(error), duration=ERROR_SHOWN_S, print_exception=False) from None
 
 
-def _answer(result: Mapping[str, Any], request: gr.Request | None) -> Result:
+def _answer(result: Mapping[str, Any], http_request: gr.Request | None) -> Result:
     """Give an agent JSON: Gradio's MCP server would write a dict in Python's notation."""
-    return json.dumps(result, ensure_ascii=False) if is_agent(request) else result
+    return json.dumps(result, ensure_ascii=False) if is_agent(http_request) else result
 
 
 class Endpoints:
@@ -82,7 +82,7 @@ class Endpoints:
         within: str = "",
         x_openai_api_key: gr.Header | None = None,
         x_hf_token: gr.Header | None = None,
-        request: gr.Request | None = None,
+        http_request: gr.Request | None = None,
     ) -> Result:
         """Say where on Earth a photo was taken, with the evidence for it.
 
@@ -110,13 +110,15 @@ class Endpoints:
             position (degrees), radius_km, place, method (lmm, vote, judge or none), vote, outcome, nearest, farthest,
             prompt, candidates (score, and its parts), choice (how asking to choose among them ended).
         """
-        with shown_errors(), self._settings.limits.place(backend, visitor=single_visitor_of(request)):
-            keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(request)
+        with shown_errors(), self._settings.limits.place(backend, visitor=single_visitor_of(http_request)):
+            keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(http_request)
             counts, cancel = (nearest, farthest), Abandoned()
-            query = Query(photo, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within)
+            request = LocateRequest(
+                photo, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within
+            )
             locator = self._host.locator
-            prediction = query.locate(query.photo(), locator, self._settings)
-            return _answer({**prediction_json(prediction), **self._sourced(locator)}, request)
+            prediction = request.locate(request.photo(), locator, self._settings)
+            return _answer({**prediction_json(prediction), **self._sourced(locator)}, http_request)
 
     def locate_batch(  # noqa: D417
         self,
@@ -131,7 +133,7 @@ class Endpoints:
         within: str = "",
         x_openai_api_key: gr.Header | None = None,
         x_hf_token: gr.Header | None = None,
-        request: gr.Request | None = None,
+        http_request: gr.Request | None = None,
     ) -> Result:
         """Say where several photos were taken, one by one; a photo that fails stops no other.
 
@@ -149,12 +151,12 @@ class Endpoints:
         Returns:
             results, in the photos' order: photo (its name), prediction (as of locate, or null) and error (a sentence).
         """
-        with shown_errors(), self._settings.limits.place(backend, visitor=single_visitor_of(request)):
+        with shown_errors(), self._settings.limits.place(backend, visitor=single_visitor_of(http_request)):
             if not photos:
                 raise PhotoError("No photos were sent.")
             if len(photos) > MAX_BATCH:
                 raise PhotoError(f"You sent {len(photos)} photos; send at most {MAX_BATCH} at a time.")
-            keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(request)
+            keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(http_request)
             counts, cancel = (nearest, farthest), Abandoned()
             locator = self._host.locator
             results: list[dict[str, Any]] = []
@@ -162,17 +164,19 @@ class Endpoints:
                 if cancel.is_set():
                     break
                 item: dict[str, Any] = {"photo": _name(source, number), "prediction": None, "error": ""}
-                query = Query(None, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within)
+                request = LocateRequest(
+                    None, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within
+                )
                 try:
-                    query = replace(query, photo_path=local_path(source))
-                    item["prediction"] = prediction_json(query.locate(query.photo(), locator, self._settings))
+                    request = replace(request, photo_path=local_path(source))
+                    item["prediction"] = prediction_json(request.locate(request.photo(), locator, self._settings))
                 except Exception as error:
                     for_all = isinstance(error, Img2LocError) and not isinstance(error, PhotoError | LimitError)
                     if for_all and not results:  # once there are answers, nothing may lose them
                         raise
                     item["error"] = api_message(error)
                 results.append(item)
-            return _answer({"results": results, **self._sourced(locator)}, request)
+            return _answer({"results": results, **self._sourced(locator)}, http_request)
 
     def neighbours(  # noqa: D417
         self,
@@ -180,7 +184,7 @@ class Endpoints:
         nearest: int = DEFAULT_NEIGHBOURS,
         farthest: int = DEFAULT_NEIGHBOURS,
         within: str = "",
-        request: gr.Request | None = None,
+        http_request: gr.Request | None = None,
     ) -> Result:
         """Find the photos of the gallery that are most and least similar to a photo, with where they were taken.
 
@@ -194,26 +198,26 @@ class Endpoints:
             nearest and farthest, each a list of rank, similarity (-1 to 1), position and photo (author, licence).
         """
         with shown_errors():
-            query = Query(photo, nearest=nearest, farthest=farthest, within=within)
+            request = LocateRequest(photo, nearest=nearest, farthest=farthest, within=within)
             locator = self._host.locator
-            found = query.neighbours(query.photo(), locator, self._settings)
-            return _answer({**retrieval_json(found), **self._sourced(locator)}, request)
+            found = request.neighbours(request.photo(), locator, self._settings)
+            return _answer({**retrieval_json(found), **self._sourced(locator)}, http_request)
 
-    def backends(self, request: gr.Request | None = None) -> Result:
+    def backends(self, http_request: gr.Request | None = None) -> Result:
         """List who may answer, with which models, and whether one's own key is needed.
 
         Returns:
             backends (key_header: where one's own key goes), servers (other providers for openai) and prompts.
         """
-        return _answer(backends_json(self._settings), request)
+        return _answer(backends_json(self._settings), http_request)
 
-    def info(self, request: gr.Request | None = None) -> Result:
+    def info(self, http_request: gr.Request | None = None) -> Result:
         """Say which gallery answers, how precisely, which version this is, and how much may be asked.
 
         Returns:
             version, gallery, about (what the gallery knows), notice, banner, precision and limits.
         """
-        return _answer(info_json(self._host.manifest, self._host.notice, self._settings), request)
+        return _answer(info_json(self._host.manifest, self._host.notice, self._settings), http_request)
 
     def _sourced(self, locator: Locator) -> SourcedJson:
         return {

@@ -30,8 +30,8 @@ class Preset:
         nearest: How many of the most similar photos.
         farthest: How many of the most dissimilar.
         prompt: A template's name.
-        judge: As sampling.read_judge has it.
-        within: As area.read_area has it.
+        judge: As judge.sampling.read_judge reads it.
+        within: As geo.areas.read_area reads it.
         problems: What the link asks for and can't have, in words for a person.
     """
 
@@ -46,11 +46,11 @@ class Preset:
     problems: tuple[str, ...] = ()
 
 
-def read_preset(query: Mapping[str, str], backends: Collection[str]) -> Preset:
-    """Read an address's query; what can't be used is left out and named.
+def read_preset(parameters: Mapping[str, str], backends: Collection[str]) -> Preset:
+    """Read the parameters of the page's address; what can't be used is left out and named.
 
     Args:
-        query: Its parameters by name; unknown ones are somebody else's.
+        parameters: By name; unknown ones are somebody else's.
         backends: The backends that this site offers.
     """
     allowed = {
@@ -61,28 +61,28 @@ def read_preset(query: Mapping[str, str], backends: Collection[str]) -> Preset:
     found: dict[str, Any] = {}
     problems = []
     for name, names in allowed.items():
-        if value := query.get(name):
+        if value := parameters.get(name):
             if value in names:
                 found[name] = value
             else:
                 problems.append(f"{name} in this page's address must be one of: {', '.join(names)}.")
     for name in ("nearest", "farthest"):
-        if value := query.get(name):
+        if value := parameters.get(name):
             if re.fullmatch(r"[0-9]{1,2}", value) and int(value) <= MAX_NEIGHBOURS:
                 found[name] = int(value)
             else:
                 problems.append(f"{name} in this page's address must be a number from 0 to {MAX_NEIGHBOURS}.")
-    if value := query.get("judge", ""):
+    if value := parameters.get("judge", ""):
         try:
             found["judge"] = str(read_judge(value) or OFF)
         except ConfigError as error:
             problems.append(str(error))
-    if value := query.get("within", "").strip():
+    if value := parameters.get("within", "").strip():
         try:
             found["within"] = str(read_area(value) or "")
         except ConfigError as error:
             problems.append(str(error))
-    if model := query.get("model", "").strip():
+    if model := parameters.get("model", "").strip():
         if len(model) <= MAX_MODEL_LENGTH and model.isprintable():
             found["model"] = model
         else:

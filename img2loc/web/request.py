@@ -32,8 +32,8 @@ Keys = Mapping[str, str]  # by provider, as provider_of names them
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """One request.
+class LocateRequest:
+    """What one photo is asked, and by whom.
 
     Args:
         photo_path: The uploaded file, as Gradio keeps it; None when there is none.
@@ -47,9 +47,9 @@ class Query:
         base_url: A server to ask instead of the operator's: a provider's name in lmm/servers.py, or, where the operator
             allows it, an address.
         cancel: Set when nobody waits for the answer any more.
-        visitor: Whom it comes from, as limits.client_address has it; all those of whom nothing is known count as one.
-        judge: As sampling.read_judge has it; empty for the operator's choice.
-        within: Where the photo is known to have been taken, as area.read_area has it; empty for anywhere.
+        visitor: Whom it comes from, as visitors.visitor_of has it; all those of whom nothing is known count as one.
+        judge: As judge.sampling.read_judge reads it; empty for the operator's choice.
+        within: Where the photo is known to have been taken, as geo.areas.read_area reads it; empty for anywhere.
 
     Raises:
         ConfigError: A count, the key, judge or within can't be one.

@@ -18,27 +18,27 @@ class Sessions:
         self._asking: dict[str, dict[threading.Event, str]] = {}
         self._lock = threading.Lock()
 
-    def leave(self, request: gr.Request, tab: str = "") -> None:
+    def leave(self, http_request: gr.Request, tab: str = "") -> None:
         """Give up what a visitor was waiting for.
 
         Args:
-            request: Gradio's, of a visitor who has closed the page, pressed Cancel or chosen another photo.
+            http_request: Gradio's, of a visitor who has closed the page, pressed Cancel or chosen another photo.
             tab: Where that was; empty for all tabs.
         """
         with self._lock:
-            for cancel, asked_on in self._asking.get(request.session_hash or "", {}).items():
+            for cancel, asked_on in self._asking.get(http_request.session_hash or "", {}).items():
                 if tab in ("", asked_on):
                     cancel.set()
 
     @contextmanager
-    def asked_by(self, request: gr.Request | None, tab: str) -> Iterator[threading.Event]:
-        """What is set when the visitor who sent a request waits no more.
+    def asked_by(self, http_request: gr.Request | None, tab: str) -> Iterator[threading.Event]:
+        """What is set when the visitor who sent it waits no more.
 
         Args:
-            request: Gradio's; None outside of a page.
+            http_request: Gradio's; None outside of a page.
             tab: Where it was sent from.
         """
-        session, cancel = (request.session_hash if request else None) or "", Abandoned()
+        session, cancel = (http_request.session_hash if http_request else None) or "", Abandoned()
         with self._lock:
             self._asking.setdefault(session, {})[cancel] = tab
         try:

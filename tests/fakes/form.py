@@ -20,9 +20,9 @@ def locate(
     photo: str | None,
     *,
     truth: str = "",
-    request: gr.Request | None = None,
+    http_request: gr.Request | None = None,
     token: gr.OAuthToken | None = None,
     **changes: Any,
 ) -> Shown:
     """Press Locate."""
-    return events.locate(request, token, gr.Progress(), photo, truth, *filled_form(**changes))
+    return events.locate(http_request, token, gr.Progress(), photo, truth, *filled_form(**changes))

@@ -21,7 +21,7 @@ from img2loc.policy.precision import coarsen
 from img2loc.policy.settings import Settings
 from img2loc.retrieval.gallery import Gallery
 from img2loc.types import LatLon, Outcome, OutcomeKind, Prediction, Retrieval
-from img2loc.web.request import Query
+from img2loc.web.request import LocateRequest
 from img2loc.web.tabs.locate_events import namer
 from tests.fakes.scripted_lmm import ScriptedLMM
 
@@ -136,10 +136,10 @@ def test_no_answer_depends_on_the_gallerys_exact_positions(twins, tower, embedde
     answered = 0
     areas = asked_areas(*positions)
     for within in areas[::4] if measured_km else areas:
-        query = Query(None, nearest=10, farthest=10, within=within)
-        ours, theirs = (json.dumps(retrieval_json(query.neighbours(tower, site, settings))) for site in sites)
+        request = LocateRequest(None, nearest=10, farthest=10, within=within)
+        ours, theirs = (json.dumps(retrieval_json(request.neighbours(tower, site, settings))) for site in sites)
         assert ours == theirs, within
-        ours, theirs = (everything_shown(query.locate(tower, site, settings), settings) for site in sites)
+        ours, theirs = (everything_shown(request.locate(tower, site, settings), settings) for site in sites)
         assert ours == theirs, within
         answered += '"nearest": []' not in ours
     assert answered >= (1 if measured_km else 4)
@@ -160,8 +160,8 @@ def test_neither_prompt_nor_answer_depends_on_exact_positions_of_gallery_or_mode
             replies = [f'{{"latitude": {at.lat}, "longitude": {at.lon}, "reasoning": "{at}"}}' for at in said_here]
             lmm = ScriptedLMM([*replies * 4, '{"choice": "A"}'])
             monkeypatch.setattr("img2loc.web.request.open_lmm", lambda *_, lmm=lmm: lmm)
-            query = Query(None, nearest=5, farthest=5, within=within, prompt="numbered")
-            shown.append(everything_shown(query.locate(tower, site, settings), settings))
+            request = LocateRequest(None, nearest=5, farthest=5, within=within, prompt="numbered")
+            shown.append(everything_shown(request.locate(tower, site, settings), settings))
             # What the server asks, without the model's own words in it.
             prompts.append([[t.text for t in turns if t.role == "user"] for turns, _ in lmm.asked])
             assert all(not turn.pictures for turns, _ in lmm.asked for turn in turns)
@@ -177,8 +177,8 @@ def test_bisecting_circles_find_the_coarse_position_and_no_other(starter, tower,
     centre = LatLon(48.9, 8.0)
 
     def comes_in(radius_km: float) -> bool:
-        query = Query(None, nearest=16, farthest=0, within=f"{centre.lat}, {centre.lon}, {radius_km:.3f} km")
-        found = query.neighbours(tower, starter, settings).nearest
+        request = LocateRequest(None, nearest=16, farthest=0, within=f"{centre.lat}, {centre.lon}, {radius_km:.3f} km")
+        found = request.neighbours(tower, starter, settings).nearest
         return any(neighbour.similarity == known.similarity for neighbour in found)
 
     low_km, high_km = 1.0, 3000.0
@@ -217,9 +217,9 @@ def test_a_coarse_answer_has_a_spread_and_no_probability(starter, tower, embedde
     """What was measured on exact answers holds for no circle that leaves out where in its area a photo lies."""
     sites = [Locator(starter.encoder, starter.gallery) for _ in range(2)]
     sites[1]._calibration = Measured(30.0)
-    exact = Query(None, judge=judge).locate(tower, sites[1], Settings())
+    exact = LocateRequest(None, judge=judge).locate(tower, sites[1], Settings())
     assert (exact.radius_km, exact.probability) == (30.0, 0.8)
-    ours, theirs = (Query(None, judge=judge).locate(tower, site, Settings(precision=level)) for site in sites)
+    ours, theirs = (LocateRequest(None, judge=judge).locate(tower, site, Settings(precision=level)) for site in sites)
     assert (theirs.radius_km, theirs.probability) == (ours.radius_km, None)
     (area,) = coarse_places([theirs.position], level)
     assert theirs.radius_km >= area.radius_km and theirs.radius_km in RADII_KM
@@ -234,7 +234,7 @@ def test_a_site_with_a_bound_withholds_answers_at_every_precision(starter, tower
         (5e3, "nothing", ""),
     ):
         site._calibration = Measured(measured_km)
-        found = Query(None).locate(tower, site, Settings(precision=level, abstain_km=100.0))
+        found = LocateRequest(None).locate(tower, site, Settings(precision=level, abstain_km=100.0))
         assert (found.withheld, found.probability) == (withheld, None)
         if least:
             coarser = max(level, least, key=LEVELS.index)

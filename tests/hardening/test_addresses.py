@@ -12,7 +12,7 @@ from img2loc.lmm import BackendOptions, open_lmm
 from img2loc.lmm.servers import SERVERS
 from img2loc.policy.settings import Settings
 from img2loc.web.permalink import read_preset
-from img2loc.web.request import Query
+from img2loc.web.request import LocateRequest
 from tests.hardening.test_ssrf import DISGUISES, Site
 from tests.lmm.test_conformance import JPEG, TURNS
 
@@ -97,9 +97,9 @@ def test_no_server_sends_the_photo_on_to_another():
 
 def test_a_strangers_address_is_public_only_and_the_operators_is_not():
     settings = Settings(openai_base_url="http://127.0.0.1:8000/v1", openai_api_key="sk-operators", allow_base_url=True)
-    own = Query(None, "openai").options(settings)
+    own = LocateRequest(None, "openai").options(settings)
     assert (own.public_only, own.api_key) == (False, "sk-operators")
-    strangers = Query(None, "openai", base_url="http://127.0.0.1:8000/v1").options(settings)
+    strangers = LocateRequest(None, "openai", base_url="http://127.0.0.1:8000/v1").options(settings)
     assert (strangers.public_only, strangers.api_key) == (True, "")
 
 
@@ -108,7 +108,7 @@ def test_a_strangers_address_is_public_only_and_the_operators_is_not():
 )
 def test_no_local_server_can_be_named_unless_addresses_may(server):
     with pytest.raises(ConfigError, match="doesn't accept server addresses"):
-        Query(None, "openai", base_url=server).options(Settings())
+        LocateRequest(None, "openai", base_url=server).options(Settings())
     preset = read_preset({"server": server, "base_url": server}, ["openai"])
     assert preset.server is None and len(preset.problems) == 1
 

@@ -24,7 +24,7 @@ from img2loc.errors import LMMError
 from img2loc.lmm import BackendOptions, Turn, open_lmm, retry
 from img2loc.locator import Locator
 from img2loc.policy.settings import Settings
-from img2loc.web.request import Query
+from img2loc.web.request import LocateRequest
 from img2loc.web.tabs import contestants
 from tests.conftest import PHOTOS
 from tests.fakes.canaries import Canaries, as_bytes, canary, unpacked
@@ -259,7 +259,11 @@ def raised(provider: EchoingServer) -> Places:
                     told = traceback.TracebackException(type(error), error, inside, capture_locals=True)
                     shown += ["".join(told.format()), repr(error)]
     settings = Settings(openai_api_key=KEYS.keys["environment"], hf_token=KEYS.keys["hf_environment"])
-    reprs += [repr(settings), repr(settings.options("openai")), repr(Query(None, keys={"openai": KEYS.keys["page"]}))]
+    reprs += [
+        repr(settings),
+        repr(settings.options("openai")),
+        repr(LocateRequest(None, keys={"openai": KEYS.keys["page"]})),
+    ]
     return {"exceptions, their reprs and locals": shown, "reprs of what holds a key": reprs}
 
 

@@ -27,7 +27,7 @@ from img2loc.lmm import BACKENDS, llava, open_lmm
 from img2loc.policy.settings import Settings
 from img2loc.web import page
 from img2loc.web.gallery_loader import Host
-from img2loc.web.request import Query
+from img2loc.web.request import LocateRequest
 from tests.fakes.app_process import ROOT, AppProcess
 from tests.fakes.openai_server import KEY, OpenAIServer
 from tests.fakes.tiny_llava import save_tiny_llava
@@ -143,7 +143,7 @@ def test_the_model_of_this_machine_is_loaded_before_the_launch(tmp_path: Path, m
     assert entry.load_model(settings) == (settings, "")
     monkeypatch.setattr(llava.transformers.AutoProcessor, "from_pretrained", no_second_load)
     monkeypatch.setattr(llava, "MAX_NEW_TOKENS", 2)
-    options = Query(None, backend="llava").options(settings)  # a visitor's
+    options = LocateRequest(None, backend="llava").options(settings)  # a visitor's
     assert open_lmm("llava", options).reply(TURNS, JPEG).output_tokens == 2
 
 
@@ -160,7 +160,7 @@ def test_on_zero_gpu_a_function_that_asks_for_the_gpu_is_there_even_without_a_mo
 import sys, types, app
 assert "gradio" not in sys.modules  # a wrong setting is told sooner
 from importlib.machinery import ModuleSpec
-from img2loc.web.request import Query
+from img2loc.web.request import LocateRequest
 from img2loc.policy.settings import Settings
 spaces = sys.modules["spaces"] = types.ModuleType("spaces")
 spaces.__spec__, spaces.GPU = ModuleSpec("spaces", None), lambda function: print(function.__name__) or function

@@ -18,7 +18,7 @@ from img2loc.photo.decode import open_photo
 from img2loc.policy.settings import Settings
 from img2loc.web.endpoints import Endpoints
 from img2loc.web.gallery_loader import Host
-from img2loc.web.request import Query
+from img2loc.web.request import LocateRequest
 from img2loc.web.sessions import Sessions
 from img2loc.web.tabs import contestants
 from img2loc.web.tabs.batch import BatchEvents
@@ -161,9 +161,9 @@ def test_an_unexpected_error_loses_no_answer_of_the_api_or_of_compare(starter: L
     assert [bool(item["prediction"]) for item in results] == [True, False, True]
     assert "RuntimeError" in results[1]["error"] and KEY not in results[1]["error"]
     chosen = contestants.read_contestants(["vote", "openai:m"], Settings())
-    query = Query(None, keys={"openai": KEY})
+    request = LocateRequest(None, keys={"openai": KEY})
     photo = open_photo(Path(TOWER).read_bytes())
-    *_, answers = contestants.ask_all(chosen, photo, query, _BreaksLater(starter), Settings())
+    *_, answers = contestants.ask_all(chosen, photo, request, _BreaksLater(starter), Settings())
     assert sorted(isinstance(answer, str) for answer in answers.values()) == [False, True]
     assert KEY not in str(list(answers.values()))
 

@@ -15,7 +15,7 @@ from img2loc.locator import Locator
 from img2loc.photo.decode import Photo
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon
-from img2loc.web.request import Query
+from img2loc.web.request import LocateRequest
 from img2loc.web.tabs import contestants as contest
 from tests.fakes.openai_server import KEY, OpenAIServer
 
@@ -36,7 +36,7 @@ def settings(provider: OpenAIServer) -> Settings:
 
 def ask(names: list[str], settings: Settings, locator: Locator, photo: Photo, **keys: str) -> list[contest.Answers]:
     chosen = contest.read_contestants(names, settings)
-    return list(contest.ask_all(chosen, photo, Query(None, keys=keys), locator, settings))
+    return list(contest.ask_all(chosen, photo, LocateRequest(None, keys=keys), locator, settings))
 
 
 def test_suggestions_can_all_be_read(settings: Settings):
@@ -53,10 +53,10 @@ def test_suggestions_can_all_be_read(settings: Settings):
 def test_what_the_operator_pays_for_comes_first_and_alone(settings: Settings):
     paying = Settings(openai_api_key=KEY, hf_token="hf_mine", models=("own-model", "gpt-5.5", HF_MODEL))
     found = contest.providers(paying)
-    # The default is the first that the backend has, as Query asks for it where none is named.
+    # The default is the first that the backend has, as LocateRequest asks for it where none is named.
     assert found["openai"].models == ("gpt-5.5", "own-model", HF_MODEL) and found["openai"].provided
     assert found["hf"].models[0] == HF_MODEL and found["hf"].provided
-    assert Query(None, "hf").options(paying).model == HF_MODEL
+    assert LocateRequest(None, "hf").options(paying).model == HF_MODEL
     assert found["gemini"].models == SERVERS["gemini"].models and not found["gemini"].provided
     assert not contest.providers(Settings())["openai"].provided and contest.providers(settings)["openai"].provided
 
@@ -102,8 +102,8 @@ def test_who_stops_listening_stops_the_asking(provider, settings, starter, tower
     provider.enqueue("hang")
     chosen = contest.read_contestants(["openai:m-1", "vote"], settings)
     waiting = threading.Event()
-    query = Query(None, keys={"openai": KEY}, cancel=waiting)
-    asking = contest.ask_all(chosen, tower, query, starter, settings)
+    request = LocateRequest(None, keys={"openai": KEY}, cancel=waiting)
+    asking = contest.ask_all(chosen, tower, request, starter, settings)
     next(asking)
     asking.close()
     assert waiting.is_set()

@@ -268,7 +268,7 @@ def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServe
     threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
     threading.Timer(0.6, events.cancel, [visitor]).start()
     start = time.perf_counter()
-    shown = locate(events, request=visitor, backend="openai", keys=KEYS)
+    shown = locate(events, http_request=visitor, backend="openai", keys=KEYS)
     assert 0.5 < time.perf_counter() - start < 30 and all(part == gr.skip() for part in shown)
     assert events._sessions._asking == {}
 

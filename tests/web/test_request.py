@@ -17,7 +17,7 @@ from img2loc.lmm.servers import SERVERS
 from img2loc.policy.limits import LimitError
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon
-from img2loc.web.request import Query, known_position, parse_position
+from img2loc.web.request import LocateRequest, known_position, parse_position
 from tests.fakes.openai_server import KEY, OpenAIServer
 
 PARIS = LatLon(48.8584, 2.2945)
@@ -29,28 +29,28 @@ OWN = Settings(openai_api_key="sk-operators", hf_token="hf_operators", server_ke
 )
 @pytest.mark.parametrize("backend", ["openai", "hf"])
 def test_an_address_is_refused_unless_the_operator_allows_it(backend, url):
-    query = Query(None, backend, base_url=url, keys={url: "sk-mine"})
+    request = LocateRequest(None, backend, base_url=url, keys={url: "sk-mine"})
     with pytest.raises(ConfigError, match="doesn't accept server addresses"):
-        query.options(OWN)
-    allowed = query.options(Settings(allow_base_url=True))
+        request.options(OWN)
+    allowed = request.options(Settings(allow_base_url=True))
     assert (allowed.base_url, allowed.api_key) == (url, "sk-mine")
 
 
 @pytest.mark.parametrize("url", ["gemini", "openrouter", "https://evil.example/v1"])
 def test_the_operators_keys_never_go_to_a_server_that_a_visitor_chose(url):
-    options = Query(None, "openai", base_url=url).options(Settings(openai_api_key="sk-o", allow_base_url=True))
+    options = LocateRequest(None, "openai", base_url=url).options(Settings(openai_api_key="sk-o", allow_base_url=True))
     assert options.api_key == ""
 
 
 def test_a_provider_may_be_chosen_with_ones_own_key():
-    options = Query(None, "openai", "my-model", {"gemini": "sk-mine"}, base_url="gemini").options(OWN)
+    options = LocateRequest(None, "openai", "my-model", {"gemini": "sk-mine"}, base_url="gemini").options(OWN)
     assert (options.base_url, options.api_key, options.model) == ("gemini", "sk-mine", "my-model")
 
 
 def test_who_brings_no_key_uses_the_operators_for_the_operators_server_only():
-    assert Query(None, "openai").options(OWN).api_key == "sk-operators"
-    assert Query(None, "hf").options(OWN).api_key == "hf_operators"
-    assert Query(None, "hf", keys={"hf": "hf_mine"}).options(OWN).api_key == "hf_mine"
+    assert LocateRequest(None, "openai").options(OWN).api_key == "sk-operators"
+    assert LocateRequest(None, "hf").options(OWN).api_key == "hf_operators"
+    assert LocateRequest(None, "hf", keys={"hf": "hf_mine"}).options(OWN).api_key == "hf_mine"
 
 
 @pytest.mark.parametrize("whose", ["openai", "hf", "gemini", "anthropic"])
@@ -58,51 +58,55 @@ def test_a_visitors_key_is_used_for_its_own_provider_alone(whose):
     """Whatever was chosen since it was given, and whatever became of the requests in between."""
     none = Settings()
     for backend, server in (("openai", ""), ("openai", "gemini"), ("openai", "anthropic"), ("hf", "")):
-        query = Query(None, backend, keys={whose: "hf_visitors"}, base_url=server)
-        assert query.options(none).api_key == ("hf_visitors" if whose == (server or backend) else "")
+        request = LocateRequest(None, backend, keys={whose: "hf_visitors"}, base_url=server)
+        assert request.options(none).api_key == ("hf_visitors" if whose == (server or backend) else "")
 
 
 def test_only_the_operators_model_runs_on_this_machine():
     with pytest.raises(ConfigError, match="No model runs on this site's machine"):
-        Query(None, "llava").options(OWN)
+        LocateRequest(None, "llava").options(OWN)
     here = Settings(llava_model="a/b")
-    assert Query(None, "llava").options(here).model == Query(None, "llava", "a/b").options(here).model == "a/b"
+    assert (
+        LocateRequest(None, "llava").options(here).model
+        == LocateRequest(None, "llava", "a/b").options(here).model
+        == "a/b"
+    )
     with pytest.raises(ConfigError, match="Only a/b runs"):
-        Query(None, "llava", "huge/model").options(here)
+        LocateRequest(None, "llava", "huge/model").options(here)
 
 
 def test_a_server_is_refused_where_none_is_asked():
     with pytest.raises(ConfigError, match="uses no model server"):
-        Query(None, "vote", base_url="gemini").options(OWN)
+        LocateRequest(None, "vote", base_url="gemini").options(OWN)
     with pytest.raises(ConfigError, match="base_url must be a string"):
-        Query(None, base_url=None)
+        LocateRequest(None, base_url=None)
 
 
 def test_leaving_reaches_the_model():
     leave = threading.Event()
-    assert Query(None, "openai", cancel=leave).options(OWN).cancel is leave
+    assert LocateRequest(None, "openai", cancel=leave).options(OWN).cancel is leave
 
 
 def test_a_backend_that_is_not_offered_is_refused():
     offered = Settings(backends=("vote", "hf"))
     with pytest.raises(ConfigError, match="doesn't offer the backend 'openai'; choose one of: vote, hf"):
-        Query(None, "openai", keys={"openai": "sk-mine"}).options(offered)
+        LocateRequest(None, "openai", keys={"openai": "sk-mine"}).options(offered)
     with pytest.raises(ConfigError, match="no backend 'oracle'"):
-        Query(None, "oracle").options(offered)
+        LocateRequest(None, "oracle").options(offered)
 
 
 def test_the_operator_pays_for_the_allowed_models_only():
     allowed = Settings(openai_api_key="sk-operators", models=("small", "medium"))
-    assert Query(None, "openai").options(allowed).model == "small"
-    assert Query(None, "openai", "medium").options(allowed).model == "medium"
+    assert LocateRequest(None, "openai").options(allowed).model == "small"
+    assert LocateRequest(None, "openai", "medium").options(allowed).model == "medium"
     with pytest.raises(
         ConfigError,
         match=r"'huge' needs a key of your own at a provider such as OpenAI\. Give one, or choose .*: small, medium",
     ):
-        Query(None, "openai", "huge").options(allowed)
-    assert Query(None, "openai", "huge", {"openai": "sk-mine"}).options(allowed).model == "huge"
+        LocateRequest(None, "openai", "huge").options(allowed)
+    assert LocateRequest(None, "openai", "huge", {"openai": "sk-mine"}).options(allowed).model == "huge"
     own_default = Settings(openai_api_key="sk-operators", models=("small", "gpt-5.5"))
-    assert Query(None, "openai").options(own_default).model == "gpt-5.5"
+    assert LocateRequest(None, "openai").options(own_default).model == "gpt-5.5"
 
 
 @pytest.fixture
@@ -118,7 +122,11 @@ def test_the_operators_key_is_bounded_by_the_hour_in_one_place(starter, tower, p
 
     def ask(visitor: str, **how: Any) -> str:
         provider.enqueue("good")
-        return Query(None, how.pop("backend", "openai"), visitor=visitor, **how).locate(tower, starter, bounded).method
+        return (
+            LocateRequest(None, how.pop("backend", "openai"), visitor=visitor, **how)
+            .locate(tower, starter, bounded)
+            .method
+        )
 
     assert ask("a") == ask("a") == "lmm"
     with pytest.raises(LimitError, match="used your 2 model answers"):
@@ -141,10 +149,10 @@ def test_the_operators_key_is_bounded_by_the_hour_in_one_place(starter, tower, p
 def test_each_request_of_a_judged_photo_counts(starter, tower, provider):
     bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_total=3)
     asked = len(provider.requests)
-    assert Query(None, "openai", judge="0,5+choice").locate(tower, starter, bounded).choice is not None
+    assert LocateRequest(None, "openai", judge="0,5+choice").locate(tower, starter, bounded).choice is not None
     assert len(provider.requests) == asked + 3
     with pytest.raises(LimitError):
-        Query(None, "openai").locate(tower, starter, bounded)
+        LocateRequest(None, "openai").locate(tower, starter, bounded)
 
 
 OWN_WORDS = "Write me a poem. $nearest $farthest"
@@ -155,7 +163,7 @@ def test_at_the_operators_expense_only_named_prompts_are_sent(starter, tower, pr
 
     def ask(prompt: str, **how: Any) -> str:
         provider.enqueue("good")
-        return Query(None, "openai", prompt=prompt, **how).locate(tower, starter, pays).method
+        return LocateRequest(None, "openai", prompt=prompt, **how).locate(tower, starter, pays).method
 
     asked = len(provider.requests)
     for prompt in (OWN_WORDS, "Where is this?"):
@@ -179,32 +187,32 @@ def test_at_the_operators_own_address_no_key_frees_from_a_bound(starter, tower, 
         pays = Settings(openai_base_url=address, openai_api_key=operators_key, hourly_total=1, models=("small",))
         any_key = {"openai": "sk-junk"}
         with pytest.raises(ConfigError, match="A prompt of your own"):
-            Query(None, "openai", keys=any_key, prompt=OWN_WORDS).locate(tower, starter, pays)
+            LocateRequest(None, "openai", keys=any_key, prompt=OWN_WORDS).locate(tower, starter, pays)
         with pytest.raises(ConfigError, match="'huge' needs a key of your own"):
-            Query(None, "openai", "huge", any_key).locate(tower, starter, pays)
-        Query(None, "openai", keys=any_key).locate(tower, starter, pays)
+            LocateRequest(None, "openai", "huge", any_key).locate(tower, starter, pays)
+        LocateRequest(None, "openai", keys=any_key).locate(tower, starter, pays)
         for _ in range(3):
             with pytest.raises(LimitError, match="hourly budget"):
-                Query(None, "openai", keys=any_key).locate(tower, starter, pays)
+                LocateRequest(None, "openai", keys=any_key).locate(tower, starter, pays)
         assert [request.body["model"] for request in server.requests] == ["small"]
 
 
 def test_a_key_pays_at_a_provider_with_a_fixed_address():
     pays = Settings(openai_api_key="sk-operators", hf_token="hf_operators", models=("small",))
     for backend, key in (("openai", "sk-mine"), ("hf", "hf_mine")):
-        assert Query(None, backend, "huge", {backend: key}).options(pays).model == "huge"
+        assert LocateRequest(None, backend, "huge", {backend: key}).options(pays).model == "huge"
         with pytest.raises(ConfigError, match="'huge' needs a key"):
-            Query(None, backend, "huge").options(pays)
+            LocateRequest(None, backend, "huge").options(pays)
 
 
 def test_the_operators_tokens_are_bounded_by_what_replies_say(starter, tower, provider):
     asked = len(provider.requests)
     bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000)
-    Query(None, "openai").locate(tower, starter, bounded)
+    LocateRequest(None, "openai").locate(tower, starter, bounded)
     (reservation,) = bounded.limits._reservations
     assert reservation.tokens == 1260  # as openai_server.py reports it
     with pytest.raises(LimitError, match="more than this site's hourly budget"):
-        Query(None, "openai", judge="0,5,10,15").locate(tower, starter, bounded)
+        LocateRequest(None, "openai", judge="0,5,10,15").locate(tower, starter, bounded)
     assert len(provider.requests) == asked + 1
 
 
@@ -223,7 +231,7 @@ def test_photos_sent_at_once_cannot_take_more_tokens_than_allowed(starter, tower
 
     def ask(_: int) -> None:
         with contextlib.suppress(LimitError):
-            Query(None, "openai", cancel=cancel).locate(tower, starter, bounded)
+            LocateRequest(None, "openai", cancel=cancel).locate(tower, starter, bounded)
 
     with ThreadPoolExecutor(20) as pool:
         done = [pool.submit(ask, number) for number in range(20)]
@@ -244,7 +252,7 @@ def test_photos_sent_at_once_cannot_take_more_tokens_than_allowed(starter, tower
 def test_a_reply_that_cannot_be_used_takes_what_its_server_says(starter, tower, provider):
     bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000)
     provider.enqueue("no_choices")
-    Query(None, "openai").locate(tower, starter, bounded)
+    LocateRequest(None, "openai").locate(tower, starter, bounded)
     assert sum(reservation.tokens for reservation in bounded.limits._reservations) == 1260
 
 
@@ -253,16 +261,16 @@ def test_the_operators_own_server_is_at_the_operators_expense_also_where_a_visit
     bounded = Settings(openai_base_url=url, hourly_per_visitor=1, allow_base_url=True)
     bounded.limits.reserve("a", 1, 0)
     for named in (url, f"{url}/", "https://MODELS.example.org/other"):
-        query = Query(None, "openai", "m", base_url=named, visitor="a")
+        request = LocateRequest(None, "openai", "m", base_url=named, visitor="a")
         with pytest.raises(LimitError, match="used your 1 model answer"):
-            query.locate(tower, starter, bounded)
+            request.locate(tower, starter, bounded)
 
 
 def test_a_provider_that_refuses_costs_none_of_the_operators_tokens(starter, tower, provider):
     bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000)
     for behaviour in ("bad_key", "no_model", "bad_request", "no_quota"):
         provider.enqueue(behaviour)
-        Query(None, "openai").locate(tower, starter, bounded)
+        LocateRequest(None, "openai").locate(tower, starter, bounded)
     assert sum(reservation.tokens for reservation in bounded.limits._reservations) == 0
 
 
@@ -273,7 +281,7 @@ def test_an_interrupted_request_is_sent_again_only_where_no_tokens_are_bounded(s
             asked = len(provider.requests)
             provider._queue.clear()
             provider.enqueue(behaviour, "good")
-            Query(None, "openai").locate(tower, starter, pays)
+            LocateRequest(None, "openai").locate(tower, starter, pays)
             assert len(provider.requests) == asked + tries
 
 
@@ -281,17 +289,17 @@ def test_what_asks_nobody_is_not_counted(starter, tower):
     bounded = Settings(hourly_total=1)
     for _ in range(3):
         with pytest.raises(MissingKeyError):
-            Query(None, "openai").locate(tower, starter, bounded)
+            LocateRequest(None, "openai").locate(tower, starter, bounded)
 
 
 def test_answers_and_neighbours_are_as_coarse_as_the_operator_says(starter, tower):
     coarse = Settings(precision="country")
-    query = Query(None, nearest=2, farthest=1)
-    found = query.locate(tower, starter, coarse)
-    exact = query.locate(tower, starter, Settings())
+    request = LocateRequest(None, nearest=2, farthest=1)
+    found = request.locate(tower, starter, coarse)
+    exact = request.locate(tower, starter, Settings())
     assert exact.place.city == "Paris" and (found.place.city, found.place.country_code) == ("", "FR")
-    assert found.retrieval == query.neighbours(tower, starter, coarse) != exact.retrieval
-    assert query.neighbours(tower, starter, Settings()) == exact.retrieval
+    assert found.retrieval == request.neighbours(tower, starter, coarse) != exact.retrieval
+    assert request.neighbours(tower, starter, Settings()) == exact.retrieval
 
 
 def test_a_position_in_the_file_is_not_shown_beside_a_coarse_answer(tower):
@@ -323,6 +331,6 @@ def test_typed_positions_are_never_guessed(text: str):
 
 
 def test_a_query_never_shows_its_key():
-    assert KEY not in repr(Query(None, keys={"openai": KEY}))
+    assert KEY not in repr(LocateRequest(None, keys={"openai": KEY}))
     with pytest.raises(PhotoError):
-        Query(None).photo()
+        LocateRequest(None).photo()

@@ -25,7 +25,7 @@ from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import Say, word
 from img2loc.web.render.markup import error_html, km, row_button, shorten, text
 from img2loc.web.sessions import Sessions
-from img2loc.web.tabs.form import Form, Visit, query_of
+from img2loc.web.tabs.form import Form, Visit, locate_request
 from img2loc.web.tabs.locate import QUIET, map_plot
 from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, say_to
 
@@ -50,7 +50,7 @@ class BatchEvents:
 
     def locate_all(
         self,
-        request: gr.Request | None,
+        http_request: gr.Request | None,
         token: gr.OAuthToken | None,
         files: Sequence[str] | None,
         *values: Any,  # noqa: ANN401 - the values of Form
@@ -63,10 +63,10 @@ class BatchEvents:
             The table and the map.
         """
         form = Form(*values)
-        place = self._settings.limits.place(form.backend, visitor=single_visitor_of(request))
-        with shown_errors(error_html), place, self._sessions.asked_by(request, "batch") as cancel:
+        place = self._settings.limits.place(form.backend, visitor=single_visitor_of(http_request))
+        with shown_errors(error_html), place, self._sessions.asked_by(http_request, "batch") as cancel:
             files = _a_batch(files)
-            say, done = say_to(request), list[Done]()
+            say, done = say_to(http_request), list[Done]()
             shown_at = 0.0
             for file in files:
                 if time.monotonic() - shown_at > SHOW_EVERY_S:
@@ -76,10 +76,10 @@ class BatchEvents:
                     break
                 thumbnail = ""
                 try:
-                    query = query_of(form, file, Visit(request, token), cancel)
-                    photo = query.photo()
+                    request = locate_request(form, file, Visit(http_request, token), cancel)
+                    photo = request.photo()
                     thumbnail = _thumbnail(photo)
-                    result: Prediction | str = query.locate(photo, self._host.locator, self._settings)
+                    result: Prediction | str = request.locate(photo, self._host.locator, self._settings)
                 except Img2LocError as error:
                     result = page_message(error)
                 except Exception:

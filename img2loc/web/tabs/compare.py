@@ -20,7 +20,7 @@ from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import told, word
 from img2loc.web.render import evidence
 from img2loc.web.render.markup import error_html
-from img2loc.web.request import Keys, Query, known_position
+from img2loc.web.request import Keys, LocateRequest, known_position
 from img2loc.web.sessions import Sessions
 from img2loc.web.tabs import contestants as contest
 from img2loc.web.tabs.form import with_login
@@ -37,15 +37,15 @@ class CompareEvents:
         self._settings = settings
         self._sessions = sessions
 
-    def provided(self, request: gr.Request | None = None) -> str:
+    def provided(self, http_request: gr.Request | None = None) -> str:
         """What the operator pays for, in the visitor's language."""
         notes = [item for item in contest.providers(self._settings).values() if item.provided]
-        return "".join(provided_note(self._settings, say_to(request), item.label) for item in notes)
+        return "".join(provided_note(self._settings, say_to(http_request), item.label) for item in notes)
 
     def check(self, photo: str | None, names: Sequence[str], *others: object) -> list[Update]:
         """Say at each field what is wrong with it; for Gradio, before compare."""
         named = checked(lambda: contest.read_contestants(names, self._settings))
-        return [checked(lambda: Query(photo).photo()), named, *[RIGHT] * len(others)]
+        return [checked(lambda: LocateRequest(photo).photo()), named, *[RIGHT] * len(others)]
 
     def compare(
         self,
@@ -53,7 +53,7 @@ class CompareEvents:
         names: Sequence[str],
         keys: Keys,
         within: str = "",
-        request: gr.Request | None = None,
+        http_request: gr.Request | None = None,
         token: gr.OAuthToken | None = None,
     ) -> Iterator[tuple[str, Any, str]]:
         """Ask all that were chosen and show each answer as it comes.
@@ -65,19 +65,19 @@ class CompareEvents:
             stack.enter_context(shown_errors(error_html))
             contestants = contest.read_contestants(names, self._settings)
             backends = (one.provider.backend for one in contestants)
-            stack.enter_context(self._settings.limits.place(*backends, visitor=single_visitor_of(request)))
-            cancel = stack.enter_context(self._sessions.asked_by(request, "compare"))
-            query = Query(
+            stack.enter_context(self._settings.limits.place(*backends, visitor=single_visitor_of(http_request)))
+            cancel = stack.enter_context(self._sessions.asked_by(http_request, "compare"))
+            request = LocateRequest(
                 photo,
                 keys=with_login(keys, token),
                 cancel=cancel,
-                visitor=visitor_of(request),
+                visitor=visitor_of(http_request),
                 within=within or "",
             )
-            opened = query.photo()
-            truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(request)
+            opened = request.photo()
+            truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(http_request)
             yield contest.cards(contestants, {}, truth, say), gr.update(visible=False), ""
-            for answers in contest.ask_all(contestants, opened, query, self._host.locator, self._settings):
+            for answers in contest.ask_all(contestants, opened, request, self._host.locator, self._settings):
                 drawn = answers_map(contest.marks(contestants, answers), truth, name)
                 done = len(answers) == len(contestants)
                 rows = [_row(Path(photo or "").name, one, answer) for one, answer in answers.items()]

@@ -19,7 +19,7 @@ from img2loc.policy.settings import Settings
 from img2loc.types import LatLon, Prediction
 from img2loc.web.i18n import ENGLISH, Say
 from img2loc.web.render.markup import km, row_button, shorten, text
-from img2loc.web.request import Query
+from img2loc.web.request import LocateRequest
 
 MAX_CONTESTANTS = 6
 COLOURS = (VERMILION, BLUE, GREEN, PURPLE, "#8a6d00", "#5b6472")
@@ -120,14 +120,14 @@ def read_contestants(names: Sequence[str], settings: Settings) -> list[Contestan
 
 
 def ask_all(
-    contestants: Sequence[Contestant], photo: Photo, query: Query, locator: Locator, settings: Settings
+    contestants: Sequence[Contestant], photo: Photo, request: LocateRequest, locator: Locator, settings: Settings
 ) -> Iterator[Answers]:
     """Ask all at once.
 
     Args:
         contestants: Who answers.
         photo: Of what.
-        query: What all are asked, of whichever backend. Each key goes to its own provider only.
+        request: What all are asked, of whichever backend. Each key goes to its own provider only.
         locator: Who finds the neighbours.
         settings: The operator's choices.
 
@@ -138,7 +138,7 @@ def ask_all(
     def ask(contestant: Contestant) -> Prediction | str:
         provider = contestant.provider
         try:
-            to_one = replace(query, backend=provider.backend, model=contestant.model, base_url=provider.server)
+            to_one = replace(request, backend=provider.backend, model=contestant.model, base_url=provider.server)
             return to_one.locate(photo, locator, settings)
         except Exception as error:  # whatever it is, the others' answers stay
             return page_message(error)
@@ -151,7 +151,7 @@ def ask_all(
                 answers[asked[done]] = done.result()
                 yield {one: answers[one] for one in contestants if one in answers}
         finally:  # whoever stops listening stops the asking
-            query.cancel.set()
+            request.cancel.set()
 
 
 def own_position(answer: Prediction | str | None) -> LatLon | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from img2loc.hardening.visitors import visitor_of
-from img2loc.web.request import Keys, Query
+from img2loc.web.request import Keys, LocateRequest
 
 
 class Form(NamedTuple):
@@ -28,12 +28,12 @@ class Form(NamedTuple):
 class Visit(NamedTuple):
     """Who asks, as Gradio has it: the HTTP request, and the account on a Space."""
 
-    request: gr.Request | None
+    http_request: gr.Request | None
     token: gr.OAuthToken | None
 
 
-def query_of(form: Form, photo: str | None, visit: Visit, cancel: threading.Event) -> Query:
-    """Build the query that a filled-in form stands for.
+def locate_request(form: Form, photo: str | None, visit: Visit, cancel: threading.Event) -> LocateRequest:
+    """Build the request that a filled-in form stands for.
 
     Args:
         form: The fields' values; an empty field may be None.
@@ -44,7 +44,7 @@ def query_of(form: Form, photo: str | None, visit: Visit, cancel: threading.Even
     Raises:
         ConfigError: A value can't be used.
     """
-    return Query(
+    return LocateRequest(
         photo,
         backend=form.backend,
         model=form.model or "",
@@ -54,7 +54,7 @@ def query_of(form: Form, photo: str | None, visit: Visit, cancel: threading.Even
         prompt=form.template or "",
         base_url=server_of(form.backend, form.server),
         cancel=cancel,
-        visitor=visitor_of(visit.request),
+        visitor=visitor_of(visit.http_request),
         judge=form.judge or "",
         within=form.within or "",
     )

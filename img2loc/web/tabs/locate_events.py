@@ -34,10 +34,10 @@ from img2loc.web.permalink import Preset, read_preset
 from img2loc.web.render import evidence
 from img2loc.web.render import prediction as report
 from img2loc.web.render.markup import error_html, text
-from img2loc.web.request import Keys, Query, known_position, parse_position, provider_of
+from img2loc.web.request import Keys, LocateRequest, known_position, parse_position, provider_of
 from img2loc.web.sessions import Sessions
 from img2loc.web.tabs.contestants import keyed_providers
-from img2loc.web.tabs.form import Form, Visit, query_of, server_of
+from img2loc.web.tabs.form import Form, Visit, locate_request, server_of
 
 Update = dict[str, Any]
 
@@ -100,7 +100,7 @@ class Events:
         return self.banner(), gr.Timer(PENDING_EVERY_S if pending else RETRIED_EVERY_S, active=can_change)
 
     def choose_backend(
-        self, backend: str, server: str = "", model: str | None = None, request: gr.Request | None = None
+        self, backend: str, server: str = "", model: str | None = None, http_request: gr.Request | None = None
     ) -> tuple[Any, ...]:
         """Show the server, the model and the provider's key field where a backend needs them.
 
@@ -108,13 +108,13 @@ class Events:
             backend: Its exact name.
             server: A provider's name; empty for the operator's choice.
             model: A model's name; None for the first suggested.
-            request: From whom, for the language.
+            http_request: From whom, for the language.
 
         Returns:
             All of Chosen, and the visibility of each provider's key field, in contest.keyed_providers' order.
         """
         models = [name for name in (model, *models_of(self._settings, backend, server)) if name]
-        note = provided_note(self._settings, say_to(request))
+        note = provided_note(self._settings, say_to(http_request))
         chosen = Chosen(
             model_settings=gr.update(visible=backend_named(backend).needs_key),
             server=gr.update(visible=backend == "openai", value=server),
@@ -124,18 +124,18 @@ class Events:
         asked = provider_of(backend, server)
         return *chosen, *(gr.update(visible=name == asked) for name in self._keyed)
 
-    def expense(self, request: gr.Request | None, *values: Any) -> tuple[Update, Update]:  # noqa: ANN401
+    def expense(self, http_request: gr.Request | None, *values: Any) -> tuple[Update, Update]:  # noqa: ANN401
         """Say how many requests a photo will take, and about how much money, before any is sent.
 
         Args:
-            request: From Gradio, for the language.
+            http_request: From Gradio, for the language.
             values: The values of Form.
 
         Returns:
             For beside the button, and for beside the choice of how often the model is asked.
         """
         form = Form(*values)
-        chosen, own, say = backend_named(form.backend), self._settings.options(form.backend), say_to(request)
+        chosen, own, say = backend_named(form.backend), self._settings.options(form.backend), say_to(http_request)
         try:
             template = form.template or ""
             check_template(template)
@@ -154,7 +154,7 @@ class Events:
         shown = gr.update(visible=chosen.needs_key or chosen.runs_here, value=f'<p class="i2l-note">{text(words)}</p>')
         return shown, dict(shown)  # Gradio changes an update that it takes
 
-    def follow_link(self, request: gr.Request) -> tuple[Any, ...]:
+    def follow_link(self, http_request: gr.Request) -> tuple[Any, ...]:
         """Set what the page's address asks for.
 
         Returns:
@@ -162,12 +162,12 @@ class Events:
             asked, the area, and all that choose_backend returns.
         """
         own = self._settings
-        preset = read_preset(dict(request.query_params), own.offered)
+        preset = read_preset(dict(http_request.query_params), own.offered)
         how = preset.judge
         if preset.problems:
             gr.Warning(text(" ".join(preset.problems)))
         if preset == Preset(problems=preset.problems):
-            note = gr.update(value=provided_note(self._settings, say_to(request)))
+            note = gr.update(value=provided_note(self._settings, say_to(http_request)))
             unchanged = Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=note)
             return *[gr.skip()] * 7, *unchanged, *[gr.skip()] * len(self._keyed)
         backend = preset.backend or ("openai" if preset.server else self._settings.backend)
@@ -181,7 +181,7 @@ class Events:
             template_named(prompt),
             gr.skip() if how is None else gr.update(choices=judge_choices(own.judge, read_judge(how)), value=how),
             gr.skip() if preset.within is None else preset.within,
-            *self.choose_backend(backend, server, preset.model, request),
+            *self.choose_backend(backend, server, preset.model, http_request),
         )
 
     def list_models(self, backend: str, server: str, model: str, keys: Keys) -> tuple[Update, Update]:
@@ -192,10 +192,10 @@ class Events:
         """
         right = gr.update(visible=False, value="")
         try:
-            query = Query(None, backend, keys=keys, base_url=server_of(backend, server))
-            if not query.own_key:
+            request = LocateRequest(None, backend, keys=keys, base_url=server_of(backend, server))
+            if not request.own_key:
                 return gr.update(), right
-            names = list_models(backend, replace(query.options(self._settings), timeout_s=LIST_MODELS_S))
+            names = list_models(backend, replace(request.options(self._settings), timeout_s=LIST_MODELS_S))
         except Img2LocError as error:
             words = f'<p class="i2l-warning" role="alert">{error_html(error)}</p>'
             return gr.update(), gr.update(visible=True, value=words)
@@ -212,23 +212,33 @@ class Events:
             template=checked(lambda: form.template and chosen_template(form.template)),
             within=checked(lambda: read_area(form.within or "")),
         )
-        return [checked(lambda: photo or Query(None).photo()), checked(lambda: parse_position(truth or "")), *wrong]
+        return [
+            checked(lambda: photo or LocateRequest(None).photo()),
+            checked(lambda: parse_position(truth or "")),
+            *wrong,
+        ]
 
     def check_chosen(self, *values: Any) -> list[Update]:  # noqa: ANN401
         """The same before locate_unless_paid: the photo is new, so it is looked at; or it was taken away."""
         photo = values[0]
-        return [checked(lambda: Query(photo).photo()), *self.check(*values)[1:]] if photo else [RIGHT] * len(values)
+        return (
+            [checked(lambda: LocateRequest(photo).photo()), *self.check(*values)[1:]]
+            if photo
+            else [RIGHT] * len(values)
+        )
 
-    def change_photo(self, photo: str | None, backend: str, request: gr.Request | None = None) -> tuple[str, Update]:
+    def change_photo(
+        self, photo: str | None, backend: str, http_request: gr.Request | None = None
+    ) -> tuple[str, Update]:
         """Take away what was said of the photo before, and give up what is about to be said of it."""
-        if request:
-            self._sessions.leave(request, TAB)
+        if http_request:
+            self._sessions.leave(http_request, TAB)
         waiting = photo and backend_named(backend).needs_key
         return told("html_ready" if waiting else "html_empty"), gr.update(visible=False)
 
-    def show_area(self, within: str, request: gr.Request | None = None) -> tuple[str, Update]:
+    def show_area(self, within: str, http_request: gr.Request | None = None) -> tuple[str, Update]:
         """Say which area the words stand for, or why they stand for none, and draw it."""
-        say = say_to(request)
+        say = say_to(http_request)
         try:
             area = read_area(within or "")
         except Img2LocError as error:
@@ -238,14 +248,14 @@ class Events:
         words = f'<p class="i2l-note" role="status">{told_of}</p>'
         return words, gr.update(value=plot(figures.area_map(area)), visible=True)
 
-    def cancel(self, request: gr.Request) -> tuple[str, Update]:
+    def cancel(self, http_request: gr.Request) -> tuple[str, Update]:
         """Give up what the visitor was waiting for."""
-        self._sessions.leave(request, TAB)
+        self._sessions.leave(http_request, TAB)
         return told("html_cancelled"), gr.update(visible=False)
 
     def locate_unless_paid(
         self,
-        request: gr.Request | None,
+        http_request: gr.Request | None,
         token: gr.OAuthToken | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
         *values: Any,  # noqa: ANN401 - what the fields hold
@@ -254,11 +264,11 @@ class Events:
         photo, form = values[0], Form(*values[2:])
         if not photo or backend_named(form.backend).needs_key:
             return Shown(*[gr.skip()] * len(Shown._fields))
-        return self.locate(request, token, progress, *values)
+        return self.locate(http_request, token, progress, *values)
 
     def locate(
         self,
-        request: gr.Request | None,
+        http_request: gr.Request | None,
         token: gr.OAuthToken | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
         *values: Any,  # noqa: ANN401 - what the fields hold
@@ -266,19 +276,19 @@ class Events:
         """Locate the photo and lay out the result.
 
         Args:
-            request: From Gradio.
+            http_request: From Gradio.
             token: The visitor's account on a Space.
             progress: Shows the stages.
             values: The photo, the true position if the visitor gave one, and the values of Form.
         """
         photo, truth, form = values[0], values[1], Form(*values[2:])
-        place = self._settings.limits.place(form.backend, visitor=single_visitor_of(request))
-        with shown_errors(error_html), place, self._sessions.asked_by(request, TAB) as cancel:
+        place = self._settings.limits.place(form.backend, visitor=single_visitor_of(http_request))
+        with shown_errors(error_html), place, self._sessions.asked_by(http_request, TAB) as cancel:
             given = parse_position(truth or "")
-            query = query_of(form, photo, Visit(request, token), cancel)
-            say, stages = say_to(request), list(report.STAGES)
-            opened = query.photo()
-            prediction = query.locate(
+            request = locate_request(form, photo, Visit(http_request, token), cancel)
+            say, stages = say_to(http_request), list(report.STAGES)
+            opened = request.photo()
+            prediction = request.locate(
                 opened,
                 self._host.locator,
                 self._settings,
@@ -347,9 +357,9 @@ def provided_note(settings: Settings, say: Say, whose: str = "") -> str:
     return f'<p class="i2l-note">{named}{" ".join(told_of)}</p>'
 
 
-def say_to(request: gr.Request | None) -> Say:
+def say_to(http_request: gr.Request | None) -> Say:
     """Write texts in the language of who asks."""
-    return say_in(request.headers.get("accept-language", "") if request else "")
+    return say_in(http_request.headers.get("accept-language", "") if http_request else "")
 
 
 def namer(settings: Settings, withheld: str = "") -> figures.Name:
