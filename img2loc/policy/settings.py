@@ -17,7 +17,6 @@ from img2loc.judge.sampling import MAX_SAMPLES, Judge, read_judge
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named
 from img2loc.lmm.keys import check_key
 from img2loc.lmm.servers import SERVERS, server_named
-from img2loc.policy.limits import Limits
 
 PREFIX: Final = "IMG2LOC_"
 MAX_BANNER_CHARS: Final = 300
@@ -60,13 +59,9 @@ class Settings:
     abstain_km: float | None = None
     keep_minutes: int = 60
     banner: str = ""
-    limits: Limits = field(init=False, repr=False, compare=False)
     openai_api_key: str = field(default="", repr=False)
     hf_token: str = field(default="", repr=False)  # empty on a Space, where it is there for the gallery
     server_keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # by the names of their variables
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", Limits(self.hourly_per_visitor, self.hourly_total, self.hourly_tokens))
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -75,7 +70,7 @@ class Settings:
         Raises:
             ConfigError: A variable of ours is unknown, or a value can't be used.
         """
-        known = {PREFIX + item.name.upper(): item.name for item in fields(cls) if item.init and item.name not in KEYS}
+        known = {PREFIX + item.name.upper(): item.name for item in fields(cls) if item.name not in KEYS}
         values: dict[str, Any] = {}
         for variable, text in env.items():
             if not variable.startswith(PREFIX) or not text.strip():

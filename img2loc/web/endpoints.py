@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,28 +32,13 @@ from img2loc.output.schema import (
 )
 from img2loc.policy.limits import LimitError
 from img2loc.policy.offers import MAX_BATCH, backends_json, info_json
-from img2loc.policy.settings import Settings
 from img2loc.web.components import PhotoInput, PhotosInput, local_path
-from img2loc.web.gallery_loader import Host
 from img2loc.web.request import Keys, LocateRequest, provider_of
+from img2loc.web.site import Site, shown_errors
 
-ERROR_SHOWN_S = 20
 MAX_NAME_CHARS = 255  # of a file; an address may end in far more
 
 Result = Mapping[str, Any] | str  # JSON, as an object or as text
-
-
-@contextmanager
-def shown_errors(written: Callable[[Img2LocError], str] = api_message) -> Iterator[None]:
-    """Turn our own errors into what Gradio shows to visitors and clients: one sentence.
-
-    Args:
-        written: Writes it: as text for clients of the API, as HTML for the page.
-    """
-    try:
-        yield
-    except Img2LocError as error:
-        raise gr.Error(written(error), duration=ERROR_SHOWN_S, print_exception=False) from None
 
 
 def _answer(result: Mapping[str, Any], http_request: gr.Request | None) -> Result:
@@ -65,9 +49,8 @@ def _answer(result: Mapping[str, Any], http_request: gr.Request | None) -> Resul
 class Endpoints:
     """The functions behind the client API. Their docstrings are what programs and agents read of them."""
 
-    def __init__(self, host: Host, settings: Settings) -> None:
-        self._host = host
-        self._settings = settings
+    def __init__(self, site: Site) -> None:
+        self._site = site
 
     def locate(  # noqa: D417 - keys come in headers, which are no arguments to those who read this
         self,
@@ -110,14 +93,14 @@ class Endpoints:
             position (degrees), radius_km, place, method (lmm, vote, judge or none), vote, outcome, nearest, farthest,
             prompt, candidates (score, and its parts), choice (how asking to choose among them ended).
         """
-        with shown_errors(), self._settings.limits.place(backend, visitor=single_visitor_of(http_request)):
+        with shown_errors(), self._site.limits.place(backend, visitor=single_visitor_of(http_request)):
             keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(http_request)
             counts, cancel = (nearest, farthest), Abandoned()
             request = LocateRequest(
                 photo, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within
             )
-            locator = self._host.locator
-            prediction = request.locate(request.photo(), locator, self._settings)
+            locator = self._site.host.locator
+            prediction = request.locate(request.photo(), locator, self._site)
             return _answer({**prediction_json(prediction), **self._sourced(locator)}, http_request)
 
     def locate_batch(  # noqa: D417
@@ -151,14 +134,14 @@ class Endpoints:
         Returns:
             results, in the photos' order: photo (its name), prediction (as of locate, or null) and error (a sentence).
         """
-        with shown_errors(), self._settings.limits.place(backend, visitor=single_visitor_of(http_request)):
+        with shown_errors(), self._site.limits.place(backend, visitor=single_visitor_of(http_request)):
             if not photos:
                 raise PhotoError("No photos were sent.")
             if len(photos) > MAX_BATCH:
                 raise PhotoError(f"You sent {len(photos)} photos; send at most {MAX_BATCH} at a time.")
             keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(http_request)
             counts, cancel = (nearest, farthest), Abandoned()
-            locator = self._host.locator
+            locator = self._site.host.locator
             results: list[dict[str, Any]] = []
             for number, source in enumerate(photos, start=1):
                 if cancel.is_set():
@@ -169,7 +152,8 @@ class Endpoints:
                 )
                 try:
                     request = replace(request, photo_path=local_path(source))
-                    item["prediction"] = prediction_json(request.locate(request.photo(), locator, self._settings))
+                    prediction = request.locate(request.photo(), locator, self._site)
+                    item["prediction"] = prediction_json(prediction)
                 except Exception as error:
                     for_all = isinstance(error, Img2LocError) and not isinstance(error, PhotoError | LimitError)
                     if for_all and not results:  # once there are answers, nothing may lose them
@@ -199,8 +183,8 @@ class Endpoints:
         """
         with shown_errors():
             request = LocateRequest(photo, nearest=nearest, farthest=farthest, within=within)
-            locator = self._host.locator
-            found = request.neighbours(request.photo(), locator, self._settings)
+            locator = self._site.host.locator
+            found = request.neighbours(request.photo(), locator, self._site.settings)
             return _answer({**retrieval_json(found), **self._sourced(locator)}, http_request)
 
     def backends(self, http_request: gr.Request | None = None) -> Result:
@@ -209,7 +193,7 @@ class Endpoints:
         Returns:
             backends (key_header: where one's own key goes), servers (other providers for openai) and prompts.
         """
-        return _answer(backends_json(self._settings), http_request)
+        return _answer(backends_json(self._site.settings), http_request)
 
     def info(self, http_request: gr.Request | None = None) -> Result:
         """Say which gallery answers, how precisely, which version this is, and how much may be asked.
@@ -217,13 +201,13 @@ class Endpoints:
         Returns:
             version, gallery, about (what the gallery knows), notice, banner, precision and limits.
         """
-        return _answer(info_json(self._host.manifest, self._host.notice, self._settings), http_request)
+        return _answer(info_json(self._site.host.manifest, self._site.host.notice, self._site.settings), http_request)
 
     def _sourced(self, locator: Locator) -> SourcedJson:
         return {
             "schema_version": SCHEMA_VERSION,
             "gallery": gallery_json(locator.gallery.manifest),
-            "precision": self._settings.precision,
+            "precision": self._site.settings.precision,
         }
 
 
@@ -242,12 +226,12 @@ def _name(source: str, number: int) -> str:
     return Path(source).name[:MAX_NAME_CHARS]
 
 
-def add_endpoints(host: Host, settings: Settings) -> None:
+def add_endpoints(site: Site) -> None:
     """Add the client API to the Blocks that are being built, without anything to see."""
-    endpoints = Endpoints(host, settings)
+    endpoints = Endpoints(site)
     count: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": MAX_NEIGHBOURS}
     text: dict[str, Any] = {"type": "string"}
-    names: dict[str, Any] = {"enum": list(settings.offered)}
+    names: dict[str, Any] = {"enum": list(site.settings.offered)}
     with gr.Column(visible=False):
         photo = PhotoInput(type="filepath", image_mode=None, label="photo")
         photos = PhotosInput(label="photos")

@@ -27,7 +27,7 @@ from img2loc.web.checked_requests import CheckedBlocks, ReadableRequests
 from img2loc.web.endpoints import add_endpoints
 from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import for_gradio, word
-from img2loc.web.sessions import Sessions
+from img2loc.web.site import Site
 from img2loc.web.tabs.batch import add_batch_tab
 from img2loc.web.tabs.compare import add_compare_tab
 from img2loc.web.tabs.locate import add_locate_tab
@@ -63,11 +63,11 @@ def build(host: Host, settings: Settings) -> CheckedBlocks:
         The page, ready for `launch`.
     """
     install(max_photo_bytes=MAX_BYTES)
-    sessions = Sessions()
-    events = Events(host, settings, sessions)
+    site = Site(host, settings)
+    events = Events(site)
     demo = CheckedBlocks(settings.offered, title="Img2Loc", analytics_enabled=False)
     with demo:
-        add_endpoints(host, settings)  # first, for their names: an event of the page would take /locate
+        add_endpoints(site)  # first, for their names: an event of the page would take /locate
         with gr.Row(elem_id="top", equal_height=True):
             gr.HTML(word("html_head"), elem_id="head")
             if get_space():
@@ -78,9 +78,9 @@ def build(host: Host, settings: Settings) -> CheckedBlocks:
             with gr.Tab(word("tab_locate"), id="locate"):
                 form = add_locate_tab(demo, events, settings, keys, login=login_works())
             with gr.Tab(word("tab_compare"), id="compare"):
-                add_compare_tab(demo, host, settings, sessions, keys, form.within)
+                add_compare_tab(demo, site, keys, form.within)
             with gr.Tab(word("tab_batch"), id="batch"):
-                add_batch_tab(host, settings, sessions, form)
+                add_batch_tab(site, form)
         gr.HTML(word("html_foot"), elem_id="foot")
         if host.can_change:
             clock = gr.Timer(PENDING_EVERY_S)
@@ -101,7 +101,7 @@ def build(host: Host, settings: Settings) -> CheckedBlocks:
                 queue=False,
                 show_progress="hidden",
             )
-        demo.unload(sessions.leave)
+        demo.unload(site.sessions.leave)
     demo.queue(max_size=64, default_concurrency_limit=AT_ONCE, api_open=True)
     install_in_queue(demo)
     return demo

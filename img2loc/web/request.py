@@ -25,6 +25,7 @@ from img2loc.policy.offers import first_of
 from img2loc.policy.precision import abstain, coarsen
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon, Prediction, Retrieval
+from img2loc.web.site import Site
 
 MAX_POSITION_CHARS = 100
 
@@ -100,15 +101,14 @@ class LocateRequest:
         except OSError:
             raise PhotoError("The photo is no longer on the server. Upload it again.") from None
 
-    def locate(
-        self, photo: Photo, locator: Locator, settings: Settings, *, on_stage: OnStage = ignore_stage
-    ) -> Prediction:
+    def locate(self, photo: Photo, locator: Locator, site: Site, *, on_stage: OnStage = ignore_stage) -> Prediction:
         """Say where the photo was taken, as often and as precisely as the operator allows.
 
         Raises:
             ConfigError: The backend, its key, its model or the template can't be used.
             LimitError: The operator pays for no more at the moment.
         """
+        settings, limits = site.settings, site.limits
         template = chosen_template(self.prompt or settings.prompt)
         lmm = open_lmm(self.backend, self.options(settings))
         judge = read_judge(self.judge) if self.judge.strip() else settings.judge
@@ -127,12 +127,12 @@ class LocateRequest:
             self._check_paid_template(template)
             known = coarse_area(within, settings.precision)
             most = max_tokens(judge, template, self.nearest, self.farthest, samples=settings.samples, within=known)
-            reservation = settings.limits.reserve(self.visitor, requests_of(judge), most)
+            reservation = limits.reserve(self.visitor, requests_of(judge), most)
             metered = MeteredLMM(lmm)
             try:
                 prediction = locator.locate(photo, replace(ask, lmm=metered), on_stage=on_stage)
             finally:
-                settings.limits.settle(reservation, metered.tokens)
+                limits.settle(reservation, metered.tokens)
         else:
             prediction = locator.locate(photo, ask, on_stage=on_stage)
         return coarsen(abstain(prediction, settings.abstain_km), settings.precision)

@@ -43,12 +43,12 @@ from img2loc.types import (
     Retrieval,
     Vote,
 )
-from img2loc.web.endpoints import shown_errors
 from img2loc.web.i18n import ENGLISH
 from img2loc.web.render import evidence
 from img2loc.web.render import prediction as report
 from img2loc.web.render.markup import error_html, text
 from img2loc.web.request import parse_position
+from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs import contestants as contest
 from img2loc.web.tabs.batch import _table
 from img2loc.web.tabs.compare import CompareEvents
@@ -314,9 +314,9 @@ def test_what_pops_up_is_text(monkeypatch, host):
         with pytest.raises(gr.Error) as raised, shown_errors(error_html):
             raise ConfigError(said)
         monkeypatch.setattr(img2loc.web.tabs.locate_events, "list_models", _raising(LMMError(said)))
-        events = img2loc.web.tabs.locate_events.Events(host, Settings(), None)
+        events = img2loc.web.tabs.locate_events.Events(Site(host, Settings()))
         note = events.list_models("openai", "", "gpt", {"openai": KEY})[1]["value"]
-        compare = CompareEvents(host, Settings(), _Sessions())
+        compare = CompareEvents(Site(host, Settings()))
         with pytest.raises(gr.Error) as named:
             list(compare.compare(None, [said], {}))
         for popped in (raised.value.message, named.value.message):
@@ -326,13 +326,6 @@ def test_what_pops_up_is_text(monkeypatch, host):
     with pytest.raises(gr.Error) as raised, shown_errors():
         raise ConfigError(MARKUP[0])
     assert raised.value.message == MARKUP[0]  # to a client of the API it is no HTML
-
-
-class _Sessions:
-    def asked_by(self, request: object, tab: str) -> object:
-        from contextlib import nullcontext
-
-        return nullcontext()
 
 
 def _raising(error: Exception) -> Callable[..., object]:

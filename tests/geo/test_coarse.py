@@ -22,6 +22,7 @@ from img2loc.policy.settings import Settings
 from img2loc.retrieval.gallery import Gallery
 from img2loc.types import LatLon, Outcome, OutcomeKind, Prediction, Retrieval
 from img2loc.web.request import LocateRequest
+from img2loc.web.site import Site
 from img2loc.web.tabs.locate_events import namer
 from tests.fakes.scripted_lmm import ScriptedLMM
 
@@ -139,7 +140,7 @@ def test_no_answer_depends_on_the_gallerys_exact_positions(twins, tower, embedde
         request = LocateRequest(None, nearest=10, farthest=10, within=within)
         ours, theirs = (json.dumps(retrieval_json(request.neighbours(tower, site, settings))) for site in sites)
         assert ours == theirs, within
-        ours, theirs = (everything_shown(request.locate(tower, site, settings), settings) for site in sites)
+        ours, theirs = (everything_shown(request.locate(tower, site, Site(None, settings)), settings) for site in sites)
         assert ours == theirs, within
         answered += '"nearest": []' not in ours
     assert answered >= (1 if measured_km else 4)
@@ -161,7 +162,7 @@ def test_neither_prompt_nor_answer_depends_on_exact_positions_of_gallery_or_mode
             lmm = ScriptedLMM([*replies * 4, '{"choice": "A"}'])
             monkeypatch.setattr("img2loc.web.request.open_lmm", lambda *_, lmm=lmm: lmm)
             request = LocateRequest(None, nearest=5, farthest=5, within=within, prompt="numbered")
-            shown.append(everything_shown(request.locate(tower, site, settings), settings))
+            shown.append(everything_shown(request.locate(tower, site, Site(None, settings)), settings))
             # What the server asks, without the model's own words in it.
             prompts.append([[t.text for t in turns if t.role == "user"] for turns, _ in lmm.asked])
             assert all(not turn.pictures for turns, _ in lmm.asked for turn in turns)
@@ -217,9 +218,11 @@ def test_a_coarse_answer_has_a_spread_and_no_probability(starter, tower, embedde
     """What was measured on exact answers holds for no circle that leaves out where in its area a photo lies."""
     sites = [Locator(starter.encoder, starter.gallery) for _ in range(2)]
     sites[1]._calibration = Measured(30.0)
-    exact = LocateRequest(None, judge=judge).locate(tower, sites[1], Settings())
+    exact = LocateRequest(None, judge=judge).locate(tower, sites[1], Site(None, Settings()))
     assert (exact.radius_km, exact.probability) == (30.0, 0.8)
-    ours, theirs = (LocateRequest(None, judge=judge).locate(tower, site, Settings(precision=level)) for site in sites)
+    ours, theirs = (
+        LocateRequest(None, judge=judge).locate(tower, site, Site(None, Settings(precision=level))) for site in sites
+    )
     assert (theirs.radius_km, theirs.probability) == (ours.radius_km, None)
     (area,) = coarse_places([theirs.position], level)
     assert theirs.radius_km >= area.radius_km and theirs.radius_km in RADII_KM
@@ -234,7 +237,7 @@ def test_a_site_with_a_bound_withholds_answers_at_every_precision(starter, tower
         (5e3, "nothing", ""),
     ):
         site._calibration = Measured(measured_km)
-        found = LocateRequest(None).locate(tower, site, Settings(precision=level, abstain_km=100.0))
+        found = LocateRequest(None).locate(tower, site, Site(None, Settings(precision=level, abstain_km=100.0)))
         assert (found.withheld, found.probability) == (withheld, None)
         if least:
             coarser = max(level, least, key=LEVELS.index)

@@ -22,7 +22,7 @@ from img2loc.policy.settings import Settings
 from img2loc.retrieval.calibration import Calibration, Group
 from img2loc.types import LatLon
 from img2loc.web.endpoints import Endpoints
-from img2loc.web.sessions import Sessions
+from img2loc.web.site import Site
 from img2loc.web.tabs.batch import BatchEvents
 from img2loc.web.tabs.compare import CompareEvents
 from img2loc.web.tabs.locate_events import Events, namer
@@ -85,16 +85,16 @@ def test_nothing_finer_is_left_anywhere(
     settings = Settings(openai_base_url=provider.base_url, abstain_km=BOUND_KM)
     model, key = ("m", KEY) if backend == "openai" else ("", "")
     asked = filled_form(backend=backend, model=model, keys={"openai": key}, judge=judge)
-    api = Endpoints(host, settings)
+    api = Endpoints(Site(host, settings))
     said = {
         "the API": api.locate(TOWER, backend, model, judge=judge, x_openai_api_key=key),
         "a batch of the API": api.locate_batch([TOWER], backend, model, judge=judge, x_openai_api_key=key),
-        "the page": locate(Events(host, settings, Sessions()), TOWER, **asked._asdict()),
-        "the batch": chain(*BatchEvents(host, settings, Sessions()).locate_all(None, None, [TOWER], *asked)),
+        "the page": locate(Events(Site(host, settings)), TOWER, **asked._asdict()),
+        "the batch": chain(*BatchEvents(Site(host, settings)).locate_all(None, None, [TOWER], *asked)),
     }
     if not judge:
         names = [f"openai:{model}" if model else "vote"]
-        compare = CompareEvents(host, settings, Sessions()).compare
+        compare = CompareEvents(Site(host, settings)).compare
         said["the comparison"] = list(compare(TOWER, names, {"openai": KEY}))[-1]
     assert said["the API"]["withheld"] == said["a batch of the API"]["results"][0]["prediction"]["withheld"] == withheld
     for where, shown in said.items():

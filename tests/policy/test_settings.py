@@ -22,7 +22,6 @@ def test_the_operators_bounds_are_read():
     )
     assert settings.backends == settings.offered == ("openai", "vote") and settings.backend == "openai"
     assert (settings.models, settings.precision, settings.banner) == (("small", "medium"), "region", "Be kind.")
-    settings.limits.reserve("a")
     assert (settings.hourly_per_visitor, settings.hourly_total, settings.hourly_tokens) == (3, 30, 90_000)
 
 

@@ -23,6 +23,7 @@ from img2loc.policy.settings import Settings
 from img2loc.types import LatLon, Neighbour, Outcome, OutcomeKind, Place, Prediction, Reply, Retrieval, Vote
 from img2loc.web.endpoints import Endpoints
 from img2loc.web.gallery_loader import Host
+from img2loc.web.site import Site
 from tests.fakes.app_process import AppProcess
 from tests.fakes.openai_server import KEY, OpenAIServer
 
@@ -123,7 +124,7 @@ def test_a_batch_that_cannot_be_gets_a_sentence(
 ):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(Path(TOWER).parent))  # as if it had been uploaded
     with pytest.raises(gradio.Error, match=words):
-        Endpoints(host, Settings()).locate_batch([TOWER] * photos, backend=backend)
+        Endpoints(Site(host, Settings())).locate_batch([TOWER] * photos, backend=backend)
 
 
 def test_backends_say_what_may_be_asked(client: Client, provider: OpenAIServer):
@@ -257,7 +258,7 @@ def test_no_file_of_the_server_can_be_read(address: str):
 
 def test_without_a_key_the_sentence_says_what_to_do(host: Host):
     with pytest.raises(gradio.Error, match="key"):
-        Endpoints(host, Settings()).locate(TOWER, backend="openai")
+        Endpoints(Site(host, Settings())).locate(TOWER, backend="openai")
 
 
 def outcomes() -> Prediction:

@@ -19,7 +19,7 @@ from img2loc.policy.settings import Settings
 from img2loc.web.endpoints import Endpoints
 from img2loc.web.gallery_loader import Host
 from img2loc.web.request import LocateRequest
-from img2loc.web.sessions import Sessions
+from img2loc.web.site import Sessions, Site
 from img2loc.web.tabs import contestants
 from img2loc.web.tabs.batch import BatchEvents
 from tests.fakes.openai_server import KEY, OpenAIServer
@@ -53,9 +53,7 @@ def packed(table: str) -> list[dict[str, object]]:
 class LeavingProvider(OpenAIServer):
     """A provider whose second reply comes together with the visitor's cancel."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        super().__init__()
-        self.sessions = sessions
+    sessions: Sessions
 
     def next_behaviour(self, request):
         if len(self.requests) == 1:
@@ -65,19 +63,19 @@ class LeavingProvider(OpenAIServer):
 
 def test_an_answer_that_comes_with_a_cancel_is_kept_and_packed(host: Host, monkeypatch):
     """It may have been paid for."""
-    sessions = Sessions()
     with OpenAIServer() as provider:
         settings, how = asked(provider)
+        site = Site(host, settings)
         locate = Locator.locate
 
         def locate_and_leave(self, photo, ask, **options):
             found = locate(self, photo, ask, **options)
             if len(provider.requests) == 2:
-                sessions.leave(VISITOR)
+                site.sessions.leave(VISITOR)
             return found
 
         monkeypatch.setattr(Locator, "locate", locate_and_leave)
-        shown = list(BatchEvents(host, settings, sessions).locate_all(VISITOR, None, [TOWER] * 4, *how))
+        shown = list(BatchEvents(site).locate_all(VISITOR, None, [TOWER] * 4, *how))
         assert len(provider.requests) == 2
     last = tables(shown)[-1]
     assert "Photos done: 2" in last and last.count("<tr>") == 3
@@ -85,11 +83,12 @@ def test_an_answer_that_comes_with_a_cancel_is_kept_and_packed(host: Host, monke
 
 
 def test_a_photo_given_up_at_a_cancel_is_not_counted_and_the_others_are_packed(host: Host):
-    sessions = Sessions()
-    with LeavingProvider(sessions) as provider:
+    with LeavingProvider() as provider:
         provider.enqueue("good", "hang")
         settings, how = asked(provider)
-        shown = list(BatchEvents(host, settings, sessions).locate_all(VISITOR, None, [TOWER] * 4, *how))
+        site = Site(host, settings)
+        provider.sessions = site.sessions
+        shown = list(BatchEvents(site).locate_all(VISITOR, None, [TOWER] * 4, *how))
     last = tables(shown)[-1]
     assert "Photos done: 1" in last and len(packed(last)) == 1
 
@@ -106,7 +105,7 @@ def test_an_unexpected_error_is_one_photos_row(host: Host, provider: OpenAIServe
     failed: list[bool] = []
     monkeypatch.setattr(Locator, "locate", fail_once)
     settings, how = asked(provider)
-    shown = list(BatchEvents(host, settings, Sessions()).locate_all(None, None, [TOWER] * 3, *how))
+    shown = list(BatchEvents(Site(host, settings)).locate_all(None, None, [TOWER] * 3, *how))
     last = tables(shown)[-1]
     assert "Photos done: 3" in last and last.count("i2l-failed") == 1 and len(packed(last)) == 3
     assert "ZeroDivisionError" in capsys.readouterr().err
@@ -115,7 +114,7 @@ def test_an_unexpected_error_is_one_photos_row(host: Host, provider: OpenAIServe
 def test_what_is_done_can_be_saved_while_the_rest_is_located(host: Host, provider: OpenAIServer, monkeypatch):
     monkeypatch.setattr("img2loc.web.tabs.batch.SHOW_EVERY_S", 0)
     settings, how = asked(provider, "vote")
-    shown = tables(list(BatchEvents(host, settings, Sessions()).locate_all(None, None, [TOWER] * 3, *how)))
+    shown = tables(list(BatchEvents(Site(host, settings)).locate_all(None, None, [TOWER] * 3, *how)))
     assert "img2loc.zip" not in shown[0]
     assert [len(packed(table)) for table in shown[1:]] == [1, 2, 3]
 
@@ -126,7 +125,7 @@ def test_a_map_that_fails_takes_no_answer_with_it(host: Host, provider: OpenAISe
 
     monkeypatch.setattr("img2loc.web.tabs.batch.answers_map", fail)
     settings, how = asked(provider, "vote")
-    shown = BatchEvents(host, settings, Sessions()).locate_all(None, None, [TOWER, TOWER], *how)
+    shown = BatchEvents(Site(host, settings)).locate_all(None, None, [TOWER, TOWER], *how)
     seen = []
     with pytest.raises(ZeroDivisionError):
         for part in shown:
@@ -157,13 +156,13 @@ def uploaded(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_an_unexpected_error_loses_no_answer_of_the_api_or_of_compare(starter: Locator, uploaded: str):
     host = type("Host", (), {"locator": _BreaksLater(starter)})
-    results = Endpoints(host, Settings()).locate_batch([uploaded] * 3)["results"]
+    results = Endpoints(Site(host, Settings())).locate_batch([uploaded] * 3)["results"]
     assert [bool(item["prediction"]) for item in results] == [True, False, True]
     assert "RuntimeError" in results[1]["error"] and KEY not in results[1]["error"]
     chosen = contestants.read_contestants(["vote", "openai:m"], Settings())
     request = LocateRequest(None, keys={"openai": KEY})
     photo = open_photo(Path(TOWER).read_bytes())
-    *_, answers = contestants.ask_all(chosen, photo, request, _BreaksLater(starter), Settings())
+    *_, answers = contestants.ask_all(chosen, photo, request, _BreaksLater(starter), Site(host, Settings()))
     assert sorted(isinstance(answer, str) for answer in answers.values()) == [False, True]
     assert KEY not in str(list(answers.values()))
 
@@ -171,4 +170,4 @@ def test_an_unexpected_error_loses_no_answer_of_the_api_or_of_compare(starter: L
 def test_what_is_wrong_with_all_photos_is_told_once(starter: Locator, uploaded: str):
     host = type("Host", (), {"locator": starter})
     with pytest.raises(gr.Error, match="OpenAI needs a key; send yours in the header"):
-        Endpoints(host, Settings()).locate_batch([uploaded] * 2, "openai")
+        Endpoints(Site(host, Settings())).locate_batch([uploaded] * 2, "openai")

@@ -16,6 +16,7 @@ from img2loc.photo.decode import Photo
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon
 from img2loc.web.request import LocateRequest
+from img2loc.web.site import Site
 from img2loc.web.tabs import contestants as contest
 from tests.fakes.openai_server import KEY, OpenAIServer
 
@@ -36,7 +37,7 @@ def settings(provider: OpenAIServer) -> Settings:
 
 def ask(names: list[str], settings: Settings, locator: Locator, photo: Photo, **keys: str) -> list[contest.Answers]:
     chosen = contest.read_contestants(names, settings)
-    return list(contest.ask_all(chosen, photo, LocateRequest(None, keys=keys), locator, settings))
+    return list(contest.ask_all(chosen, photo, LocateRequest(None, keys=keys), locator, Site(None, settings)))
 
 
 def test_suggestions_can_all_be_read(settings: Settings):
@@ -103,7 +104,7 @@ def test_who_stops_listening_stops_the_asking(provider, settings, starter, tower
     chosen = contest.read_contestants(["openai:m-1", "vote"], settings)
     waiting = threading.Event()
     request = LocateRequest(None, keys={"openai": KEY}, cancel=waiting)
-    asking = contest.ask_all(chosen, tower, request, starter, settings)
+    asking = contest.ask_all(chosen, tower, request, starter, Site(None, settings))
     next(asking)
     asking.close()
     assert waiting.is_set()

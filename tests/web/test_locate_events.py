@@ -20,7 +20,7 @@ from img2loc.locator import PROMPTS_APART
 from img2loc.policy.settings import Settings
 from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import ENGLISH, told
-from img2loc.web.sessions import Sessions
+from img2loc.web.site import Site
 from img2loc.web.tabs import contestants
 from img2loc.web.tabs.locate_events import Chosen, Events, Shown, Update
 from tests.fakes import form
@@ -38,7 +38,7 @@ def provider() -> Iterator[OpenAIServer]:
 
 @pytest.fixture(scope="module")
 def events(host: Host, provider: OpenAIServer) -> Events:
-    return Events(host, Settings(openai_base_url=provider.base_url, timeout_s=5), Sessions())
+    return Events(Site(host, Settings(openai_base_url=provider.base_url, timeout_s=5)))
 
 
 def locate(events: Events, photo: str | None = TOWER, **changes: Any) -> Shown:
@@ -98,7 +98,7 @@ def test_the_models_choice_is_shown_beside_what_else_counts(events: Events, prov
 
 def test_what_it_will_cost_is_said_before(host: Host):
     """In requests and money, in the visitor's language, where it is known."""
-    events = Events(host, Settings(llava_model="some/model"), Sessions())
+    events = Events(Site(host, Settings(llava_model="some/model")))
     how = {"backend": "openai", "model": "gpt-5.5", "judge": "off", "template": "Where?"}
 
     def said(language: str = "en", **changes: object) -> str:
@@ -214,13 +214,13 @@ def test_a_file_that_is_no_picture_gets_one_sentence(events: Events, tmp_path: P
 
 def test_without_a_key_the_sentence_says_what_to_do(host: Host):
     with pytest.raises(gr.Error, match="OpenAI needs a key; enter yours in its key field"):
-        locate(Events(host, Settings(), Sessions()), backend="openai")
+        locate(Events(Site(host, Settings())), backend="openai")
 
 
 def test_the_operators_key_serves_who_brings_none(host: Host, provider: OpenAIServer):
     settings = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, openai_model="operators-model")
     provider.enqueue("good")
-    locate(Events(host, settings, Sessions()), backend="openai")
+    locate(Events(Site(host, settings)), backend="openai")
     assert provider.requests[-1].key == KEY and provider.requests[-1].body["model"] == "operators-model"
 
 
@@ -262,7 +262,7 @@ def test_a_server_is_asked_with_its_own_key_though_another_was_given(events: Eve
 
 
 def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServer):
-    events = Events(host, Settings(openai_base_url=provider.base_url, timeout_s=60), Sessions())
+    events = Events(Site(host, Settings(openai_base_url=provider.base_url, timeout_s=60)))
     provider.enqueue("hang")
     visitor = gr.Request(session_hash="visitor", client=None, headers={})
     threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
@@ -270,13 +270,13 @@ def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServe
     start = time.perf_counter()
     shown = locate(events, http_request=visitor, backend="openai", keys=KEYS)
     assert 0.5 < time.perf_counter() - start < 30 and all(part == gr.skip() for part in shown)
-    assert events._sessions._asking == {}
+    assert events._site.sessions._waiting == {}
 
 
 def test_another_photo_ends_what_was_asked_on_its_tab_alone(host: Host):
-    sessions = Sessions()
-    events, visitor = Events(host, Settings(), sessions), gr.Request(session_hash="visitor")
-    with sessions.asked_by(visitor, "locate") as locating, sessions.asked_by(visitor, "batch") as batch:
+    site, visitor = Site(host, Settings()), gr.Request(session_hash="visitor")
+    events, sessions = Events(site), site.sessions
+    with sessions.waiting(visitor, "locate") as locating, sessions.waiting(visitor, "batch") as batch:
         events.change_photo(TOWER, "vote", gr.Request(session_hash="another"))
         assert not locating.is_set()
         events.change_photo(TOWER, "vote", visitor)
@@ -300,18 +300,18 @@ def test_the_key_box_shows_where_it_is_needed(events: Events):
 
 
 def test_who_pays_is_said(host: Host, provider: OpenAIServer):
-    paying = Events(host, Settings(openai_api_key=KEY, models=("gpt-6.2-sol", "gpt-5.5")), Sessions())
+    paying = Events(Site(host, Settings(openai_api_key=KEY, models=("gpt-6.2-sol", "gpt-5.5"))))
     chosen, _ = choose(paying, "openai")
     assert chosen.provided["visible"] and chosen.model["choices"] == ["gpt-6.2-sol", "gpt-5.5"]
     assert not choose(paying, "openai", "gemini")[0].provided["visible"]  # the operator's key is not for others
-    assert not choose(Events(host, Settings(), Sessions()), "openai")[0].provided["visible"]
+    assert not choose(Events(Site(host, Settings())), "openai")[0].provided["visible"]
     assert ENGLISH("provided") in chosen.provided["value"] and "an hour" not in chosen.provided["value"]
-    bounded = Events(host, Settings(openai_api_key=KEY, hourly_per_visitor=7, hourly_total=90), Sessions())
+    bounded = Events(Site(host, Settings(openai_api_key=KEY, hourly_per_visitor=7, hourly_total=90)))
     german = gr.Request(headers={"accept-language": "de-AT"}, query_params={})
     told_of = [choose(bounded, "openai")[0].provided, Chosen(*bounded.follow_link(german)[7:11]).provided]
     assert "may ask 7 times an hour" in told_of[0]["value"] and "may ask 90 times" in told_of[0]["value"]
     assert "darf 7-mal pro Stunde fragen" in told_of[1]["value"]
-    own = Events(host, Settings(openai_base_url=provider.base_url), Sessions())
+    own = Events(Site(host, Settings(openai_base_url=provider.base_url)))
     assert choose(own, "openai")[0].provided["visible"]  # a server of one's own needs no key
 
 
@@ -369,7 +369,7 @@ def test_what_is_wrong_is_said_at_its_field(events: Events, tmp_path: Path):
 
 def test_coarse_answers_are_coarse_everywhere(host: Host, provider: OpenAIServer, tmp_path: Path):
     settings = Settings(openai_base_url=provider.base_url, precision="region", banner="For {visitors} <b>")
-    events = Events(host, settings, Sessions())
+    events = Events(Site(host, settings))
     provider.enqueue("good")
     shown = locate(events, backend="openai", keys=KEYS)
     page = "".join(str(getattr(part, "plot", part)) for part in shown)

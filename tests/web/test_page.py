@@ -15,7 +15,7 @@ from img2loc.policy.settings import Settings
 from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import told
 from img2loc.web.page import login_works
-from img2loc.web.sessions import Sessions
+from img2loc.web.site import Site
 from img2loc.web.tabs.batch import BatchEvents
 from img2loc.web.tabs.compare import CompareEvents
 from img2loc.web.tabs.keys import KeyEvents
@@ -66,10 +66,10 @@ def test_signing_in_is_offered_where_it_works(monkeypatch):
 
 def test_compare_says_who_pays_and_what_is_wrong(host: Host):
     bounded = Settings(openai_api_key=KEY, hourly_per_visitor=7)
-    compare = CompareEvents(host, bounded, Sessions())
+    compare = CompareEvents(Site(host, bounded))
     german = gr.Request(headers={"accept-language": "de"}, query_params={})
     assert "<b>OpenAI</b>: " in compare.provided() and "darf 7-mal pro Stunde fragen" in compare.provided(german)
-    assert CompareEvents(host, Settings(), Sessions()).provided() == ""
+    assert CompareEvents(Site(host, Settings())).provided() == ""
     assert [field["is_valid"] for field in compare.check(None, ["vote", "nobody"], {})] == [False, False, True]
     assert [field["is_valid"] for field in compare.check(TOWER, ["vote"], {})] == [True, True, True]
 
@@ -96,7 +96,7 @@ def test_a_key_leaves_the_field_of_its_provider_for_the_session():
 
 
 def test_batch_says_what_is_wrong_with_how_many_photos(host: Host):
-    batch = BatchEvents(host, Settings(), Sessions())
+    batch = BatchEvents(Site(host, Settings()))
     for files, words in (
         ([], "Choose some photos first"),
         ([TOWER] * (MAX_BATCH + 1), f"at most {MAX_BATCH}"),

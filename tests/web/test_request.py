@@ -18,6 +18,7 @@ from img2loc.policy.limits import LimitError
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon
 from img2loc.web.request import LocateRequest, known_position, parse_position
+from img2loc.web.site import Site
 from tests.fakes.openai_server import KEY, OpenAIServer
 
 PARIS = LatLon(48.8584, 2.2945)
@@ -118,7 +119,9 @@ def provider(monkeypatch):
 
 
 def test_the_operators_key_is_bounded_by_the_hour_in_one_place(starter, tower, provider):
-    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_per_visitor=2, hourly_total=3)
+    bounded = Site(
+        None, Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_per_visitor=2, hourly_total=3)
+    )
 
     def ask(visitor: str, **how: Any) -> str:
         provider.enqueue("good")
@@ -147,7 +150,7 @@ def test_the_operators_key_is_bounded_by_the_hour_in_one_place(starter, tower, p
 
 
 def test_each_request_of_a_judged_photo_counts(starter, tower, provider):
-    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_total=3)
+    bounded = Site(None, Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_total=3))
     asked = len(provider.requests)
     assert LocateRequest(None, "openai", judge="0,5+choice").locate(tower, starter, bounded).choice is not None
     assert len(provider.requests) == asked + 3
@@ -163,7 +166,7 @@ def test_at_the_operators_expense_only_named_prompts_are_sent(starter, tower, pr
 
     def ask(prompt: str, **how: Any) -> str:
         provider.enqueue("good")
-        return LocateRequest(None, "openai", prompt=prompt, **how).locate(tower, starter, pays).method
+        return LocateRequest(None, "openai", prompt=prompt, **how).locate(tower, starter, Site(None, pays)).method
 
     asked = len(provider.requests)
     for prompt in (OWN_WORDS, "Where is this?"):
@@ -184,7 +187,10 @@ def test_at_the_operators_own_address_no_key_frees_from_a_bound(starter, tower, 
     """The server may check no key, or be paid by the name and password in its address."""
     with OpenAIServer(key=None) as server:
         address = server.base_url.replace("://", f"://{login}")
-        pays = Settings(openai_base_url=address, openai_api_key=operators_key, hourly_total=1, models=("small",))
+        pays = Site(
+            None,
+            Settings(openai_base_url=address, openai_api_key=operators_key, hourly_total=1, models=("small",)),
+        )
         any_key = {"openai": "sk-junk"}
         with pytest.raises(ConfigError, match="A prompt of your own"):
             LocateRequest(None, "openai", keys=any_key, prompt=OWN_WORDS).locate(tower, starter, pays)
@@ -207,7 +213,7 @@ def test_a_key_pays_at_a_provider_with_a_fixed_address():
 
 def test_the_operators_tokens_are_bounded_by_what_replies_say(starter, tower, provider):
     asked = len(provider.requests)
-    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000)
+    bounded = Site(None, Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000))
     LocateRequest(None, "openai").locate(tower, starter, bounded)
     (reservation,) = bounded.limits._reservations
     assert reservation.tokens == 1260  # as openai_server.py reports it
@@ -224,8 +230,11 @@ def test_photos_sent_at_once_cannot_take_more_tokens_than_allowed(starter, tower
     """Each request may have cost all that its limits allow, whatever came back."""
     provider.enqueue(*[behaviour] * 100)
     bound = 100_000
-    bounded = Settings(
-        openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=bound, openai_model="m", timeout_s=5
+    bounded = Site(
+        None,
+        Settings(
+            openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=bound, openai_model="m", timeout_s=5
+        ),
     )
     cancel = threading.Event()
 
@@ -250,7 +259,7 @@ def test_photos_sent_at_once_cannot_take_more_tokens_than_allowed(starter, tower
 
 
 def test_a_reply_that_cannot_be_used_takes_what_its_server_says(starter, tower, provider):
-    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000)
+    bounded = Site(None, Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000))
     provider.enqueue("no_choices")
     LocateRequest(None, "openai").locate(tower, starter, bounded)
     assert sum(reservation.tokens for reservation in bounded.limits._reservations) == 1260
@@ -258,7 +267,7 @@ def test_a_reply_that_cannot_be_used_takes_what_its_server_says(starter, tower, 
 
 def test_the_operators_own_server_is_at_the_operators_expense_also_where_a_visitor_names_it(starter, tower):
     url = "https://models.example.org/v1"
-    bounded = Settings(openai_base_url=url, hourly_per_visitor=1, allow_base_url=True)
+    bounded = Site(None, Settings(openai_base_url=url, hourly_per_visitor=1, allow_base_url=True))
     bounded.limits.reserve("a", 1, 0)
     for named in (url, f"{url}/", "https://MODELS.example.org/other"):
         request = LocateRequest(None, "openai", "m", base_url=named, visitor="a")
@@ -267,7 +276,7 @@ def test_the_operators_own_server_is_at_the_operators_expense_also_where_a_visit
 
 
 def test_a_provider_that_refuses_costs_none_of_the_operators_tokens(starter, tower, provider):
-    bounded = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000)
+    bounded = Site(None, Settings(openai_base_url=provider.base_url, openai_api_key=KEY, hourly_tokens=50_000))
     for behaviour in ("bad_key", "no_model", "bad_request", "no_quota"):
         provider.enqueue(behaviour)
         LocateRequest(None, "openai").locate(tower, starter, bounded)
@@ -281,12 +290,12 @@ def test_an_interrupted_request_is_sent_again_only_where_no_tokens_are_bounded(s
             asked = len(provider.requests)
             provider._queue.clear()
             provider.enqueue(behaviour, "good")
-            LocateRequest(None, "openai").locate(tower, starter, pays)
+            LocateRequest(None, "openai").locate(tower, starter, Site(None, pays))
             assert len(provider.requests) == asked + tries
 
 
 def test_what_asks_nobody_is_not_counted(starter, tower):
-    bounded = Settings(hourly_total=1)
+    bounded = Site(None, Settings(hourly_total=1))
     for _ in range(3):
         with pytest.raises(MissingKeyError):
             LocateRequest(None, "openai").locate(tower, starter, bounded)
@@ -295,8 +304,8 @@ def test_what_asks_nobody_is_not_counted(starter, tower):
 def test_answers_and_neighbours_are_as_coarse_as_the_operator_says(starter, tower):
     coarse = Settings(precision="country")
     request = LocateRequest(None, nearest=2, farthest=1)
-    found = request.locate(tower, starter, coarse)
-    exact = request.locate(tower, starter, Settings())
+    found = request.locate(tower, starter, Site(None, coarse))
+    exact = request.locate(tower, starter, Site(None, Settings()))
     assert exact.place.city == "Paris" and (found.place.city, found.place.country_code) == ("", "FR")
     assert found.retrieval == request.neighbours(tower, starter, coarse) != exact.retrieval
     assert request.neighbours(tower, starter, Settings()) == exact.retrieval

@@ -18,13 +18,10 @@ from img2loc.maps.figures import Mark, answers_map
 from img2loc.output.exports import answer_row, data_url, to_zip
 from img2loc.photo.decode import Photo
 from img2loc.policy.offers import MAX_BATCH
-from img2loc.policy.settings import Settings
 from img2loc.types import Prediction
-from img2loc.web.endpoints import shown_errors
-from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import Say, word
 from img2loc.web.render.markup import error_html, km, row_button, shorten, text
-from img2loc.web.sessions import Sessions
+from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs.form import Form, Visit, locate_request
 from img2loc.web.tabs.locate import QUIET, map_plot
 from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, say_to
@@ -39,10 +36,9 @@ Done = tuple[str, str, Prediction | str]
 class BatchEvents:
     """What happens under Batch when a visitor acts."""
 
-    def __init__(self, host: Host, settings: Settings, sessions: Sessions) -> None:
-        self._host = host
-        self._settings = settings
-        self._sessions = sessions
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._settings = site.settings
 
     def check(self, files: Sequence[str] | None, *others: object) -> list[Update]:
         """Say at the photos what is wrong with how many they are; for Gradio, before locate_all."""
@@ -63,8 +59,8 @@ class BatchEvents:
             The table and the map.
         """
         form = Form(*values)
-        place = self._settings.limits.place(form.backend, visitor=single_visitor_of(http_request))
-        with shown_errors(error_html), place, self._sessions.asked_by(http_request, "batch") as cancel:
+        place = self._site.limits.place(form.backend, visitor=single_visitor_of(http_request))
+        with shown_errors(error_html), place, self._site.sessions.waiting(http_request, "batch") as cancel:
             files = _a_batch(files)
             say, done = say_to(http_request), list[Done]()
             shown_at = 0.0
@@ -79,7 +75,7 @@ class BatchEvents:
                     request = locate_request(form, file, Visit(http_request, token), cancel)
                     photo = request.photo()
                     thumbnail = _thumbnail(photo)
-                    result: Prediction | str = request.locate(photo, self._host.locator, self._settings)
+                    result: Prediction | str = request.locate(photo, self._site.host.locator, self._site)
                 except Img2LocError as error:
                     result = page_message(error)
                 except Exception:
@@ -93,16 +89,14 @@ class BatchEvents:
             yield gr.skip(), gr.update(value=plot(drawn), visible=bool(done))
 
 
-def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, form: Form) -> None:
+def add_batch_tab(site: Site, form: Form) -> None:
     """Add the tab's content to the Blocks that are being built.
 
     Args:
-        host: Who answers.
-        settings: The operator's choices.
-        sessions: Who waits.
+        site: Who answers.
         form: The fields of Locate that an answer depends on.
     """
-    events = BatchEvents(host, settings, sessions)
+    events = BatchEvents(site)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
             files = gr.File(
@@ -128,7 +122,7 @@ def add_batch_tab(host: Host, settings: Settings, sessions: Sessions, form: Form
         show_progress="hidden",
     )
     # Not stopped by the queue: the photo under way is given up, and what was answered is still shown and packed.
-    cancel.click(sessions.leave, None, None, **QUIET)
+    cancel.click(site.sessions.leave, None, None, **QUIET)
 
 
 def _a_batch(files: Sequence[str] | None) -> Sequence[str]:

@@ -13,15 +13,12 @@ from gradio.components import Component
 from img2loc.hardening.visitors import single_visitor_of, visitor_of
 from img2loc.maps.figures import answers_map
 from img2loc.output.exports import Row, answer_row
-from img2loc.policy.settings import Settings
 from img2loc.types import Prediction
-from img2loc.web.endpoints import shown_errors
-from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import told, word
 from img2loc.web.render import evidence
 from img2loc.web.render.markup import error_html
 from img2loc.web.request import Keys, LocateRequest, known_position
-from img2loc.web.sessions import Sessions
+from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs import contestants as contest
 from img2loc.web.tabs.form import with_login
 from img2loc.web.tabs.keys import KeyFields
@@ -32,10 +29,9 @@ from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, 
 class CompareEvents:
     """What happens under Compare when a visitor acts."""
 
-    def __init__(self, host: Host, settings: Settings, sessions: Sessions) -> None:
-        self._host = host
-        self._settings = settings
-        self._sessions = sessions
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._settings = site.settings
 
     def provided(self, http_request: gr.Request | None = None) -> str:
         """What the operator pays for, in the visitor's language."""
@@ -65,8 +61,8 @@ class CompareEvents:
             stack.enter_context(shown_errors(error_html))
             contestants = contest.read_contestants(names, self._settings)
             backends = (one.provider.backend for one in contestants)
-            stack.enter_context(self._settings.limits.place(*backends, visitor=single_visitor_of(http_request)))
-            cancel = stack.enter_context(self._sessions.asked_by(http_request, "compare"))
+            stack.enter_context(self._site.limits.place(*backends, visitor=single_visitor_of(http_request)))
+            cancel = stack.enter_context(self._site.sessions.waiting(http_request, "compare"))
             request = LocateRequest(
                 photo,
                 keys=with_login(keys, token),
@@ -77,7 +73,7 @@ class CompareEvents:
             opened = request.photo()
             truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(http_request)
             yield contest.cards(contestants, {}, truth, say), gr.update(visible=False), ""
-            for answers in contest.ask_all(contestants, opened, request, self._host.locator, self._settings):
+            for answers in contest.ask_all(contestants, opened, request, self._site.host.locator, self._site):
                 drawn = answers_map(contest.marks(contestants, answers), truth, name)
                 done = len(answers) == len(contestants)
                 rows = [_row(Path(photo or "").name, one, answer) for one, answer in answers.items()]
@@ -88,24 +84,20 @@ class CompareEvents:
                 )
 
 
-def add_compare_tab(
-    demo: gr.Blocks, host: Host, settings: Settings, sessions: Sessions, keys: gr.State, within: Component
-) -> None:
+def add_compare_tab(demo: gr.Blocks, site: Site, keys: gr.State, within: Component) -> None:
     """Add the tab's content to the Blocks that are being built.
 
     Args:
         demo: The Blocks.
-        host: Who answers.
-        settings: The operator's choices.
-        sessions: Who waits.
+        site: Who answers.
         keys: The visitor's own keys, as given under Locate.
         within: Where the photo is known to have been taken, as given under Locate.
     """
-    events = CompareEvents(host, settings, sessions)
+    events = CompareEvents(site)
     choices = [
-        (told("backend_vote") if name == "vote" else label, name) for label, name in contest.suggestions(settings)
+        (told("backend_vote") if name == "vote" else label, name) for label, name in contest.suggestions(site.settings)
     ]
-    labels = contest.keyed_providers(settings)
+    labels = contest.keyed_providers(site.settings)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
             photo = photo_input("compare-photo")
@@ -143,7 +135,7 @@ def add_compare_tab(
         show_progress="hidden",
     )
     # Not stopped by the queue: what is still asked for is given up, and what has come stays.
-    cancel.click(sessions.leave, None, None, **QUIET)
+    cancel.click(site.sessions.leave, None, None, **QUIET)
 
 
 def _row(photo: str, contestant: contest.Contestant, answer: Prediction | str) -> Row:

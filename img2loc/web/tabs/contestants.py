@@ -20,6 +20,7 @@ from img2loc.types import LatLon, Prediction
 from img2loc.web.i18n import ENGLISH, Say
 from img2loc.web.render.markup import km, row_button, shorten, text
 from img2loc.web.request import LocateRequest
+from img2loc.web.site import Site
 
 MAX_CONTESTANTS = 6
 COLOURS = (VERMILION, BLUE, GREEN, PURPLE, "#8a6d00", "#5b6472")
@@ -120,7 +121,7 @@ def read_contestants(names: Sequence[str], settings: Settings) -> list[Contestan
 
 
 def ask_all(
-    contestants: Sequence[Contestant], photo: Photo, request: LocateRequest, locator: Locator, settings: Settings
+    contestants: Sequence[Contestant], photo: Photo, request: LocateRequest, locator: Locator, site: Site
 ) -> Iterator[Answers]:
     """Ask all at once.
 
@@ -129,7 +130,7 @@ def ask_all(
         photo: Of what.
         request: What all are asked, of whichever backend. Each key goes to its own provider only.
         locator: Who finds the neighbours.
-        settings: The operator's choices.
+        site: Whose settings and limits count.
 
     Yields:
         The answers so far, in the contestants' order: a prediction, or why there is none.
@@ -139,7 +140,7 @@ def ask_all(
         provider = contestant.provider
         try:
             to_one = replace(request, backend=provider.backend, model=contestant.model, base_url=provider.server)
-            return to_one.locate(photo, locator, settings)
+            return to_one.locate(photo, locator, site)
         except Exception as error:  # whatever it is, the others' answers stay
             return page_message(error)
 

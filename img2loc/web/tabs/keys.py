@@ -10,10 +10,10 @@ from gradio.events import Dependency
 
 from img2loc.errors import ConfigError
 from img2loc.lmm.keys import check_key
-from img2loc.web.endpoints import shown_errors
 from img2loc.web.i18n import told, word
 from img2loc.web.render.markup import error_html
 from img2loc.web.request import Keys
+from img2loc.web.site import shown_errors
 from img2loc.web.tabs.locate_events import RIGHT, Update, checked
 
 # Never part of the API, which would publish what stands in the boxes; in the queue, or Gradio doesn't notice that a

@@ -27,15 +27,13 @@ from img2loc.policy.cost import dollars, expense, prices_of
 from img2loc.policy.offers import models_of, provided
 from img2loc.policy.precision import place_of
 from img2loc.policy.settings import Settings
-from img2loc.web.endpoints import shown_errors
-from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import Say, say_in, told, untold
 from img2loc.web.permalink import Preset, read_preset
 from img2loc.web.render import evidence
 from img2loc.web.render import prediction as report
 from img2loc.web.render.markup import error_html, text
 from img2loc.web.request import Keys, LocateRequest, known_position, parse_position, provider_of
-from img2loc.web.sessions import Sessions
+from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs.contestants import keyed_providers
 from img2loc.web.tabs.form import Form, Visit, locate_request, server_of
 
@@ -83,20 +81,20 @@ class Chosen(NamedTuple):
 class Events:
     """What happens when a visitor acts: plain functions from inputs to what the page shows."""
 
-    def __init__(self, host: Host, settings: Settings, sessions: Sessions) -> None:
-        self._host = host
-        self._settings = settings
-        self._sessions = sessions
-        self._keyed = keyed_providers(settings)
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._settings = site.settings
+        self._keyed = keyed_providers(site.settings)
 
     def banner(self) -> str:
         """Say which gallery answers now, and what keeps another from it."""
-        host, settings = self._host, self._settings
+        host, settings = self._site.host, self._settings
         return report.banner(host.manifest, host.notice, operator=settings.banner, precision=settings.precision)
 
     def follow_gallery(self) -> tuple[str, gr.Timer]:
         """Bring the banner up to date: often while the gallery is on its way, seldom while a later try may open it."""
-        pending, can_change = self._host.pending, self._host.can_change  # before the banner, which can only be newer
+        host = self._site.host
+        pending, can_change = host.pending, host.can_change  # before the banner, which can only be newer
         return self.banner(), gr.Timer(PENDING_EVERY_S if pending else RETRIED_EVERY_S, active=can_change)
 
     def choose_backend(
@@ -232,7 +230,7 @@ class Events:
     ) -> tuple[str, Update]:
         """Take away what was said of the photo before, and give up what is about to be said of it."""
         if http_request:
-            self._sessions.leave(http_request, TAB)
+            self._site.sessions.leave(http_request, TAB)
         waiting = photo and backend_named(backend).needs_key
         return told("html_ready" if waiting else "html_empty"), gr.update(visible=False)
 
@@ -250,7 +248,7 @@ class Events:
 
     def cancel(self, http_request: gr.Request) -> tuple[str, Update]:
         """Give up what the visitor was waiting for."""
-        self._sessions.leave(http_request, TAB)
+        self._site.sessions.leave(http_request, TAB)
         return told("html_cancelled"), gr.update(visible=False)
 
     def locate_unless_paid(
@@ -282,16 +280,16 @@ class Events:
             values: The photo, the true position if the visitor gave one, and the values of Form.
         """
         photo, truth, form = values[0], values[1], Form(*values[2:])
-        place = self._settings.limits.place(form.backend, visitor=single_visitor_of(http_request))
-        with shown_errors(error_html), place, self._sessions.asked_by(http_request, TAB) as cancel:
+        place = self._site.limits.place(form.backend, visitor=single_visitor_of(http_request))
+        with shown_errors(error_html), place, self._site.sessions.waiting(http_request, TAB) as cancel:
             given = parse_position(truth or "")
             request = locate_request(form, photo, Visit(http_request, token), cancel)
             say, stages = say_to(http_request), list(report.STAGES)
             opened = request.photo()
             prediction = request.locate(
                 opened,
-                self._host.locator,
-                self._settings,
+                self._site.host.locator,
+                self._site,
                 on_stage=lambda stage: progress((stages.index(stage), len(stages)), desc=say(report.STAGES[stage])),
             )
         if cancel.is_set() and not is_ending():  # the page says so already

@@ -1,0 +1,80 @@
+"""What the page, its tabs and the client API share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import gradio as gr
+
+from img2loc.errors import Img2LocError, api_message
+from img2loc.hardening.queue import Abandoned
+from img2loc.policy.limits import Limits
+from img2loc.policy.settings import Settings
+from img2loc.web.gallery_loader import Host
+
+ERROR_SHOWN_S: Final = 20
+
+
+class Site:
+    """The operator's settings, the locators, the visitors who wait, and the count of what they have used."""
+
+    def __init__(self, host: Host, settings: Settings) -> None:
+        self.host = host
+        self.settings = settings
+        self.sessions = Sessions()
+        self.limits = Limits(settings.hourly_per_visitor, settings.hourly_total, settings.hourly_tokens)
+
+
+@contextmanager
+def shown_errors(written: Callable[[Img2LocError], str] = api_message) -> Iterator[None]:
+    """Turn our own errors into what Gradio shows to visitors and clients: one sentence.
+
+    Args:
+        written: Writes it: as text for clients of the API, as HTML for the page.
+    """
+    try:
+        yield
+    except Img2LocError as error:
+        raise gr.Error(written(error), duration=ERROR_SHOWN_S, print_exception=False) from None
+
+
+class Sessions:
+    """What each visitor waits for, so that the work ends when nobody waits for it any more."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, dict[threading.Event, str]] = {}
+        self._lock = threading.Lock()
+
+    def leave(self, http_request: gr.Request, tab: str = "") -> None:
+        """Give up what a visitor waits for, who has closed the page, pressed Cancel or chosen another photo.
+
+        Args:
+            http_request: Gradio's.
+            tab: Where that was; empty for all tabs.
+        """
+        with self._lock:
+            for cancel, tab_of_request in self._waiting.get(http_request.session_hash or "", {}).items():
+                if tab in ("", tab_of_request):
+                    cancel.set()
+
+    @contextmanager
+    def waiting(self, http_request: gr.Request | None, tab: str) -> Iterator[threading.Event]:
+        """Yield an event that is set when the visitor stops waiting for what was requested on a tab.
+
+        Args:
+            http_request: Gradio's; None outside of a page.
+            tab: Where it was sent from.
+        """
+        session, cancel = (http_request.session_hash if http_request else None) or "", Abandoned()
+        with self._lock:
+            self._waiting.setdefault(session, {})[cancel] = tab
+        try:
+            yield cancel
+        finally:
+            with self._lock:
+                del self._waiting[session][cancel]
+                if not self._waiting[session]:
+                    del self._waiting[session]
