@@ -94,10 +94,19 @@ class Endpoints:
             prompt, candidates (score, and its parts), choice (how asking to choose among them ended).
         """
         with shown_errors(), self._site.limits.place(backend, visitor=single_visitor_of(http_request)):
-            keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(http_request)
-            counts, cancel = (nearest, farthest), Abandoned()
             request = LocateRequest(
-                photo, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within
+                photo,
+                backend=backend,
+                model=model,
+                keys=_keys(backend, base_url, x_openai_api_key, x_hf_token),
+                nearest=nearest,
+                farthest=farthest,
+                prompt=prompt,
+                base_url=base_url,
+                cancel=Abandoned(),
+                visitor=visitor_of(http_request),
+                judge=judge,
+                within=within,
             )
             locator = self._site.host.locator
             prediction = request.locate(request.photo(), locator, self._site)
@@ -139,20 +148,29 @@ class Endpoints:
                 raise PhotoError("No photos were sent.")
             if len(photos) > MAX_BATCH:
                 raise PhotoError(f"You sent {len(photos)} photos; send at most {MAX_BATCH} at a time.")
-            keys, visitor = _keys(backend, base_url, x_openai_api_key, x_hf_token), visitor_of(http_request)
-            counts, cancel = (nearest, farthest), Abandoned()
+            request = LocateRequest(
+                None,
+                backend=backend,
+                model=model,
+                keys=_keys(backend, base_url, x_openai_api_key, x_hf_token),
+                nearest=nearest,
+                farthest=farthest,
+                prompt=prompt,
+                base_url=base_url,
+                cancel=Abandoned(),
+                visitor=visitor_of(http_request),
+                judge=judge,
+                within=within,
+            )
             locator = self._site.host.locator
             results: list[dict[str, Any]] = []
             for number, source in enumerate(photos, start=1):
-                if cancel.is_set():
+                if request.cancel.is_set():
                     break
                 item: dict[str, Any] = {"photo": _name(source, number), "prediction": None, "error": ""}
-                request = LocateRequest(
-                    None, backend, model, keys, *counts, prompt, base_url, cancel, visitor, judge, within
-                )
                 try:
-                    request = replace(request, photo_path=local_path(source))
-                    prediction = request.locate(request.photo(), locator, self._site)
+                    photo = replace(request, photo_path=local_path(source)).photo()
+                    prediction = request.locate(photo, locator, self._site)
                     item["prediction"] = prediction_json(prediction)
                 except Exception as error:
                     for_all = isinstance(error, Img2LocError) and not isinstance(error, PhotoError | LimitError)

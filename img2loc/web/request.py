@@ -93,10 +93,8 @@ class LocateRequest:
         Raises:
             PhotoError: There is none, or it can't be used.
         """
-        if not self.photo_path:
-            raise PhotoError("No photo was sent. Choose one first.")
         try:
-            with Path(self.photo_path).open("rb") as file:
+            with Path(require_photo(self.photo_path)).open("rb") as file:
                 return open_photo(file.read(MAX_BYTES + 1))
         except OSError:
             raise PhotoError("The photo is no longer on the server. Upload it again.") from None
@@ -209,6 +207,17 @@ class LocateRequest:
             within=read_area(self.within),
             precision=settings.precision,
         )
+
+
+def require_photo(path: str | None) -> str:
+    """Check that a photo was sent.
+
+    Raises:
+        PhotoError: None was.
+    """
+    if not path:
+        raise PhotoError("No photo was sent. Choose one first.")
+    return path
 
 
 def provider_of(backend: str, server: str) -> str:

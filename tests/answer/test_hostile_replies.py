@@ -202,10 +202,8 @@ def _contest(said: str) -> tuple[list[contest.Contestant], contest.Answers]:
 
 FRAGMENTS: dict[str, Callable[[str], str]] = {
     "banner": lambda said: report.banner(_manifest(said), said, operator=said),
-    "answer": lambda said: report.answer(_predicted(said), truth=SUVA, truth_from_exif=True, name=_name(said)),
-    "failure": lambda said: report.answer(
-        _predicted(said, failed=True), truth=None, truth_from_exif=False, name=_name(said)
-    ),
+    "answer": lambda said: report.answer(_predicted(said), truth=SUVA, truth_source="error_exif", name=_name(said)),
+    "failure": lambda said: report.answer(_predicted(said, failed=True), truth=None, name=_name(said)),
     "neighbours": lambda said: evidence.neighbours("nearest", _predicted(said).retrieval.nearest, PARIS, _name(said)),
     "files": lambda said: evidence.files(exports.rows(said, _predicted(said), SUVA, _name(said))),
     "legend": lambda said: evidence.legend(_predicted(said), SUVA),

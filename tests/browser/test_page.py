@@ -88,7 +88,7 @@ def test_the_example_is_located_by_one_click(page: Page):
     bad = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": b"not a picture"}
     page.get_by_label("Clear").or_(page.get_by_label("Remove")).first.click()
     page.set_input_files("#photo input[type=file]", bad)
-    expect(page.locator("#photo")).to_contain_text("choose a photo")
+    expect(page.locator("#answer")).to_contain_text("choose a photo")
 
 
 def test_a_photo_that_is_chosen_while_another_is_located_gets_its_answer(page: Page):
@@ -120,7 +120,7 @@ def test_a_bad_file_gets_words_and_costs_nothing_else(page: Page, content: bytes
     open_more(page)
     page.fill("#truth :is(input, textarea)", "48.8584, 2.2945")
     page.set_input_files("#photo input[type=file]", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": content})
-    expect(page.locator("#photo")).to_contain_text("picture")
+    expect(page.locator("#answer")).to_contain_text("picture")
     expect(page.get_by_test_id("toast-body")).to_have_count(0)
     assert page.input_value("#truth :is(input, textarea)") == "48.8584, 2.2945"
 

@@ -192,9 +192,9 @@ def sure(radius_km: float, probability: float | None = 0.9) -> Prediction:
 
 
 def test_an_answer_says_what_its_radius_is():
-    told = answer(sure(70.0), truth=None, truth_from_exif=False)
+    told = answer(sure(70.0), truth=None)
     assert "70 km" in told and "with 90% probability" in told and "spread" not in told
-    told = answer(sure(7.3, None), truth=None, truth_from_exif=False)
+    told = answer(sure(7.3, None), truth=None)
     assert "a spread, not a confidence" in told and "probability" not in told
 
 
@@ -205,7 +205,7 @@ def test_an_answer_says_what_its_radius_is():
 )  # fmt: skip
 def test_beyond_the_bound_an_answer_says_less_and_says_so(radius_km, withheld, words):
     left = abstain(sure(radius_km), 25.0)
-    assert left.withheld == withheld and words in answer(left, truth=None, truth_from_exif=False)
+    assert left.withheld == withheld and words in answer(left, truth=None)
     if withheld == "nothing":
         assert left.position is None and left.vote is None and left.retrieval == Retrieval((), ())
     elif withheld:

@@ -157,7 +157,7 @@ def _plain_elements(kind: OutcomeKind, has_reasons: bool) -> list[tuple[str, ...
     """The card of an outcome of harmless words."""
     position = LatLon(1.5, 2.5) if kind is OutcomeKind.ANSWERED else None
     outcome = Outcome(kind, position, "", "plain" * has_reasons, "plain", (Reply("plain", "plain", 0.1),))
-    return elements(report.answer(predicted(outcome), truth=None, truth_from_exif=False, name=lambda _: PLACE))
+    return elements(report.answer(predicted(outcome), truth=None, name=lambda _: PLACE))
 
 
 def _flaw(outcome: Outcome, everywhere: bool) -> str:
@@ -168,7 +168,7 @@ def _flaw(outcome: Outcome, everywhere: bool) -> str:
     if outcome.position:
         outcome = replace(outcome, reasoning=rough.strip() and rough)
     prediction = predicted(outcome)
-    card = report.answer(prediction, truth=None, truth_from_exif=False, name=lambda _: PLACE)
+    card = report.answer(prediction, truth=None, name=lambda _: PLACE)
     if TEMPLATE_SIGNS & set(card):
         return "the card holds a template"
     if elements(card) != _plain_elements(outcome.kind, bool(outcome.reasoning.strip())):

@@ -64,8 +64,8 @@ def test_words_of_models_and_galleries_stay_words():
     prediction = predicted(method="lmm", radius_km=None, outcome=outcome, retrieval=retrieval)
     failed = predicted(outcome=Outcome(OutcomeKind.PROVIDER_ERROR, message=NASTY), place=Place(NASTY, "", "", 1.0))
     for fragment in (
-        report.answer(prediction, truth=None, truth_from_exif=False),
-        report.answer(failed, truth=None, truth_from_exif=False),
+        report.answer(prediction, truth=None),
+        report.answer(failed, truth=None),
         evidence.neighbours("nearest", retrieval.nearest, PARIS),
     ):
         assert not any(sign in fragment for sign in ("<img", "${", "{{", "`", "\\", "javascript:"))
@@ -84,13 +84,13 @@ def test_an_author_is_a_name_and_a_licence_a_licence():
 
 def test_the_answer_says_how_far_the_evidence_lies():
     away = Neighbour(0, destination(PARIS, 90, 100), 0.4)
-    text = report.answer(predicted(retrieval=Retrieval((away,), ())), truth=None, truth_from_exif=False)
+    text = report.answer(predicted(retrieval=Retrieval((away,), ())), truth=None)
     assert "was taken 100 km from here; of the 1 nearest, 0 within 25 km." in text
 
 
 def test_no_position_is_said_plainly():
     nothing = predicted(position=None, radius_km=None, method="none", place=None, vote=None)
-    text = report.answer(nothing, truth=None, truth_from_exif=False)
+    text = report.answer(nothing, truth=None)
     assert "No position" in text and "openstreetmap" not in text
 
 

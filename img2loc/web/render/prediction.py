@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from img2loc.errors import Img2LocError
 from img2loc.geo.coarse import EXACT, Precision
 from img2loc.geo.places import nearest_place
 from img2loc.geo.sphere import geodesic_km
@@ -9,7 +10,7 @@ from img2loc.maps.figures import Name
 from img2loc.retrieval.manifest import Manifest
 from img2loc.types import LatLon, Outcome, Prediction, Vote
 from img2loc.web.i18n import ENGLISH, Say
-from img2loc.web.render.markup import coordinates, km, percent, shorten, text
+from img2loc.web.render.markup import coordinates, error_html, km, percent, shorten, text
 
 NEAR_KM = 25.0  # city level
 STAGES = {  # of Locator.locate, in order, and the name of what a visitor is told
@@ -45,7 +46,7 @@ def answer(
     prediction: Prediction,
     *,
     truth: LatLon | None,
-    truth_from_exif: bool,
+    truth_source: str = "",
     name: Name = nearest_place,
     say: Say = ENGLISH,
 ) -> str:
@@ -54,7 +55,7 @@ def answer(
     Args:
         prediction: What was found.
         truth: Where the photo was really taken, if that is known.
-        truth_from_exif: The file itself said so, not the visitor.
+        truth_source: The name of the text that says where that comes from.
         name: How positions are called.
         say: In whose language.
     """
@@ -75,8 +76,7 @@ def answer(
     if prediction.within:
         facts.append((say("within_fact"), text(prediction.within)))
     if truth:
-        source = say("error_exif" if truth_from_exif else "error_given")
-        facts.append((say("error"), f"{km(geodesic_km(position, truth))} <small>{source}</small>"))
+        facts.append((say("error"), f"{km(geodesic_km(position, truth))} <small>{say(truth_source)}</small>"))
     main = (
         f'<p class="i2l-who"><span class="i2l-red" aria-hidden="true">★</span> {_who(prediction, say)}</p>'
         f"<h2>{text(str(prediction.place or say('unnamed')))}</h2>"
@@ -85,6 +85,11 @@ def answer(
     if prediction.method in ("lmm", "judge") and prediction.vote:
         main = f'<div class="i2l-both"><div>{main}</div>{_beside(position, prediction.vote, name, say)}</div>'
     return _card(f"{failure}{main}")
+
+
+def failure(error: Img2LocError) -> str:
+    """Say in place of an answer why there is none."""
+    return _card(f'<p class="i2l-warning" role="alert">{error_html(error)}</p>')
 
 
 def raw_replies(*outcomes: Outcome | None) -> str:

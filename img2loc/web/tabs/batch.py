@@ -22,7 +22,7 @@ from img2loc.types import Prediction
 from img2loc.web.i18n import Say, word
 from img2loc.web.render.markup import error_html, km, row_button, shorten, text
 from img2loc.web.site import Site, shown_errors
-from img2loc.web.tabs.form import Form, Visit, locate_request
+from img2loc.web.tabs.form import Form
 from img2loc.web.tabs.locate import QUIET, map_plot
 from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, say_to
 
@@ -49,7 +49,7 @@ class BatchEvents:
         http_request: gr.Request | None,
         token: gr.OAuthToken | None,
         files: Sequence[str] | None,
-        *values: Any,  # noqa: ANN401 - the values of Form
+        *fields: Any,  # noqa: ANN401 - the values of Form
     ) -> Iterator[tuple[str, Any]]:
         """Locate one photo after another, and show each answer with the files of all so far.
 
@@ -58,7 +58,7 @@ class BatchEvents:
         Yields:
             The table and the map.
         """
-        form = Form(*values)
+        form = Form(*fields)
         place = self._site.limits.place(form.backend, visitor=single_visitor_of(http_request))
         with shown_errors(error_html), place, self._site.sessions.waiting(http_request, "batch") as cancel:
             files = _a_batch(files)
@@ -72,7 +72,7 @@ class BatchEvents:
                     break
                 thumbnail = ""
                 try:
-                    request = locate_request(form, file, Visit(http_request, token), cancel)
+                    request = form.request(file, http_request, token, cancel)
                     photo = request.photo()
                     thumbnail = _thumbnail(photo)
                     result: Prediction | str = request.locate(photo, self._site.host.locator, self._site)

@@ -17,7 +17,7 @@ from img2loc.types import Prediction
 from img2loc.web.i18n import told, word
 from img2loc.web.render import evidence
 from img2loc.web.render.markup import error_html
-from img2loc.web.request import Keys, LocateRequest, known_position
+from img2loc.web.request import Keys, LocateRequest, known_position, require_photo
 from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs import contestants as contest
 from img2loc.web.tabs.form import with_login
@@ -41,7 +41,7 @@ class CompareEvents:
     def check(self, photo: str | None, names: Sequence[str], *others: object) -> list[Update]:
         """Say at each field what is wrong with it; for Gradio, before compare."""
         named = checked(lambda: contest.read_contestants(names, self._settings))
-        return [checked(lambda: LocateRequest(photo).photo()), named, *[RIGHT] * len(others)]
+        return [checked(lambda: require_photo(photo)), named, *[RIGHT] * len(others)]
 
     def compare(
         self,

@@ -24,40 +24,34 @@ class Form(NamedTuple):
     judge: Any
     within: Any
 
+    def request(
+        self, photo: str | None, http_request: gr.Request | None, token: gr.OAuthToken | None, cancel: threading.Event
+    ) -> LocateRequest:
+        """Build the request that the filled-in form stands for; an empty field may be None.
 
-class Visit(NamedTuple):
-    """Who asks, as Gradio has it: the HTTP request, and the account on a Space."""
+        Args:
+            photo: The uploaded file.
+            http_request: Gradio's.
+            token: The visitor's account on a Space.
+            cancel: Set when nobody waits for the answer any more.
 
-    http_request: gr.Request | None
-    token: gr.OAuthToken | None
-
-
-def locate_request(form: Form, photo: str | None, visit: Visit, cancel: threading.Event) -> LocateRequest:
-    """Build the request that a filled-in form stands for.
-
-    Args:
-        form: The fields' values; an empty field may be None.
-        photo: The uploaded file.
-        visit: Who asks.
-        cancel: Set when nobody waits for the answer any more.
-
-    Raises:
-        ConfigError: A value can't be used.
-    """
-    return LocateRequest(
-        photo,
-        backend=form.backend,
-        model=form.model or "",
-        keys=with_login(form.keys, visit.token),
-        nearest=form.nearest,
-        farthest=form.farthest,
-        prompt=form.template or "",
-        base_url=server_of(form.backend, form.server),
-        cancel=cancel,
-        visitor=visitor_of(visit.http_request),
-        judge=form.judge or "",
-        within=form.within or "",
-    )
+        Raises:
+            ConfigError: A value can't be used.
+        """
+        return LocateRequest(
+            photo,
+            backend=self.backend,
+            model=self.model or "",
+            keys=with_login(self.keys, token),
+            nearest=self.nearest,
+            farthest=self.farthest,
+            prompt=self.template or "",
+            base_url=server_of(self.backend, self.server),
+            cancel=cancel,
+            visitor=visitor_of(http_request),
+            judge=self.judge or "",
+            within=self.within or "",
+        )
 
 
 def server_of(backend: str, server: str | None) -> str:

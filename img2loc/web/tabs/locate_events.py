@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from gradio.components.plot import PlotData
 
 from img2loc.answer.prompt import check_template, chosen_template, template_named
-from img2loc.errors import ConfigError, Img2LocError, page_message
+from img2loc.errors import ConfigError, Img2LocError, PhotoError, page_message
 from img2loc.geo.areas import read_area
 from img2loc.geo.coarse import EXACT, LEVELS
 from img2loc.hardening.queue import is_ending
@@ -27,15 +27,16 @@ from img2loc.policy.cost import dollars, expense, prices_of
 from img2loc.policy.offers import models_of, provided
 from img2loc.policy.precision import place_of
 from img2loc.policy.settings import Settings
+from img2loc.types import LatLon, Prediction
 from img2loc.web.i18n import Say, say_in, told, untold
 from img2loc.web.permalink import Preset, read_preset
 from img2loc.web.render import evidence
 from img2loc.web.render import prediction as report
 from img2loc.web.render.markup import error_html, text
-from img2loc.web.request import Keys, LocateRequest, known_position, parse_position, provider_of
+from img2loc.web.request import Keys, LocateRequest, known_position, parse_position, provider_of, require_photo
 from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs.contestants import keyed_providers
-from img2loc.web.tabs.form import Form, Visit, locate_request, server_of
+from img2loc.web.tabs.form import Form, server_of
 
 Update = dict[str, Any]
 
@@ -122,17 +123,17 @@ class Events:
         asked = provider_of(backend, server)
         return *chosen, *(gr.update(visible=name == asked) for name in self._keyed)
 
-    def expense(self, http_request: gr.Request | None, *values: Any) -> tuple[Update, Update]:  # noqa: ANN401
+    def expense(self, http_request: gr.Request | None, *fields: Any) -> tuple[Update, Update]:  # noqa: ANN401
         """Say how many requests a photo will take, and about how much money, before any is sent.
 
         Args:
             http_request: From Gradio, for the language.
-            values: The values of Form.
+            fields: The values of Form.
 
         Returns:
             For beside the button, and for beside the choice of how often the model is asked.
         """
-        form = Form(*values)
+        form = Form(*fields)
         chosen, own, say = backend_named(form.backend), self._settings.options(form.backend), say_to(http_request)
         try:
             template = form.template or ""
@@ -199,31 +200,21 @@ class Events:
             return gr.update(), gr.update(visible=True, value=words)
         return gr.update(choices=list(dict.fromkeys([model, *names]))), right
 
-    def check(self, *values: Any) -> list[Update]:  # noqa: ANN401 - what the fields hold
-        """Say at its field what is wrong with photo, true position, template or area; for Gradio, before locate.
+    def check(self, photo: str | None, truth: str | None, *fields: Any) -> list[Update]:  # noqa: ANN401
+        """Say at its field that the photo is missing, or what is wrong with true position, template or area.
 
-        Args:
-            values: As for locate.
+        Gradio calls it before locate, which alone reads the photo: decoding it takes too long to be done twice.
         """
-        photo, truth, form = values[0], values[1], Form(*values[2:])
-        wrong = Form(*[RIGHT] * len(Form._fields))._replace(
+        form = Form(*fields)
+        wrong = Form(*[RIGHT] * len(fields))._replace(
             template=checked(lambda: form.template and chosen_template(form.template)),
             within=checked(lambda: read_area(form.within or "")),
         )
-        return [
-            checked(lambda: photo or LocateRequest(None).photo()),
-            checked(lambda: parse_position(truth or "")),
-            *wrong,
-        ]
+        return [checked(lambda: require_photo(photo)), checked(lambda: parse_position(truth or "")), *wrong]
 
-    def check_chosen(self, *values: Any) -> list[Update]:  # noqa: ANN401
-        """The same before locate_unless_paid: the photo is new, so it is looked at; or it was taken away."""
-        photo = values[0]
-        return (
-            [checked(lambda: LocateRequest(photo).photo()), *self.check(*values)[1:]]
-            if photo
-            else [RIGHT] * len(values)
-        )
+    def check_chosen(self, photo: str | None, truth: str | None, *fields: Any) -> list[Update]:  # noqa: ANN401
+        """Do the same before locate_unless_paid, where the photo may just have been taken away."""
+        return self.check(photo, truth, *fields) if photo else [RIGHT] * (2 + len(fields))
 
     def change_photo(
         self, photo: str | None, backend: str, http_request: gr.Request | None = None
@@ -256,36 +247,43 @@ class Events:
         http_request: gr.Request | None,
         token: gr.OAuthToken | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
-        *values: Any,  # noqa: ANN401 - what the fields hold
+        photo: str | None = None,
+        truth: str | None = "",
+        *fields: Any,  # noqa: ANN401
     ) -> Shown:
         """Locate a photo as soon as it is chosen, where that costs nothing and sends it nowhere."""
-        photo, form = values[0], Form(*values[2:])
-        if not photo or backend_named(form.backend).needs_key:
-            return Shown(*[gr.skip()] * len(Shown._fields))
-        return self.locate(http_request, token, progress, *values)
+        if not photo or backend_named(Form(*fields).backend).needs_key:
+            return _unchanged()
+        return self.locate(http_request, token, progress, photo, truth, *fields)
 
     def locate(
         self,
         http_request: gr.Request | None,
         token: gr.OAuthToken | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio recognises it by this default
-        *values: Any,  # noqa: ANN401 - what the fields hold
+        photo: str | None = None,
+        truth: str | None = "",
+        *fields: Any,  # noqa: ANN401
     ) -> Shown:
-        """Locate the photo and lay out the result.
+        """Locate the photo and lay out the result, or say in its place why the photo can't be read.
 
         Args:
             http_request: From Gradio.
             token: The visitor's account on a Space.
             progress: Shows the stages.
-            values: The photo, the true position if the visitor gave one, and the values of Form.
+            photo: The uploaded file.
+            truth: The true position, if the visitor gave one.
+            fields: The values of Form.
         """
-        photo, truth, form = values[0], values[1], Form(*values[2:])
+        form, say, stages = Form(*fields), say_to(http_request), list(report.STAGES)
         place = self._site.limits.place(form.backend, visitor=single_visitor_of(http_request))
         with shown_errors(error_html), place, self._site.sessions.waiting(http_request, TAB) as cancel:
-            given = parse_position(truth or "")
-            request = locate_request(form, photo, Visit(http_request, token), cancel)
-            say, stages = say_to(http_request), list(report.STAGES)
-            opened = request.photo()
+            typed = parse_position(truth or "")
+            request = form.request(photo, http_request, token, cancel)
+            try:
+                opened = request.photo()
+            except PhotoError as error:
+                return _unchanged()._replace(answer=report.failure(error), evidence=gr.update(visible=False))
             prediction = request.locate(
                 opened,
                 self._site.host.locator,
@@ -293,18 +291,23 @@ class Events:
                 on_stage=lambda stage: progress((stages.index(stage), len(stages)), desc=say(report.STAGES[stage])),
             )
         if cancel.is_set() and not is_ending():  # the page says so already
-            return Shown(*[gr.skip()] * len(Shown._fields))
-        known = given or known_position(opened, self._settings)
+            return _unchanged()
+        known = typed or known_position(opened, self._settings)
+        source = "" if known is None else "error_given" if typed else "error_exif"
+        return self._shown(prediction, known, source, Path(photo or "").name, say)
+
+    def _shown(self, prediction: Prediction, truth: LatLon | None, source: str, photo: str, say: Say) -> Shown:
+        """Lay out a result; `source` names the text that says where the true position comes from."""
         name = namer(self._settings, prediction.withheld)
         outcome, retrieval, position = prediction.outcome, prediction.retrieval, prediction.position
         coarse = self._settings.precision != EXACT or prediction.withheld
         return Shown(
-            answer=report.answer(prediction, truth=known, truth_from_exif=given is None, name=name, say=say),
+            answer=report.answer(prediction, truth=truth, truth_source=source, name=name, say=say),
             evidence=gr.update(visible=True),
-            prediction_plot=plot(figures.prediction_map(prediction, known, name)),
-            beside=evidence.legend(prediction, known, say)
+            prediction_plot=plot(figures.prediction_map(prediction, truth, name)),
+            beside=evidence.legend(prediction, truth, say)
             + evidence.candidates(prediction, name, say)
-            + evidence.files(exports.rows(Path(photo or "").name, prediction, known, name), say)
+            + evidence.files(exports.rows(photo, prediction, truth, name), say)
             + ("" if coarse else evidence.street(position, prediction.radius_km, say)),
             nearest_plot=plot(figures.nearest_map(retrieval, name)),
             nearest_table=evidence.neighbours("nearest", retrieval.nearest, position, name, say),
@@ -316,6 +319,10 @@ class Events:
             prompt=untold(prediction.prompt),
             timings=evidence.timings(prediction, say),
         )
+
+
+def _unchanged() -> Shown:
+    return Shown(*[gr.skip()] * len(Shown._fields))
 
 
 def judge_choices(*more: Judge | None) -> list[tuple[str, str]]:
