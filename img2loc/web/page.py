@@ -26,12 +26,12 @@ from img2loc.system.signals import wait_until_ended
 from img2loc.web.checked_requests import CheckedBlocks, ReadableRequests
 from img2loc.web.endpoints import add_endpoints
 from img2loc.web.gallery_loader import Host
-from img2loc.web.i18n import for_gradio, word
+from img2loc.web.i18n import gradio_translations, marked
 from img2loc.web.site import Site
 from img2loc.web.tabs.batch import add_batch_tab
 from img2loc.web.tabs.compare import add_compare_tab
 from img2loc.web.tabs.locate import add_locate_tab
-from img2loc.web.tabs.locate_events import PENDING_EVERY_S, Events
+from img2loc.web.tabs.locate_events import PENDING_EVERY_S, LocateEvents
 from img2loc.web.theme import theme
 
 FIRST_PAGE_S = 2  # it loads a second sooner if nothing is opened beside it; a request in this time opens all the same
@@ -64,24 +64,24 @@ def build(host: Host, settings: Settings) -> CheckedBlocks:
     """
     install(max_photo_bytes=MAX_BYTES)
     site = Site(host, settings)
-    events = Events(site)
+    events = LocateEvents(site)
     demo = CheckedBlocks(settings.offered, title="Img2Loc", analytics_enabled=False)
     with demo:
         add_endpoints(site)  # first, for their names: an event of the page would take /locate
         with gr.Row(elem_id="top", equal_height=True):
-            gr.HTML(word("html_head"), elem_id="head")
+            gr.HTML(marked("html_head"), elem_id="head")
             if get_space():
                 gr.DuplicateButton(min_width=140, elem_id="duplicate")
         keys = gr.State({}, time_to_live=KEY_KEPT_S)
         banner = gr.HTML(events.banner(), elem_id="banner")
         with gr.Tabs(elem_id="tabs"):
-            with gr.Tab(word("tab_locate"), id="locate"):
+            with gr.Tab(marked("tab_locate"), id="locate"):
                 form = add_locate_tab(demo, events, settings, keys, login=login_works())
-            with gr.Tab(word("tab_compare"), id="compare"):
+            with gr.Tab(marked("tab_compare"), id="compare"):
                 add_compare_tab(demo, site, keys, form.within)
-            with gr.Tab(word("tab_batch"), id="batch"):
+            with gr.Tab(marked("tab_batch"), id="batch"):
                 add_batch_tab(site, form)
-        gr.HTML(word("html_foot"), elem_id="foot")
+        gr.HTML(marked("html_foot"), elem_id="foot")
         if host.can_change:
             clock = gr.Timer(PENDING_EVERY_S)
 
@@ -154,7 +154,7 @@ def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
         css=(data / "page.css").read_text("utf-8"),
         js=(data / "page.js").read_text("utf-8"),
         head=_HEAD,
-        i18n=for_gradio(),
+        i18n=gradio_translations(),
     )
     demo.server.config.timeout_graceful_shutdown = CLOSING_S
     try:

@@ -46,7 +46,7 @@ from img2loc.types import (
 from img2loc.web.i18n import ENGLISH
 from img2loc.web.render import evidence
 from img2loc.web.render import prediction as report
-from img2loc.web.render.markup import error_html, text
+from img2loc.web.render.html import error_html, render, text
 from img2loc.web.request import parse_position
 from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs import contestants as contest
@@ -201,7 +201,9 @@ def _contest(said: str) -> tuple[list[contest.Contestant], contest.Answers]:
 
 
 FRAGMENTS: dict[str, Callable[[str], str]] = {
-    "banner": lambda said: report.banner(_manifest(said), said, operator=said),
+    "banner": lambda said: render(
+        "page.banner", manifest=_manifest(said), notice=said, operator=said, precision="exact"
+    ),
     "answer": lambda said: report.answer(_predicted(said), truth=SUVA, truth_source="error_exif", name=_name(said)),
     "failure": lambda said: report.answer(_predicted(said, failed=True), truth=None, name=_name(said)),
     "neighbours": lambda said: evidence.neighbours("nearest", _predicted(said).retrieval.nearest, PARIS, _name(said)),
@@ -312,7 +314,7 @@ def test_what_pops_up_is_text(monkeypatch, host):
         with pytest.raises(gr.Error) as raised, shown_errors(error_html):
             raise ConfigError(said)
         monkeypatch.setattr(img2loc.web.tabs.locate_events, "list_models", _raising(LMMError(said)))
-        events = img2loc.web.tabs.locate_events.Events(Site(host, Settings()))
+        events = img2loc.web.tabs.locate_events.LocateEvents(Site(host, Settings()))
         note = events.list_models("openai", "", "gpt", {"openai": KEY})[1]["value"]
         compare = CompareEvents(Site(host, Settings()))
         with pytest.raises(gr.Error) as named:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from img2loc.web.i18n import untold
+from img2loc.web.i18n import without_marks
 from tests.browser.acts import LOCATE_MS, TOWER, choose_openai, upload, use_compare_key, use_key
 from tests.fakes.openai_server import OpenAIServer
 from tests.soak.hostile_replies import MARKUP
@@ -58,8 +58,8 @@ def test_what_a_models_server_says_is_shown_as_text(page: Page, hostile: OpenAIS
     page.click("#locate")
     assert_text(page.locator("#answer .i2l-why"), MARKUP[0])
     page.get_by_text("What the model was asked and what it replied").click()
-    expect(page.locator("#conversation textarea").nth(0)).to_have_value(untold(SAID))
-    expect(page.locator("#conversation textarea").nth(1)).to_have_value(untold(body))
+    expect(page.locator("#conversation textarea").nth(0)).to_have_value(without_marks(SAID))
+    expect(page.locator("#conversation textarea").nth(1)).to_have_value(without_marks(body))
     hostile.enqueue("bad_request", text=IMAGE)
     page.click("#locate")
     assert_text(page.locator("#answer [role=alert]"), IMAGE)

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from img2loc.web.tabs.form import Form
-from img2loc.web.tabs.locate_events import Events, Shown
+from img2loc.web.tabs.locate_events import LocateEvents, Shown
 
 
 def filled_form(**changes: Any) -> Form:
@@ -16,7 +16,7 @@ def filled_form(**changes: Any) -> Form:
 
 
 def locate(
-    events: Events,
+    events: LocateEvents,
     photo: str | None,
     *,
     truth: str = "",

@@ -23,7 +23,7 @@ from img2loc.retrieval.gallery import Gallery
 from img2loc.types import LatLon, Outcome, OutcomeKind, Prediction, Retrieval
 from img2loc.web.request import LocateRequest
 from img2loc.web.site import Site
-from img2loc.web.tabs.locate_events import namer
+from img2loc.web.tabs.shared import namer
 from tests.fakes.scripted_lmm import ScriptedLMM
 
 COARSE = LEVELS[1:]

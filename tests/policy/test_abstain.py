@@ -25,7 +25,8 @@ from img2loc.web.endpoints import Endpoints
 from img2loc.web.site import Site
 from img2loc.web.tabs.batch import BatchEvents
 from img2loc.web.tabs.compare import CompareEvents
-from img2loc.web.tabs.locate_events import Events, namer
+from img2loc.web.tabs.locate_events import LocateEvents
+from img2loc.web.tabs.shared import namer
 from tests.fakes.form import filled_form, locate
 from tests.fakes.openai_server import KEY, OpenAIServer
 
@@ -89,7 +90,7 @@ def test_nothing_finer_is_left_anywhere(
     said = {
         "the API": api.locate(TOWER, backend, model, judge=judge, x_openai_api_key=key),
         "a batch of the API": api.locate_batch([TOWER], backend, model, judge=judge, x_openai_api_key=key),
-        "the page": locate(Events(Site(host, settings)), TOWER, **asked._asdict()),
+        "the page": locate(LocateEvents(Site(host, settings)), TOWER, **asked._asdict()),
         "the batch": chain(*BatchEvents(Site(host, settings)).locate_all(None, None, [TOWER], *asked)),
     }
     if not judge:

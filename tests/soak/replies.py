@@ -33,7 +33,7 @@ from img2loc.output.csv_text import no_formula
 from img2loc.output.schema import prediction_json
 from img2loc.types import LatLon, Outcome, OutcomeKind, Place, Prediction, Reply, Retrieval, Vote
 from img2loc.web.render import prediction as report
-from img2loc.web.render.markup import text as escaped
+from img2loc.web.render.html import text as escaped
 from img2loc.web.request import parse_position
 from tests.soak.hostile_replies import UNITS, Said, reply
 from tests.soak.shown import TEMPLATE_SIGNS, elements

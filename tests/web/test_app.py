@@ -43,7 +43,7 @@ def test_a_missing_gallery_and_a_missing_model_leave_a_page_that_says_so(tmp_pat
         config = httpx.get(f"{app.address}config")
         head = next(c["props"]["value"] for c in config.json()["components"] if c["props"].get("elem_id") == "banner")
         output = app.stop()
-    assert "The model of this site can&#x27;t be loaded; the neighbours&#x27; vote answers instead." in head
+    assert "The model of this site can&#39;t be loaded; the neighbours&#39; vote answers instead." in head
     assert "Gallery: starter" in head and "&lt;gone&gt;. The starter gallery answers" in head
     assert str(tmp_path) not in head
     assert "The starter gallery answers instead." in output and "Traceback" not in output

@@ -269,7 +269,7 @@ follow = next(event.fn for event in demo.fns.values() if event.name == "follow_g
 asks_again = [(follow()[1].active, follow()[1].value)]  # being opened, as far as anybody knows
 host.open()
 told, clock = follow()
-assert "can&#x27;t be opened right now" in told, told
+assert "can&#39;t be opened right now" in told, told
 asks_again.append((clock.active, clock.value))
 retry.set()
 end = time.monotonic() + 60

@@ -19,10 +19,11 @@ from PIL import Image
 from img2loc.locator import PROMPTS_APART
 from img2loc.policy.settings import Settings
 from img2loc.web.gallery_loader import Host
-from img2loc.web.i18n import ENGLISH, told
+from img2loc.web.i18n import ENGLISH, marked
 from img2loc.web.site import Site
 from img2loc.web.tabs import contestants
-from img2loc.web.tabs.locate_events import Chosen, Events, Shown, Update
+from img2loc.web.tabs.locate_events import Chosen, LocateEvents, Shown
+from img2loc.web.tabs.shared import Update
 from tests.fakes import form
 from tests.fakes.openai_server import KEY, OpenAIServer
 
@@ -37,21 +38,21 @@ def provider() -> Iterator[OpenAIServer]:
 
 
 @pytest.fixture(scope="module")
-def events(host: Host, provider: OpenAIServer) -> Events:
-    return Events(Site(host, Settings(openai_base_url=provider.base_url, timeout_s=5)))
+def events(host: Host, provider: OpenAIServer) -> LocateEvents:
+    return LocateEvents(Site(host, Settings(openai_base_url=provider.base_url, timeout_s=5)))
 
 
-def locate(events: Events, photo: str | None = TOWER, **changes: Any) -> Shown:
+def locate(events: LocateEvents, photo: str | None = TOWER, **changes: Any) -> Shown:
     return form.locate(events, photo, **changes)
 
 
-def choose(events: Events, backend: str, server: str = "") -> tuple[Chosen, list[Update]]:
+def choose(events: LocateEvents, backend: str, server: str = "") -> tuple[Chosen, list[Update]]:
     """What choose_backend shows, and each provider's key field."""
     shown = events.choose_backend(backend, server)
     return Chosen(*shown[:4]), list(shown[4:])
 
 
-def test_what_the_judge_chose_is_shown_with_what_decided(events: Events, provider: OpenAIServer):
+def test_what_the_judge_chose_is_shown_with_what_decided(events: LocateEvents, provider: OpenAIServer):
     sent = len(provider.requests)
     shown = locate(events, backend="openai", keys=KEYS, judge="0,10")
     assert len(provider.requests) == sent + 2
@@ -65,7 +66,7 @@ def test_what_the_judge_chose_is_shown_with_what_decided(events: Events, provide
         locate(events, judge="0,99")
 
 
-def test_a_known_area_is_shown_and_held_to(events: Events):
+def test_a_known_area_is_shown_and_held_to(events: LocateEvents):
     words, drawn = events.show_area("deutschland; fr")
     assert "Only within: Germany; France." in words and drawn["visible"]
     assert '"name":"area"' in drawn["value"].plot
@@ -79,7 +80,7 @@ def test_a_known_area_is_shown_and_held_to(events: Events):
     assert "no photo from within this area (99 km around 30.00000, -40.00000)" in nowhere
 
 
-def test_the_models_choice_is_shown_beside_what_else_counts(events: Events, provider: OpenAIServer):
+def test_the_models_choice_is_shown_beside_what_else_counts(events: LocateEvents, provider: OpenAIServer):
     vegas, paris = ({"latitude": lat, "longitude": lon} for lat, lon in ((36.11, -115.17), (48.86, 2.29)))
     for text in (json.dumps(vegas), json.dumps(paris), '{"choice": "A", "reasoning": "A copy."}'):
         provider.enqueue("good", text=text)
@@ -98,7 +99,7 @@ def test_the_models_choice_is_shown_beside_what_else_counts(events: Events, prov
 
 def test_what_it_will_cost_is_said_before(host: Host):
     """In requests and money, in the visitor's language, where it is known."""
-    events = Events(Site(host, Settings(llava_model="some/model")))
+    events = LocateEvents(Site(host, Settings(llava_model="some/model")))
     how = {"backend": "openai", "model": "gpt-5.5", "judge": "off", "template": "Where?"}
 
     def said(language: str = "en", **changes: object) -> str:
@@ -119,14 +120,14 @@ def test_what_it_will_cost_is_said_before(host: Host):
     assert "about $0.0" in said(server="gemini", model="gemini-3.1-pro-preview")
 
 
-def test_a_failed_model_leaves_candidates_and_the_reason(events: Events, provider: OpenAIServer):
+def test_a_failed_model_leaves_candidates_and_the_reason(events: LocateEvents, provider: OpenAIServer):
     provider.enqueue("bad_key")
     shown = locate(events, backend="openai", keys=KEYS, judge="0,10")
     assert "The model gave no position." in shown.answer and "Judged among" in shown.answer
     assert "answers lie here" not in shown.answer and "Paris" in shown.answer
 
 
-def test_the_vote_places_the_tower_in_paris(events: Events):
+def test_the_vote_places_the_tower_in_paris(events: LocateEvents):
     shown = locate(events)
     assert "Paris, France" in shown.answer and "The nearest neighbours vote" in shown.answer
     assert "openstreetmap.org/?mlat=48.8" in shown.answer and "Error" not in shown.answer
@@ -139,16 +140,16 @@ def test_the_vote_places_the_tower_in_paris(events: Events):
     assert shown.nearest_table.count("<tr>") == shown.farthest_table.count("<tr>") == 17
 
 
-def test_neither_list_is_needed(events: Events):
+def test_neither_list_is_needed(events: LocateEvents):
     shown = locate(events, nearest=0, farthest=0)
     assert "Paris" in shown.answer and "No nearest neighbours were asked for" in shown.nearest_table
 
 
-def test_a_true_position_gives_the_error(events: Events):
+def test_a_true_position_gives_the_error(events: LocateEvents):
     assert "from the position you gave" in locate(events, truth="48.8584, 2.2945").answer
 
 
-def test_exif_gives_the_error_when_nothing_is_typed(events: Events, tmp_path: Path):
+def test_exif_gives_the_error_when_nothing_is_typed(events: LocateEvents, tmp_path: Path):
     file = tmp_path / "photo.jpg"
     exif = Image.Exif()
     exif[0x8825] = {1: "N", 2: (43.0, 28.0, 0.0), 3: "E", 4: (11.0, 53.0, 0.0)}  # GPS: near Arezzo
@@ -157,7 +158,7 @@ def test_exif_gives_the_error_when_nothing_is_typed(events: Events, tmp_path: Pa
     assert "from the position you gave" in locate(events, str(file), truth="43 N, 11 E").answer
 
 
-def test_a_model_answers(events: Events, provider: OpenAIServer):
+def test_a_model_answers(events: LocateEvents, provider: OpenAIServer):
     provider.enqueue("good")
     shown = locate(events, backend="openai", model="some-model", keys=KEYS)
     assert "answers</p>" in shown.answer and "An iron lattice tower." in shown.answer
@@ -176,7 +177,7 @@ def test_a_model_answers(events: Events, provider: OpenAIServer):
         (["bad_key"], "rejected the key"),
     ],
 )
-def test_a_failing_model_leaves_the_vote_and_says_so(events: Events, provider: OpenAIServer, behaviours, words):
+def test_a_failing_model_leaves_the_vote_and_says_so(events: LocateEvents, provider: OpenAIServer, behaviours, words):
     provider.enqueue(*behaviours)
     shown = locate(events, backend="openai", keys=KEYS)
     assert "The model gave no position." in shown.answer
@@ -196,14 +197,14 @@ def test_a_failing_model_leaves_the_vote_and_says_so(events: Events, provider: O
         ({"nearest": 99}, "0 to 50"),
     ],
 )
-def test_wrong_input_gets_one_sentence(events: Events, changes: dict[str, object], word: str):
+def test_wrong_input_gets_one_sentence(events: LocateEvents, changes: dict[str, object], word: str):
     with pytest.raises(gr.Error) as caught:
         locate(events, **changes)
     assert word in html.unescape(caught.value.message) and caught.value.print_exception is False
     assert "two words" not in caught.value.message
 
 
-def test_a_photo_that_cannot_be_read_gets_one_sentence_in_place_of_the_answer(events: Events, tmp_path: Path):
+def test_a_photo_that_cannot_be_read_gets_one_sentence_in_place_of_the_answer(events: LocateEvents, tmp_path: Path):
     text, torn = tmp_path / "photo.jpg", tmp_path / "torn.jpg"
     text.write_text("not a picture")
     torn.write_bytes(b"\xff\xd8\xff\xe0 torn")
@@ -221,17 +222,17 @@ def test_a_photo_that_cannot_be_read_gets_one_sentence_in_place_of_the_answer(ev
 
 def test_without_a_key_the_sentence_says_what_to_do(host: Host):
     with pytest.raises(gr.Error, match="OpenAI needs a key; enter yours in its key field"):
-        locate(Events(Site(host, Settings())), backend="openai")
+        locate(LocateEvents(Site(host, Settings())), backend="openai")
 
 
 def test_the_operators_key_serves_who_brings_none(host: Host, provider: OpenAIServer):
     settings = Settings(openai_base_url=provider.base_url, openai_api_key=KEY, openai_model="operators-model")
     provider.enqueue("good")
-    locate(Events(Site(host, settings)), backend="openai")
+    locate(LocateEvents(Site(host, settings)), backend="openai")
     assert provider.requests[-1].key == KEY and provider.requests[-1].body["model"] == "operators-model"
 
 
-def test_a_chosen_photo_is_located_at_once_only_where_that_is_free(events: Events, provider: OpenAIServer):
+def test_a_chosen_photo_is_located_at_once_only_where_that_is_free(events: LocateEvents, provider: OpenAIServer):
     sent = len(provider.requests)
 
     def chosen(photo: str | None, backend: str) -> Shown:
@@ -245,13 +246,13 @@ def test_a_chosen_photo_is_located_at_once_only_where_that_is_free(events: Event
     assert len(provider.requests) == sent
 
 
-def test_another_photo_takes_the_old_answer_away(events: Events):
+def test_another_photo_takes_the_old_answer_away(events: LocateEvents):
     for photo, backend, text in ((TOWER, "vote", "empty"), (TOWER, "openai", "ready"), (None, "openai", "empty")):
         answer, shown = events.change_photo(photo, backend)
-        assert answer == told(f"html_{text}") and shown["visible"] is False
+        assert answer == marked(f"html_{text}") and shown["visible"] is False
 
 
-def test_each_provider_has_a_key_field_of_its_own(events: Events):
+def test_each_provider_has_a_key_field_of_its_own(events: LocateEvents):
     providers = list(contestants.keyed_providers(events._settings))
     for backend, server in (("hf", ""), ("openai", "gemini"), ("openai", ""), ("vote", "")):
         chosen, rows = choose(events, backend, server)
@@ -260,7 +261,7 @@ def test_each_provider_has_a_key_field_of_its_own(events: Events):
         assert backend == "vote" or chosen.model["value"] == chosen.model["choices"][0] != ""
 
 
-def test_a_server_is_asked_with_its_own_key_though_another_was_given(events: Events):
+def test_a_server_is_asked_with_its_own_key_though_another_was_given(events: LocateEvents):
     """As when the request that shows the new provider's field was lost on its way."""
     with pytest.raises(gr.Error, match="Gemini needs a key"):
         locate(events, backend="openai", server="gemini", keys=KEYS)
@@ -269,7 +270,7 @@ def test_a_server_is_asked_with_its_own_key_though_another_was_given(events: Eve
 
 
 def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServer):
-    events = Events(Site(host, Settings(openai_base_url=provider.base_url, timeout_s=60)))
+    events = LocateEvents(Site(host, Settings(openai_base_url=provider.base_url, timeout_s=60)))
     provider.enqueue("hang")
     visitor = gr.Request(session_hash="visitor", client=None, headers={})
     threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
@@ -282,7 +283,7 @@ def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServe
 
 def test_another_photo_ends_what_was_asked_on_its_tab_alone(host: Host):
     site, visitor = Site(host, Settings()), gr.Request(session_hash="visitor")
-    events, sessions = Events(site), site.sessions
+    events, sessions = LocateEvents(site), site.sessions
     with sessions.waiting(visitor, "locate") as locating, sessions.waiting(visitor, "batch") as batch:
         events.change_photo(TOWER, "vote", gr.Request(session_hash="another"))
         assert not locating.is_set()
@@ -292,7 +293,7 @@ def test_another_photo_ends_what_was_asked_on_its_tab_alone(host: Host):
         assert batch.is_set()
 
 
-def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(events: Events, monkeypatch):
+def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(events: LocateEvents, monkeypatch):
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr("img2loc.web.request.open_lmm", lambda name, options: asked.append((name, options.api_key)))
     token = gr.OAuthToken(token="hf_oauth_visitors", scope="inference-api", expires_at=0)
@@ -301,28 +302,28 @@ def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(
     assert asked == [("hf", "hf_oauth_visitors"), ("hf", "hf_typed"), ("openai", ""), ("vote", "")]
 
 
-def test_the_key_box_shows_where_it_is_needed(events: Events):
+def test_the_key_box_shows_where_it_is_needed(events: LocateEvents):
     assert choose(events, "openai")[0].model_settings["visible"]
     assert not choose(events, "vote")[0].model_settings["visible"]
 
 
 def test_who_pays_is_said(host: Host, provider: OpenAIServer):
-    paying = Events(Site(host, Settings(openai_api_key=KEY, models=("gpt-6.2-sol", "gpt-5.5"))))
+    paying = LocateEvents(Site(host, Settings(openai_api_key=KEY, models=("gpt-6.2-sol", "gpt-5.5"))))
     chosen, _ = choose(paying, "openai")
     assert chosen.provided["visible"] and chosen.model["choices"] == ["gpt-6.2-sol", "gpt-5.5"]
     assert not choose(paying, "openai", "gemini")[0].provided["visible"]  # the operator's key is not for others
-    assert not choose(Events(Site(host, Settings())), "openai")[0].provided["visible"]
+    assert not choose(LocateEvents(Site(host, Settings())), "openai")[0].provided["visible"]
     assert ENGLISH("provided") in chosen.provided["value"] and "an hour" not in chosen.provided["value"]
-    bounded = Events(Site(host, Settings(openai_api_key=KEY, hourly_per_visitor=7, hourly_total=90)))
+    bounded = LocateEvents(Site(host, Settings(openai_api_key=KEY, hourly_per_visitor=7, hourly_total=90)))
     german = gr.Request(headers={"accept-language": "de-AT"}, query_params={})
     told_of = [choose(bounded, "openai")[0].provided, Chosen(*bounded.follow_link(german)[7:11]).provided]
     assert "may ask 7 times an hour" in told_of[0]["value"] and "may ask 90 times" in told_of[0]["value"]
     assert "darf 7-mal pro Stunde fragen" in told_of[1]["value"]
-    own = Events(Site(host, Settings(openai_base_url=provider.base_url)))
+    own = LocateEvents(Site(host, Settings(openai_base_url=provider.base_url)))
     assert choose(own, "openai")[0].provided["visible"]  # a server of one's own needs no key
 
 
-def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
+def test_a_link_chooses_before_the_visitor_does(events: LocateEvents, monkeypatch):
     warned: list[str] = []
     monkeypatch.setattr(gr, "Warning", warned.append)
     untouched = events.follow_link(gr.Request(query_params={"__theme": "dark"}, headers={}))
@@ -347,7 +348,7 @@ def test_a_link_chooses_before_the_visitor_does(events: Events, monkeypatch):
     assert len(warned) == 1 and "farthest" in warned[0]
 
 
-def test_a_key_brings_the_models_and_a_wrong_one_words(events: Events):
+def test_a_key_brings_the_models_and_a_wrong_one_words(events: LocateEvents):
     models, note = events.list_models("openai", "", "mine", KEYS)
     assert models["choices"] == ["mine", "another", "gpt-test"] and not note["visible"]
     for server, keys in (("", {}), ("", {"gemini": KEY}), ("gemini", KEYS)):
@@ -357,7 +358,7 @@ def test_a_key_brings_the_models_and_a_wrong_one_words(events: Events):
     assert "choices" not in models and note["visible"] and "rejected the key" in note["value"]
 
 
-def test_what_is_wrong_is_said_at_its_field(events: Events):
+def test_what_is_wrong_is_said_at_its_field(events: LocateEvents):
     right = {"photo": TOWER, "truth": "48.8584, 2.2945", **form.filled_form(within="France")._asdict()}
 
     def wrong(field: str, value: object, check: Callable[..., list[Update]] = events.check) -> str:
@@ -373,7 +374,7 @@ def test_what_is_wrong_is_said_at_its_field(events: Events):
 
 def test_coarse_answers_are_coarse_everywhere(host: Host, provider: OpenAIServer, tmp_path: Path):
     settings = Settings(openai_base_url=provider.base_url, precision="region", banner="For {visitors} <b>")
-    events = Events(Site(host, settings))
+    events = LocateEvents(Site(host, settings))
     provider.enqueue("good")
     shown = locate(events, backend="openai", keys=KEYS)
     page = "".join(str(getattr(part, "plot", part)) for part in shown)

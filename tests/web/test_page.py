@@ -13,7 +13,7 @@ import pytest
 from img2loc.policy.offers import MAX_BATCH
 from img2loc.policy.settings import Settings
 from img2loc.web.gallery_loader import Host
-from img2loc.web.i18n import told
+from img2loc.web.i18n import marked
 from img2loc.web.page import login_works
 from img2loc.web.site import Site
 from img2loc.web.tabs.batch import BatchEvents
@@ -84,7 +84,7 @@ def test_a_key_leaves_the_field_of_its_provider_for_the_session():
         "",
     ]
     assert fields.take({"openai": KEY}, shown, "", None) == [gr.skip(), "", ""]  # leaving a box doesn't lose the key
-    assert fields.buttons({"gemini": KEY, "hf": KEY}) == [told("use_key"), told("key_set")]
+    assert fields.buttons({"gemini": KEY, "hf": KEY}) == [marked("use_key"), marked("key_set")]
     assert [field["is_valid"] for field in fields.check({}, shown, KEY, "two words")] == [True, True, True, False]
     with pytest.raises(gr.Error, match="copy it again") as caught:
         fields.take({}, shown, KEY, "two words")

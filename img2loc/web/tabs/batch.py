@@ -19,12 +19,12 @@ from img2loc.output.exports import answer_row, data_url, to_zip
 from img2loc.photo.decode import Photo
 from img2loc.policy.offers import MAX_BATCH
 from img2loc.types import Prediction
-from img2loc.web.i18n import Say, word
-from img2loc.web.render.markup import error_html, km, row_button, shorten, text
+from img2loc.web.i18n import Translate, marked, translator_for
+from img2loc.web.render.html import error_html, render
 from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs.form import Form
 from img2loc.web.tabs.locate import QUIET, map_plot
-from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, say_to
+from img2loc.web.tabs.shared import RIGHT, Update, checked, namer, plot
 
 SHOW_EVERY_S = 1.0
 THUMBNAIL_PX = 56
@@ -62,11 +62,11 @@ class BatchEvents:
         place = self._site.limits.place(form.backend, visitor=single_visitor_of(http_request))
         with shown_errors(error_html), place, self._site.sessions.waiting(http_request, "batch") as cancel:
             files = _a_batch(files)
-            say, done = say_to(http_request), list[Done]()
+            translate, done = translator_for(http_request), list[Done]()
             shown_at = 0.0
             for file in files:
                 if time.monotonic() - shown_at > SHOW_EVERY_S:
-                    yield _table(done, len(files), say), gr.skip()
+                    yield _table(done, len(files), translate), gr.skip()
                     shown_at = time.monotonic()
                 if cancel.is_set():
                     break
@@ -84,7 +84,7 @@ class BatchEvents:
                 if cancel.is_set() and not _is_answered(result):
                     break
                 done.append((Path(file).name, thumbnail, result))
-            yield _table(done, len(done), say), gr.skip()  # before the map, which may fail
+            yield _table(done, len(done), translate), gr.skip()  # before the map, which may fail
             drawn = answers_map([Mark(str(n), p, name) for n, name, p in _positions(done)], name=namer(self._settings))
             yield gr.skip(), gr.update(value=plot(drawn), visible=bool(done))
 
@@ -102,15 +102,15 @@ def add_batch_tab(site: Site, form: Form) -> None:
             files = gr.File(
                 file_count="multiple",
                 file_types=["image", ".heic", ".heif"],
-                label=word("photos"),
+                label=marked("photos"),
                 height=280,
                 elem_id="photos",
             )
             with gr.Row():
-                go = gr.Button(word("locate_all"), variant="primary", scale=3, elem_id="locate-all")
-                cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_classes="i2l-cancel")
+                go = gr.Button(marked("locate_all"), variant="primary", scale=3, elem_id="locate-all")
+                cancel = gr.Button(marked("cancel"), scale=1, min_width=100, elem_classes="i2l-cancel")
         with gr.Column(scale=8, min_width=320):
-            table = gr.HTML(word("html_batch"), elem_id="batch-answers")
+            table = gr.HTML(marked("html_batch"), elem_id="batch-answers")
             drawn = map_plot("map_all", "batch-map", visible=False)
     go.click(
         events.locate_all,
@@ -144,43 +144,10 @@ def _positions(done: Sequence[Done]) -> Iterator[tuple[int, str, Any]]:
             yield number, name, result.position
 
 
-def _table(done: Sequence[Done], total: int, say: Say) -> str:
+def _table(done: Sequence[Done], total: int, translate: Translate) -> str:
     """The photos one by one, how far it is, and the files of those that are done."""
-    rows = "".join(_table_row(number, *item, say) for number, item in enumerate(done, start=1))
-    names = ("number", "photo", "place", "position", "radius")
-    columns = "".join(f'<th scope="col">{say(name)}</th>' for name in names)
-    table = (
-        f'<div class="i2l-table i2l-batch" tabindex="0" role="region" aria-label="{say("table_photos")}">'
-        f"<table><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-    files = ""
-    if done:
-        packed = data_url(to_zip([answer_row(name, result) for name, _, result in done]), "zip")
-        files = f'<a class="i2l-button" download="img2loc.zip" href="{packed}">{say("save_zip")}</a>'
-    if len(done) < total:
-        head = (
-            f'<p class="i2l-pending">{say("done_of", done=len(done), total=total)} {files}</p>'
-            f'<progress value="{len(done)}" max="{total}" aria-label="{say("table_photos")}"></progress>'
-        )
-    else:
-        head = f'<p class="i2l-files"><span>{say("photos_done", count=len(done))}</span> {files}</p>'
-    return f'<section class="i2l-card">{head}{table}</section>'
-
-
-def _table_row(number: int, name: str, thumbnail: str, result: Prediction | str, say: Say) -> str:
-    picture = f'<img src="{thumbnail}" alt="">' if thumbnail else ""
-    photo = f"<figure>{picture}{text(shorten(name, 40))}</figure>"
-    position = None if isinstance(result, str) else result.position
-    if isinstance(result, str) or position is None:
-        words = result if isinstance(result, str) else say("nowhere_title")
-        return f'<tr><td>{number}</td><td>{photo}</td><td colspan="3" class="i2l-failed">{text(words)}</td></tr>'
-    place = text(str(result.place))
-    radius = "" if result.radius_km is None else km(result.radius_km)
-    failed = result.outcome and not result.outcome.position
-    note = f'<br><small class="i2l-failed">{text(result.outcome.message)}</small>' if result.outcome and failed else ""
-    button = row_button(str(number), [f"batch-map|mark {number}|0"], place, say)
-    cells = (button, photo, f"{place}{note}", f"<code>{position}</code>", radius)
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    packed = data_url(to_zip([answer_row(name, result) for name, _, result in done]), "zip") if done else ""
+    return render("batch.table", rows=done, total=total, packed=packed, translate=translate)
 
 
 def _thumbnail(photo: Photo) -> str:

@@ -14,16 +14,16 @@ from img2loc.hardening.visitors import single_visitor_of, visitor_of
 from img2loc.maps.figures import answers_map
 from img2loc.output.exports import Row, answer_row
 from img2loc.types import Prediction
-from img2loc.web.i18n import told, word
+from img2loc.web.i18n import marked, translator_for
 from img2loc.web.render import evidence
-from img2loc.web.render.markup import error_html
+from img2loc.web.render.html import error_html
 from img2loc.web.request import Keys, LocateRequest, known_position, require_photo
 from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs import contestants as contest
 from img2loc.web.tabs.form import with_login
 from img2loc.web.tabs.keys import KeyFields
 from img2loc.web.tabs.locate import QUIET, map_plot, photo_input
-from img2loc.web.tabs.locate_events import RIGHT, Update, checked, namer, plot, provided_note, say_to
+from img2loc.web.tabs.shared import RIGHT, Update, checked, namer, plot, provided_note
 
 
 class CompareEvents:
@@ -36,7 +36,7 @@ class CompareEvents:
     def provided(self, http_request: gr.Request | None = None) -> str:
         """What the operator pays for, in the visitor's language."""
         notes = [item for item in contest.providers(self._settings).values() if item.provided]
-        return "".join(provided_note(self._settings, say_to(http_request), item.label) for item in notes)
+        return "".join(provided_note(self._settings, translator_for(http_request), item.label) for item in notes)
 
     def check(self, photo: str | None, names: Sequence[str], *others: object) -> list[Update]:
         """Say at each field what is wrong with it; for Gradio, before compare."""
@@ -71,16 +71,17 @@ class CompareEvents:
                 within=within or "",
             )
             opened = request.photo()
-            truth, name, say = known_position(opened, self._settings), namer(self._settings), say_to(http_request)
-            yield contest.cards(contestants, {}, truth, say), gr.update(visible=False), ""
+            truth, name = known_position(opened, self._settings), namer(self._settings)
+            translate = translator_for(http_request)
+            yield contest.cards(contestants, {}, truth, translate), gr.update(visible=False), ""
             for answers in contest.ask_all(contestants, opened, request, self._site.host.locator, self._site):
                 drawn = answers_map(contest.marks(contestants, answers), truth, name)
                 done = len(answers) == len(contestants)
                 rows = [_row(Path(photo or "").name, one, answer) for one, answer in answers.items()]
                 yield (
-                    contest.cards(contestants, answers, truth, say),
+                    contest.cards(contestants, answers, truth, translate),
                     gr.update(value=plot(drawn), visible=True),
-                    evidence.files(rows, say) if done else "",
+                    evidence.files(rows, translate) if done else "",
                 )
 
 
@@ -94,9 +95,8 @@ def add_compare_tab(demo: gr.Blocks, site: Site, keys: gr.State, within: Compone
         within: Where the photo is known to have been taken, as given under Locate.
     """
     events = CompareEvents(site)
-    choices = [
-        (told("backend_vote") if name == "vote" else label, name) for label, name in contest.suggestions(site.settings)
-    ]
+    suggestions = contest.suggestions(site.settings)
+    choices = [(marked("backend_vote") if name == "vote" else label, name) for label, name in suggestions]
     labels = contest.keyed_providers(site.settings)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
@@ -107,19 +107,19 @@ def add_compare_tab(demo: gr.Blocks, site: Site, keys: gr.State, within: Compone
                 multiselect=True,
                 allow_custom_value=True,
                 max_choices=contest.MAX_CONTESTANTS,
-                label=word("contestants"),
-                info=word("contestants_info"),
+                label=marked("contestants"),
+                info=marked("contestants_info"),
                 elem_id="contestants",
             )
             note = events.provided()
             provided = gr.HTML(note, visible=bool(note), elem_id="compare-provided")
-            with gr.Accordion(word("keys"), open=False, visible=bool(labels), elem_id="compare-keys"):
+            with gr.Accordion(marked("keys"), open=False, visible=bool(labels), elem_id="compare-keys"):
                 fields = KeyFields(keys, labels, prefix="compare-key")
             with gr.Row():
-                go = gr.Button(word("compare"), variant="primary", scale=3, elem_id="compare")
-                cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_classes="i2l-cancel")
+                go = gr.Button(marked("compare"), variant="primary", scale=3, elem_id="compare")
+                cancel = gr.Button(marked("cancel"), scale=1, min_width=100, elem_classes="i2l-cancel")
         with gr.Column(scale=8, min_width=320):
-            cards = gr.HTML(word("html_compare"), elem_id="compare-answers")
+            cards = gr.HTML(marked("html_compare"), elem_id="compare-answers")
             drawn = map_plot("map_all", "compare-map", visible=False)
             files = gr.HTML(elem_classes="i2l-beside")
     shown = [cards, drawn, files]

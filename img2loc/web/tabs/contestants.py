@@ -6,6 +6,7 @@ import contextvars
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from typing import Any
 
 from img2loc.errors import ConfigError, page_message
 from img2loc.geo.sphere import geodesic_km
@@ -17,8 +18,8 @@ from img2loc.photo.decode import Photo
 from img2loc.policy.offers import models_of, provided
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon, Prediction
-from img2loc.web.i18n import ENGLISH, Say
-from img2loc.web.render.markup import km, row_button, shorten, text
+from img2loc.web.i18n import ENGLISH, Translate
+from img2loc.web.render.html import render
 from img2loc.web.request import LocateRequest
 from img2loc.web.site import Site
 
@@ -171,38 +172,32 @@ def marks(contestants: Sequence[Contestant], answers: Answers) -> list[Mark]:
     ]
 
 
-def cards(contestants: Sequence[Contestant], answers: Answers, truth: LatLon | None, say: Say = ENGLISH) -> str:
-    """A card for each contestant: its answer, its failure in words, or that it is still being asked."""
-    shown = "".join(
-        f'<li class="i2l-card">{_card(letter, colour, contestant, answers.get(contestant), truth, say)}</li>'
-        for letter, colour, contestant in _lettered(contestants)
-    )
-    return f'<ul class="i2l-cards" aria-live="polite">{shown}</ul>'
-
-
-def _card(
-    letter: str, colour: str, contestant: Contestant, answer: Prediction | str | None, truth: LatLon | None, say: Say
+def cards(
+    contestants: Sequence[Contestant], answers: Answers, truth: LatLon | None, translate: Translate = ENGLISH
 ) -> str:
-    label = say("the_vote") if contestant.provider.backend == "vote" else text(contestant.label)
-    who = f'<p class="i2l-who">{label}</p>'
+    """A card for each contestant: its answer, its failure in words, or that it is still being asked."""
+    lettered = [
+        {"letter": letter, "colour": colour, "who": translate("the_vote") if one.provider.name == "vote" else one.label}
+        | _card(one, answers.get(one), truth)
+        for letter, colour, one in _lettered(contestants)
+    ]
+    return render("compare.cards", cards=lettered, translate=translate)
+
+
+def _card(contestant: Contestant, answer: Prediction | str | None, truth: LatLon | None) -> dict[str, Any]:
     position = own_position(answer)
-    if answer is None:
-        return f'<span class="i2l-letter">{letter}</span>{who}<p class="i2l-pending">{say("asking")}</p>'
     if not isinstance(answer, Prediction) or position is None:
-        message = answer if isinstance(answer, str) else answer.outcome.message if answer.outcome else "No position."
-        return f'<span class="i2l-letter">{letter}</span>{who}<p class="i2l-warning">{text(message)}</p>'
-    place = text(str(answer.place))
-    facts = [f"<code>{position}</code>"]
-    if truth:
-        facts.append(say("from_truth", distance=f"<b>{km(geodesic_km(position, truth))}</b>"))
-    if answer.vote and contestant.model:
-        facts.append(say("from_vote", distance=km(geodesic_km(position, answer.vote.position))))
-    facts.append(f"{sum(seconds for _, seconds in answer.timings):.1f} s")
-    reason = shorten(answer.outcome.reasoning, 200) if answer.outcome else ""
-    return (
-        f"{row_button(letter, [f'compare-map|mark {letter}|0'], place, say, colour)}{who}<h3>{place}</h3>"
-        f"<p>{' · '.join(facts)}</p>" + (f'<p class="i2l-why">“{text(reason)}”</p>' if reason else "")
-    )
+        failure = answer.outcome.message if isinstance(answer, Prediction) and answer.outcome else answer
+        return {"position": None, "message": "No position." if isinstance(failure, Prediction) else failure}
+    vote = answer.vote if contestant.model else None
+    return {
+        "position": position,
+        "place": answer.place,
+        "truth_km": geodesic_km(position, truth) if truth else None,
+        "vote_km": geodesic_km(position, vote.position) if vote else None,
+        "took_s": sum(seconds for _, seconds in answer.timings),
+        "reason": answer.outcome.reasoning if answer.outcome else "",
+    }
 
 
 def _lettered(contestants: Sequence[Contestant]) -> Iterator[tuple[str, str, Contestant]]:

@@ -10,11 +10,11 @@ from gradio.events import Dependency
 
 from img2loc.errors import ConfigError
 from img2loc.lmm.keys import check_key
-from img2loc.web.i18n import told, word
-from img2loc.web.render.markup import error_html
+from img2loc.web.i18n import marked
+from img2loc.web.render.html import error_html
 from img2loc.web.request import Keys
 from img2loc.web.site import shown_errors
-from img2loc.web.tabs.locate_events import RIGHT, Update, checked
+from img2loc.web.tabs.shared import RIGHT, Update, checked
 
 # Never part of the API, which would publish what stands in the boxes; in the queue, or Gradio doesn't notice that a
 # state has changed.
@@ -56,7 +56,7 @@ class KeyEvents:
 
     def buttons(self, keys: Keys) -> list[str]:
         """The buttons' words, which tell the providers for which there is a key."""
-        return [told("key_set" if name in keys else "use_key") for name in self.providers]
+        return [marked("key_set" if name in keys else "use_key") for name in self.providers]
 
 
 class KeyFields:
@@ -84,8 +84,8 @@ class KeyFields:
                 self.boxes.append(
                     gr.Textbox(
                         type="password",
-                        label=f"{told('key_for')} {label}",
-                        placeholder=word("key_kept"),
+                        label=f"{marked('key_for')} {label}",
+                        placeholder=marked("key_kept"),
                         html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
                         max_length=500,
                         scale=3,
@@ -95,7 +95,7 @@ class KeyFields:
                 )
                 self.buttons.append(
                     gr.Button(
-                        word("use_key"),
+                        marked("use_key"),
                         scale=1,
                         min_width=90,
                         elem_id=f"use-{prefix}-{name}",

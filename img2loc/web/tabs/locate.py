@@ -18,12 +18,12 @@ from img2loc.lmm.servers import SERVERS, Server, server_named
 from img2loc.locator import DEFAULT_NEIGHBOURS
 from img2loc.policy.settings import Settings
 from img2loc.web.components import PhotoInput
-from img2loc.web.i18n import told, word
+from img2loc.web.i18n import marked
 from img2loc.web.request import provider_of
 from img2loc.web.tabs import contestants
 from img2loc.web.tabs.form import Form
 from img2loc.web.tabs.keys import KeyFields
-from img2loc.web.tabs.locate_events import Chosen, Events, Shown, judge_choices
+from img2loc.web.tabs.locate_events import Chosen, Linked, LocateEvents, Shown, judge_choices
 
 RADII_KM = (5, 2000, 100, 5)  # of a circle set on the map: from, to, at first, by steps of
 # On a phone the result lies below the fold.
@@ -31,7 +31,7 @@ _SCROLL_JS = """() => {
   if (innerWidth < 800) document.getElementById("answer").scrollIntoView({behavior: "smooth"});
 }"""
 _LINK_JS = f"""(backend, server, model, nearest, farthest, prompt, judge, within) =>
-  i2lLink({json.dumps(told("link_copied"))}, {{backend, server, model, nearest, farthest, prompt, judge, within}})"""
+  i2lLink({json.dumps(marked("link_copied"))}, {{backend, server, model, nearest, farthest, prompt, judge, within}})"""
 _LABELS = {"vote": "backend_vote", "openai": "backend_openai", "llava": "backend_llava"}  # hf's is a name
 # Nothing of the page is part of the API: its events carry the visitor's key, and its inputs are for people.
 QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
@@ -41,7 +41,7 @@ LATEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
 QUEUED: dict[str, Any] = {**QUIET, "queue": True}
 
 
-def add_locate_tab(demo: gr.Blocks, events: Events, settings: Settings, keys: gr.State, *, login: bool) -> Form:
+def add_locate_tab(demo: gr.Blocks, events: LocateEvents, settings: Settings, keys: gr.State, *, login: bool) -> Form:
     """Add the tab's content to the Blocks that are being built.
 
     Args:
@@ -74,7 +74,7 @@ class _LocateTab:
 
     shown: Shown
 
-    def __init__(self, events: Events, settings: Settings, keys: gr.State) -> None:
+    def __init__(self, events: LocateEvents, settings: Settings, keys: gr.State) -> None:
         self._events = events
         self._settings = settings
         self._keys = keys
@@ -100,14 +100,14 @@ class _LocateTab:
             [[gr.get_image(name)] for name in ("tower.jpg", "cheetah1.jpg")],
             [self.photo],
             cache_examples=False,
-            label=word("examples"),
+            label=marked("examples"),
             elem_id="examples",
             api_visibility="private",
         )
         self.backend = gr.Dropdown(
-            [(told(_LABELS[name]) if name in _LABELS else BACKENDS[name].label, name) for name in settings.offered],
+            [(marked(_LABELS[name]) if name in _LABELS else BACKENDS[name].label, name) for name in settings.offered],
             value=settings.backend,
-            label=word("backend"),
+            label=marked("backend"),
             filterable=False,
             elem_id="backend",
         )
@@ -119,7 +119,7 @@ class _LocateTab:
             self.server = gr.Dropdown(
                 _servers(server_named(settings.openai_base_url)),
                 value="",
-                label=word("server"),
+                label=marked("server"),
                 filterable=False,
                 visible=settings.backend == "openai",
                 elem_id="server",
@@ -128,12 +128,12 @@ class _LocateTab:
                 first.model["choices"],
                 value=first.model["value"],
                 allow_custom_value=True,
-                label=word("model"),
-                info=word("model_info"),
+                label=marked("model"),
+                info=marked("model_info"),
                 elem_id="model",
             )
             if login:
-                gr.LoginButton(told("sign_in"), size="sm")
+                gr.LoginButton(marked("sign_in"), size="sm")
             provided = gr.HTML(visible=first.provided["visible"], elem_id="provided")
             self.key_fields = KeyFields(
                 self._keys,
@@ -147,15 +147,17 @@ class _LocateTab:
     def add_buttons(self) -> None:
         self.cost = gr.HTML(visible=False, elem_id="cost")
         with gr.Row(elem_id="go"):
-            self.locate = gr.Button(word("locate"), variant="primary", scale=3, elem_id="locate")
-            self.cancel = gr.Button(word("cancel"), scale=1, min_width=100, elem_id="cancel", elem_classes="i2l-cancel")
+            self.locate = gr.Button(marked("locate"), variant="primary", scale=3, elem_id="locate")
+            self.cancel = gr.Button(
+                marked("cancel"), scale=1, min_width=100, elem_id="cancel", elem_classes="i2l-cancel"
+            )
 
     def add_area(self) -> None:
-        with gr.Accordion(word("within_title"), open=False, elem_id="where") as self.where:
+        with gr.Accordion(marked("within_title"), open=False, elem_id="where") as self.where:
             self.within = gr.Textbox(
-                label=word("within"),
-                placeholder=word("within_hint"),
-                info=word("within_info"),
+                label=marked("within"),
+                placeholder=marked("within_hint"),
+                info=marked("within_info"),
                 max_length=MAX_CHARS,
                 elem_id="within",
             )
@@ -167,57 +169,71 @@ class _LocateTab:
                 last_km,
                 radius_km,
                 step=step_km,
-                label=word("within_radius"),
+                label=marked("within_radius"),
                 interactive=True,  # only the browser reads it
                 elem_id="within-radius",
             )
 
     def add_more(self) -> None:
         settings = self._settings
-        with gr.Accordion(word("more"), open=False, elem_id="more"):
+        with gr.Accordion(marked("more"), open=False, elem_id="more"):
             self.nearest, self.farthest = (
                 gr.Slider(
-                    0, MAX_NEIGHBOURS, DEFAULT_NEIGHBOURS, step=1, precision=0, label=word(f"map_{name}"), elem_id=name
+                    0,
+                    MAX_NEIGHBOURS,
+                    DEFAULT_NEIGHBOURS,
+                    step=1,
+                    precision=0,
+                    label=marked(f"map_{name}"),
+                    elem_id=name,
                 )
                 for name in ("nearest", "farthest")
             )
             self.judge = gr.Dropdown(
                 judge_choices(settings.judge),
                 value=str(settings.judge or OFF),
-                label=word("judge"),
-                info=word("judge_info"),
+                label=marked("judge"),
+                info=marked("judge_info"),
                 filterable=False,
                 elem_id="judge",
             )
             self.judge_cost = gr.HTML(visible=False, elem_id="judge-cost")
             self.truth = gr.Textbox(
-                label=word("truth"), placeholder=word("truth_hint"), max_length=100, elem_id="truth"
+                label=marked("truth"), placeholder=marked("truth_hint"), max_length=100, elem_id="truth"
             )
             self.named_template = gr.Dropdown(
                 [(words, name) for name, words in TEMPLATES.items()],
                 value=settings.prompt,
-                label=word("prompt"),
+                label=marked("prompt"),
                 filterable=False,
                 elem_id="named-template",
             )
             self.template = gr.Textbox(
                 template_named(settings.prompt),
-                label=word("template"),
-                info=word("template_info"),
+                label=marked("template"),
+                info=marked("template_info"),
                 lines=6,
                 max_lines=12,
                 max_length=MAX_TEMPLATE_CHARS,
                 elem_id="template",
             )
             with gr.Row():
-                self.reset = gr.Button(word("restore"), size="sm", min_width=120)
-                self.link = gr.Button(word("link"), size="sm", min_width=120, elem_id="link")
+                self.reset = gr.Button(marked("restore"), size="sm", min_width=120)
+                self.link = gr.Button(marked("link"), size="sm", min_width=120, elem_id="link")
 
     def follow_choices(self, demo: gr.Blocks) -> None:
         """What is chosen in one field changes others, the cost, and the link to the page."""
         events, chosen = self._events, self.chosen
-        linked = [self.backend, self.nearest, self.farthest, self.named_template, self.template, self.judge]
-        followed = demo.load(events.follow_link, None, [*linked, self.within, *chosen], **QUEUED)
+        linked = Linked(
+            self.backend,
+            self.nearest,
+            self.farthest,
+            self.named_template,
+            self.template,
+            self.judge,
+            self.within,
+        )
+        followed = demo.load(events.follow_link, None, [*linked, *chosen], **QUEUED)
         shows_area = [self.where.expand, self.within.submit, self.within.blur]
         gr.on(shows_area, events.show_area, self.within, [self.area, self.area_plot], **LATEST)
         settled = [
@@ -283,7 +299,7 @@ def photo_input(elem_id: str) -> PhotoInput:
         image_mode=None,
         sources=["upload", "clipboard", "webcam"],
         webcam_options=gr.WebcamOptions(mirror=False),
-        label=word("photo"),
+        label=marked("photo"),
         height=280,
         buttons=["fullscreen"],
         alt_text="The photo to locate",
@@ -293,7 +309,7 @@ def photo_input(elem_id: str) -> PhotoInput:
 
 def map_plot(name: str, elem_id: str, *, visible: bool = True) -> gr.Plot:
     """Add a place for a map."""
-    return gr.Plot(label=word(name), elem_id=elem_id, elem_classes="i2l-map", min_width=260, visible=visible)
+    return gr.Plot(label=marked(name), elem_id=elem_id, elem_classes="i2l-map", min_width=260, visible=visible)
 
 
 def _servers(own: Server) -> list[tuple[str, str]]:
@@ -303,7 +319,7 @@ def _servers(own: Server) -> list[tuple[str, str]]:
 
 
 def _result() -> Shown:
-    answer = gr.HTML(word("html_empty"), elem_id="answer")
+    answer = gr.HTML(marked("html_empty"), elem_id="answer")
     with gr.Column(visible=False, elem_id="evidence") as evidence:
         prediction_plot = map_plot("map_prediction", "prediction-map")
         beside = gr.HTML(elem_id="beside")
@@ -314,12 +330,12 @@ def _result() -> Shown:
             with gr.Column(min_width=300):
                 farthest_plot = map_plot("map_farthest", "farthest-map")
                 farthest_table = gr.HTML(elem_classes="i2l-neighbours")
-        with gr.Accordion(word("conversation"), open=False, visible=False, elem_id="conversation") as conversation:
+        with gr.Accordion(marked("conversation"), open=False, visible=False, elem_id="conversation") as conversation:
             reasoning, reply, prompt = (
-                gr.Textbox(label=word(name), lines=lines, max_lines=20, interactive=False, buttons=["copy"])
+                gr.Textbox(label=marked(name), lines=lines, max_lines=20, interactive=False, buttons=["copy"])
                 for name, lines in (("reasoning", 3), ("reply", 5), ("prompt_sent", 8))
             )
-        with gr.Accordion(word("timings"), open=False, elem_id="timings"):
+        with gr.Accordion(marked("timings"), open=False, elem_id="timings"):
             timings = gr.HTML()
     return Shown(
         answer=answer,

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import gradio as gr
-import plotly.graph_objects as go
-from gradio.components.plot import PlotData
 
 from img2loc.answer.prompt import check_template, chosen_template, template_named
 from img2loc.errors import ConfigError, Img2LocError, PhotoError, page_message
 from img2loc.geo.areas import read_area
-from img2loc.geo.coarse import EXACT, LEVELS
+from img2loc.geo.coarse import EXACT
 from img2loc.hardening.queue import is_ending
 from img2loc.hardening.visitors import single_visitor_of
 from img2loc.judge.sampling import OFF, Judge, read_judge, requests_of
@@ -25,28 +20,22 @@ from img2loc.maps import figures
 from img2loc.output import exports
 from img2loc.policy.cost import dollars, expense, prices_of
 from img2loc.policy.offers import models_of, provided
-from img2loc.policy.precision import place_of
-from img2loc.policy.settings import Settings
 from img2loc.types import LatLon, Prediction
-from img2loc.web.i18n import Say, say_in, told, untold
+from img2loc.web.i18n import Translate, marked, translator_for, without_marks
 from img2loc.web.permalink import Preset, read_preset
 from img2loc.web.render import evidence
 from img2loc.web.render import prediction as report
-from img2loc.web.render.markup import error_html, text
+from img2loc.web.render.html import error_html, render, text
 from img2loc.web.request import Keys, LocateRequest, known_position, parse_position, provider_of, require_photo
 from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs.contestants import keyed_providers
 from img2loc.web.tabs.form import Form, server_of
+from img2loc.web.tabs.shared import RIGHT, Update, checked, namer, plot, provided_note
 
-Update = dict[str, Any]
-
-LIST_MODELS_S = 10.0
+LIST_MODELS_S: Final = 10.0
 # How often an open page asks which gallery answers: while one is on its way, and while a later try may open it.
 PENDING_EVERY_S, RETRIED_EVERY_S = 2, 60
-RIGHT: Update = gr.validate(True, "")
-# Wheel and finger scroll the page, not the map: it has buttons to zoom.
-_PLOT_CONFIG = {"scrollZoom": False, "displayModeBar": True, "displaylogo": False}
-TAB = "locate"  # what is asked on it, a visitor may give up
+TAB: Final = "locate"  # a visitor may cancel what was requested on it
 
 
 class Shown(NamedTuple):
@@ -79,7 +68,19 @@ class Chosen(NamedTuple):
     provided: Any
 
 
-class Events:
+class Linked(NamedTuple):
+    """The other fields that a link may set: their values, or the components themselves."""
+
+    backend: Any
+    nearest: Any
+    farthest: Any
+    named_template: Any
+    template: Any
+    judge: Any
+    within: Any
+
+
+class LocateEvents:
     """What happens when a visitor acts: plain functions from inputs to what the page shows."""
 
     def __init__(self, site: Site) -> None:
@@ -90,7 +91,13 @@ class Events:
     def banner(self) -> str:
         """Say which gallery answers now, and what keeps another from it."""
         host, settings = self._site.host, self._settings
-        return report.banner(host.manifest, host.notice, operator=settings.banner, precision=settings.precision)
+        return render(
+            "page.banner",
+            manifest=host.manifest,
+            notice=host.notice,
+            operator=settings.banner,
+            precision=settings.precision,
+        )
 
     def follow_gallery(self) -> tuple[str, gr.Timer]:
         """Bring the banner up to date: often while the gallery is on its way, seldom while a later try may open it."""
@@ -107,21 +114,23 @@ class Events:
             backend: Its exact name.
             server: A provider's name; empty for the operator's choice.
             model: A model's name; None for the first suggested.
-            http_request: From whom, for the language.
+            http_request: From Gradio, for the language.
 
         Returns:
-            All of Chosen, and the visibility of each provider's key field, in contest.keyed_providers' order.
+            All of Chosen, and the visibility of each provider's key field, in contestants.keyed_providers' order.
         """
         models = [name for name in (model, *models_of(self._settings, backend, server)) if name]
-        note = provided_note(self._settings, say_to(http_request))
         chosen = Chosen(
             model_settings=gr.update(visible=backend_named(backend).needs_key),
             server=gr.update(visible=backend == "openai", value=server),
             model=gr.update(choices=list(dict.fromkeys(models)), value=next(iter(models), "")),
-            provided=gr.update(visible=provided(self._settings, backend, server), value=note),
+            provided=gr.update(
+                visible=provided(self._settings, backend, server),
+                value=provided_note(self._settings, translator_for(http_request)),
+            ),
         )
-        asked = provider_of(backend, server)
-        return *chosen, *(gr.update(visible=name == asked) for name in self._keyed)
+        provider = provider_of(backend, server)
+        return *chosen, *(gr.update(visible=name == provider) for name in self._keyed)
 
     def expense(self, http_request: gr.Request | None, *fields: Any) -> tuple[Update, Update]:  # noqa: ANN401
         """Say how many requests a photo will take, and about how much money, before any is sent.
@@ -133,55 +142,52 @@ class Events:
         Returns:
             For beside the button, and for beside the choice of how often the model is asked.
         """
-        form = Form(*fields)
-        chosen, own, say = backend_named(form.backend), self._settings.options(form.backend), say_to(http_request)
+        form, translate = Form(*fields), translator_for(http_request)
+        backend, options = backend_named(form.backend), self._settings.options(form.backend)
         try:
             template = form.template or ""
             check_template(template)
-            found = expense(
+            estimate = expense(
                 read_judge(form.judge or ""),
                 template,
                 form.nearest,
                 form.farthest,
                 samples=self._settings.samples,
-                prices=prices_of(form.backend, form.server or own.base_url, (form.model or own.model).strip()),
+                prices=prices_of(form.backend, form.server or options.base_url, (form.model or options.model).strip()),
             )
-        except ConfigError:  # said when it is asked
+        except ConfigError:  # the visitor is told when the photo is located
             return gr.update(visible=False), gr.update(visible=False)
-        name = "cost_here" if chosen.runs_here else "cost_unknown" if found.cost_usd is None else "cost_known"
-        words = say(name, count=found.requests, cost=dollars(found.cost_usd or 0))
-        shown = gr.update(visible=chosen.needs_key or chosen.runs_here, value=f'<p class="i2l-note">{text(words)}</p>')
-        return shown, dict(shown)  # Gradio changes an update that it takes
+        name = "cost_here" if backend.runs_here else "cost_unknown" if estimate.cost_usd is None else "cost_known"
+        words = translate(name, count=estimate.requests, cost=dollars(estimate.cost_usd or 0))
+        note = gr.update(visible=backend.needs_key or backend.runs_here, value=render("parts.note", words=words))
+        return note, dict(note)  # Gradio changes an update that it takes
 
     def follow_link(self, http_request: gr.Request) -> tuple[Any, ...]:
         """Set what the page's address asks for.
 
         Returns:
-            The backend, the numbers of nearest and farthest, the template's name and its text, how often the model is
-            asked, the area, and all that choose_backend returns.
+            All of Linked, and all that choose_backend returns.
         """
-        own = self._settings
-        preset = read_preset(dict(http_request.query_params), own.offered)
-        how = preset.judge
+        settings = self._settings
+        preset = read_preset(dict(http_request.query_params), settings.offered)
         if preset.problems:
             gr.Warning(text(" ".join(preset.problems)))
+        unchanged = Linked(*[gr.skip()] * len(Linked._fields))
         if preset == Preset(problems=preset.problems):
-            note = gr.update(value=provided_note(self._settings, say_to(http_request)))
-            unchanged = Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=note)
-            return *[gr.skip()] * 7, *unchanged, *[gr.skip()] * len(self._keyed)
-        backend = preset.backend or ("openai" if preset.server else self._settings.backend)
+            note = gr.update(value=provided_note(settings, translator_for(http_request)))
+            chosen = Chosen(*[gr.skip()] * len(Chosen._fields))._replace(provided=note)
+            return *unchanged, *chosen, *[gr.skip()] * len(self._keyed)
+        backend = preset.backend or ("openai" if preset.server else settings.backend)
+        prompt = preset.prompt or settings.prompt
+        linked = unchanged._replace(backend=backend, named_template=prompt, template=template_named(prompt))
+        given = {
+            name: value for name in ("nearest", "farthest", "within") if (value := getattr(preset, name)) is not None
+        }
+        if preset.judge is not None:
+            choices = judge_choices(settings.judge, read_judge(preset.judge))
+            given["judge"] = gr.update(choices=choices, value=preset.judge)
         server = server_of(backend, preset.server)
-        prompt = preset.prompt or self._settings.prompt
-        counts = [gr.skip() if count is None else count for count in (preset.nearest, preset.farthest)]
-        return (
-            backend,
-            *counts,
-            prompt,
-            template_named(prompt),
-            gr.skip() if how is None else gr.update(choices=judge_choices(own.judge, read_judge(how)), value=how),
-            gr.skip() if preset.within is None else preset.within,
-            *self.choose_backend(backend, server, preset.model, http_request),
-        )
+        return *linked._replace(**given), *self.choose_backend(backend, server, preset.model, http_request)
 
     def list_models(self, backend: str, server: str, model: str, keys: Keys) -> tuple[Update, Update]:
         """Offer the models that the visitor's key opens; any other's name may still be typed.
@@ -196,8 +202,7 @@ class Events:
                 return gr.update(), right
             names = list_models(backend, replace(request.options(self._settings), timeout_s=LIST_MODELS_S))
         except Img2LocError as error:
-            words = f'<p class="i2l-warning" role="alert">{error_html(error)}</p>'
-            return gr.update(), gr.update(visible=True, value=words)
+            return gr.update(), gr.update(visible=True, value=_warning(error))
         return gr.update(choices=list(dict.fromkeys([model, *names]))), right
 
     def check(self, photo: str | None, truth: str | None, *fields: Any) -> list[Update]:  # noqa: ANN401
@@ -223,24 +228,23 @@ class Events:
         if http_request:
             self._site.sessions.leave(http_request, TAB)
         waiting = photo and backend_named(backend).needs_key
-        return told("html_ready" if waiting else "html_empty"), gr.update(visible=False)
+        return marked("html_ready" if waiting else "html_empty"), gr.update(visible=False)
 
     def show_area(self, within: str, http_request: gr.Request | None = None) -> tuple[str, Update]:
-        """Say which area the words stand for, or why they stand for none, and draw it."""
-        say = say_to(http_request)
+        """Say which area the visitor's words stand for, or why they stand for none, and draw it."""
+        translate = translator_for(http_request)
         try:
             area = read_area(within or "")
         except Img2LocError as error:
-            words = f'<p class="i2l-warning" role="alert">{error_html(error)}</p>'
-            return words, gr.update(value=plot(figures.area_map(None)), visible=True)
-        told_of = say("within_only", area=text(str(area))) if area else say("within_anywhere")
-        words = f'<p class="i2l-note" role="status">{told_of}</p>'
-        return words, gr.update(value=plot(figures.area_map(area)), visible=True)
+            return _warning(error), gr.update(value=plot(figures.area_map(None)), visible=True)
+        words = translate("within_only", area=area) if area else translate("within_anywhere")
+        note = render("parts.note", words=words, role="status")
+        return note, gr.update(value=plot(figures.area_map(area)), visible=True)
 
     def cancel(self, http_request: gr.Request) -> tuple[str, Update]:
         """Give up what the visitor was waiting for."""
         self._site.sessions.leave(http_request, TAB)
-        return told("html_cancelled"), gr.update(visible=False)
+        return marked("html_cancelled"), gr.update(visible=False)
 
     def locate_unless_paid(
         self,
@@ -275,49 +279,50 @@ class Events:
             truth: The true position, if the visitor gave one.
             fields: The values of Form.
         """
-        form, say, stages = Form(*fields), say_to(http_request), list(report.STAGES)
-        place = self._site.limits.place(form.backend, visitor=single_visitor_of(http_request))
-        with shown_errors(error_html), place, self._site.sessions.waiting(http_request, TAB) as cancel:
+        site, form, translate, stages = self._site, Form(*fields), translator_for(http_request), list(report.STAGES)
+
+        def on_stage(stage: str) -> None:
+            progress((stages.index(stage), len(stages)), desc=translate(report.STAGES[stage]))
+
+        place = site.limits.place(form.backend, visitor=single_visitor_of(http_request))
+        with shown_errors(error_html), place, site.sessions.waiting(http_request, TAB) as cancel:
             typed = parse_position(truth or "")
             request = form.request(photo, http_request, token, cancel)
             try:
                 opened = request.photo()
             except PhotoError as error:
-                return _unchanged()._replace(answer=report.failure(error), evidence=gr.update(visible=False))
-            prediction = request.locate(
-                opened,
-                self._site.host.locator,
-                self._site,
-                on_stage=lambda stage: progress((stages.index(stage), len(stages)), desc=say(report.STAGES[stage])),
-            )
+                failure = render("answer.failure", words=page_message(error))
+                return _unchanged()._replace(answer=failure, evidence=gr.update(visible=False))
+            prediction = request.locate(opened, site.host.locator, site, on_stage=on_stage)
         if cancel.is_set() and not is_ending():  # the page says so already
             return _unchanged()
         known = typed or known_position(opened, self._settings)
-        source = "" if known is None else "error_given" if typed else "error_exif"
-        return self._shown(prediction, known, source, Path(photo or "").name, say)
+        source = "error_given" if typed else "error_exif"
+        return self._shown(prediction, known, source, Path(photo or "").name, translate)
 
-    def _shown(self, prediction: Prediction, truth: LatLon | None, source: str, photo: str, say: Say) -> Shown:
-        """Lay out a result; `source` names the text that says where the true position comes from."""
+    def _shown(
+        self, prediction: Prediction, truth: LatLon | None, truth_source: str, photo_name: str, translate: Translate
+    ) -> Shown:
         name = namer(self._settings, prediction.withheld)
         outcome, retrieval, position = prediction.outcome, prediction.retrieval, prediction.position
         coarse = self._settings.precision != EXACT or prediction.withheld
         return Shown(
-            answer=report.answer(prediction, truth=truth, truth_source=source, name=name, say=say),
+            answer=report.answer(prediction, truth=truth, truth_source=truth_source, name=name, translate=translate),
             evidence=gr.update(visible=True),
             prediction_plot=plot(figures.prediction_map(prediction, truth, name)),
-            beside=evidence.legend(prediction, truth, say)
-            + evidence.candidates(prediction, name, say)
-            + evidence.files(exports.rows(photo, prediction, truth, name), say)
-            + ("" if coarse else evidence.street(position, prediction.radius_km, say)),
+            beside=evidence.legend(prediction, truth, translate)
+            + evidence.candidates(prediction, name, translate)
+            + evidence.files(exports.rows(photo_name, prediction, truth, name), translate)
+            + ("" if coarse else evidence.street(position, prediction.radius_km, translate)),
             nearest_plot=plot(figures.nearest_map(retrieval, name)),
-            nearest_table=evidence.neighbours("nearest", retrieval.nearest, position, name, say),
+            nearest_table=evidence.neighbours("nearest", retrieval.nearest, position, name, translate),
             farthest_plot=plot(figures.farthest_map(retrieval, name)),
-            farthest_table=evidence.neighbours("farthest", retrieval.farthest, position, name, say),
+            farthest_table=evidence.neighbours("farthest", retrieval.farthest, position, name, translate),
             conversation=gr.update(visible=bool(prediction.prompt)),  # withheld where answers are coarse
-            reasoning=untold(report.reasons(outcome, prediction.choice)),
-            reply=untold(report.raw_replies(outcome, prediction.choice)),
-            prompt=untold(prediction.prompt),
-            timings=evidence.timings(prediction, say),
+            reasoning=without_marks(report.reasons(outcome, prediction.choice)),
+            reply=without_marks(report.raw_replies(outcome, prediction.choice)),
+            prompt=without_marks(prediction.prompt),
+            timings=evidence.timings(prediction, translate),
         )
 
 
@@ -325,60 +330,25 @@ def _unchanged() -> Shown:
     return Shown(*[gr.skip()] * len(Shown._fields))
 
 
+def _warning(error: Img2LocError) -> str:
+    return render("parts.warning", words=page_message(error))
+
+
 def judge_choices(*more: Judge | None) -> list[tuple[str, str]]:
     """How a model may be asked: once, or with several numbers of neighbours each way, and at the end to choose (✓).
 
     Args:
         more: What is to be among them.
+
+    Returns:
+        Labels, with the number of requests first, and values.
     """
     four = (0, 5, 10, 15)
-    judges = dict.fromkeys([None, Judge((0, 10)), Judge(four), Judge(four, choice=True), *more])
-    names = [OFF if judge is None else str(judge) for judge in judges]
-    words = [", ".join(map(str, judge.counts)) + " + ✓" * judge.choice if judge else "" for judge in judges]
-    labels = [f"{requests_of(judge)}: {text}" if judge else "1" for judge, text in zip(judges, words, strict=True)]
-    return list(zip(labels, names, strict=True))
-
-
-def checked(check: Callable[[], object]) -> Update:
-    """What a field shows: the words of the error that a check of its value raises, or nothing."""
-    try:
-        check()
-    except Img2LocError as error:
-        return {**RIGHT, "is_valid": False, "message": page_message(error)}
-    return RIGHT
-
-
-def provided_note(settings: Settings, say: Say, whose: str = "") -> str:
-    """What the operator pays for, and how much of it.
-
-    Args:
-        settings: The operator's choices.
-        say: In whose language.
-        whose: The provider's name, where there are others beside it.
-    """
-    bounds = {"provided_visitor": settings.hourly_per_visitor, "provided_total": settings.hourly_total}
-    told_of = [say("provided"), *(say(name, count=count) for name, count in bounds.items() if count)]
-    named = f"<b>{text(whose)}</b>: " if whose else ""
-    return f'<p class="i2l-note">{named}{" ".join(told_of)}</p>'
-
-
-def say_to(http_request: gr.Request | None) -> Say:
-    """Write texts in the language of who asks."""
-    return say_in(http_request.headers.get("accept-language", "") if http_request else "")
-
-
-def namer(settings: Settings, withheld: str = "") -> figures.Name:
-    """How positions are called here; it remembers, since one result asks for the same ones again and again.
-
-    Args:
-        settings: The operator's choices.
-        withheld: Prediction.withheld: a coarse answer's positions stand for areas, and are called so.
-    """
-    level = max((level for level in LEVELS if level in (settings.precision, withheld)), key=LEVELS.index)
-    return cache(lambda position: place_of(position, level))
-
-
-def plot(figure: go.Figure) -> PlotData:
-    """Wrap a figure with the configuration that Plotly's own figure object can't carry."""
-    config = json.dumps(_PLOT_CONFIG)
-    return PlotData(type="plotly", plot=f'{figure.to_json()[:-1]},"config":{config}}}')
+    choices = []
+    for judge in dict.fromkeys([None, Judge((0, 10)), Judge(four), Judge(four, choice=True), *more]):
+        if judge is None:
+            choices.append(("1", OFF))
+        else:
+            label = f"{requests_of(judge)}: {', '.join(map(str, judge.counts))}{' + ✓' * judge.choice}"
+            choices.append((label, str(judge)))
+    return choices
