@@ -12,7 +12,7 @@ from gradio.data_classes import FileData, GradioRootModel, ImageData
 from gradio.utils import get_upload_folder, is_in_or_equal
 
 from img2loc.errors import PhotoError
-from img2loc.web.arguments import is_data_uri
+from img2loc.web.api.arguments import is_data_uri
 
 
 class _NoStub(ComponentMeta):

@@ -23,8 +23,8 @@ from img2loc.policy.limits import MODEL_PLACES
 from img2loc.policy.offers import MAX_BATCH
 from img2loc.policy.settings import Settings
 from img2loc.system.signals import wait_until_ended
-from img2loc.web.checked_requests import CheckedBlocks, ReadableRequests
-from img2loc.web.endpoints import add_endpoints
+from img2loc.web.api.checked_requests import CheckedBlocks, ReadableRequests
+from img2loc.web.api.endpoints import add_endpoints
 from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import gradio_translations, marked
 from img2loc.web.site import Site
@@ -131,6 +131,7 @@ def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
         prevent_thread_lock=True,
         server_name=address.for_url,
         server_port=address.port,
+        quiet=True,  # else Gradio advises to open a tunnel to it
         share=False,  # else Gradio opens a third party's tunnel to this page where it takes the machine for a notebook
         app_kwargs={
             "middleware": [
@@ -156,6 +157,7 @@ def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
         head=_HEAD,
         i18n=gradio_translations(),
     )
+    print(f"* Running on local URL:  {demo.local_url}", flush=True)
     demo.server.config.timeout_graceful_shutdown = CLOSING_S
     try:
         time.sleep(FIRST_PAGE_S)

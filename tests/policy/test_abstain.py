@@ -21,7 +21,7 @@ from img2loc.photo.decode import Photo
 from img2loc.policy.settings import Settings
 from img2loc.retrieval.calibration import Calibration, Group
 from img2loc.types import LatLon
-from img2loc.web.endpoints import Endpoints
+from img2loc.web.api.endpoints import Endpoints
 from img2loc.web.site import Site
 from img2loc.web.tabs.batch import BatchEvents
 from img2loc.web.tabs.compare import CompareEvents

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.paths import ROOT
 
 MAX_MODULES, MAX_LINES, MAX_PARAMETERS = 12, 60, 6
-ENDPOINTS = "img2loc/web/endpoints.py"  # whose parameters are the client API
+ENDPOINTS = "img2loc/web/api/endpoints.py"  # whose parameters are the client API
 FILES = [ROOT / "app.py", *(ROOT / "img2loc").rglob("*.py"), *(ROOT / "index_builder").rglob("*.py")]
 
 

@@ -21,7 +21,7 @@ from img2loc.locator import Locator
 from img2loc.output import schema as api
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon, Neighbour, Outcome, OutcomeKind, Place, Prediction, Reply, Retrieval, Vote
-from img2loc.web.endpoints import Endpoints
+from img2loc.web.api.endpoints import Endpoints
 from img2loc.web.gallery_loader import Host
 from img2loc.web.site import Site
 from tests.fakes.app_process import AppProcess

@@ -18,14 +18,14 @@ import pytest
 from gradio import mcp, processing_utils, route_utils
 from gradio_client import Client, handle_file
 
-import app as entry
 from img2loc.answer.prompt import DEFAULT_TEMPLATE
 from img2loc.errors import ConfigError, EncoderError, Img2LocError
 from img2loc.hardening import queue
 from img2loc.hardening.gradio_settings import Address
 from img2loc.lmm import BACKENDS, llava, open_lmm
 from img2loc.policy.settings import Settings
-from img2loc.web import page
+from img2loc.system.signals import exit_status
+from img2loc.web import page, serve
 from img2loc.web.gallery_loader import Host
 from img2loc.web.request import LocateRequest
 from tests.fakes.app_process import ROOT, AppProcess
@@ -107,7 +107,7 @@ def test_where_nobody_can_answer_the_page_ends_with_one_sentence(
     done = []
 
     class Page:
-        server = SimpleNamespace(config=SimpleNamespace())
+        local_url, server = "", SimpleNamespace(config=SimpleNamespace())
         _queue = SimpleNamespace(active_jobs=[])
 
         def __getattr__(self, name: str) -> Callable[..., None]:
@@ -126,10 +126,9 @@ def test_where_nobody_can_answer_the_page_ends_with_one_sentence(
     for name in ("NO_PROXY", "no_proxy", "GRADIO_SERVER_PORT"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr(entry, "read_address", lambda: Address("127.0.0.1", 1))
     for module, name in ((processing_utils, "async_transport"), (route_utils, "GradioMultiPartParser")):
         monkeypatch.setattr(module, name, getattr(module, name))  # the launch puts its own there
-    assert entry.main() == status
+    assert exit_status(lambda: serve.serve(Settings(), Address("127.0.0.1", 1))) == status
     assert done == ["launch", "open", "close"]
     assert capsys.readouterr().err == f"app.py: {failure}\n"
     assert not list(tmp_path.iterdir())  # the upload folder is gone
@@ -140,7 +139,7 @@ def test_the_model_of_this_machine_is_loaded_before_the_launch(tmp_path: Path, m
         raise AssertionError("loaded again")
 
     settings = Settings(llava_model=save_tiny_llava(tmp_path), timeout_s=30)
-    assert entry.load_model(settings) == (settings, "")
+    assert serve.load_model(settings) == (settings, "")
     monkeypatch.setattr(llava.transformers.AutoProcessor, "from_pretrained", no_second_load)
     monkeypatch.setattr(llava, "MAX_NEW_TOKENS", 2)
     options = LocateRequest(None, backend="llava").options(settings)  # a visitor's
@@ -150,14 +149,15 @@ def test_the_model_of_this_machine_is_loaded_before_the_launch(tmp_path: Path, m
 def test_a_first_choice_of_a_local_model_has_the_default_one(monkeypatch: pytest.MonkeyPatch):
     loaded = []
     monkeypatch.setattr(llava.LocalLMM, "load", lambda self: loaded.append(self.model))
-    settings, _ = entry.load_model(Settings(backend="llava"))
+    settings, _ = serve.load_model(Settings(backend="llava"))
     assert [settings.llava_model] == loaded == [BACKENDS["llava"].models[0]]
-    assert entry.load_model(Settings()) == (Settings(), "") and len(loaded) == 1
+    assert serve.load_model(Settings()) == (Settings(), "") and len(loaded) == 1
 
 
 def test_on_zero_gpu_a_function_that_asks_for_the_gpu_is_there_even_without_a_model():
     script = """
 import sys, types, app
+from img2loc.web.serve import load_model
 assert "gradio" not in sys.modules  # a wrong setting is told sooner
 from importlib.machinery import ModuleSpec
 from img2loc.web.request import LocateRequest
@@ -165,7 +165,7 @@ from img2loc.policy.settings import Settings
 spaces = sys.modules["spaces"] = types.ModuleType("spaces")
 spaces.__spec__, spaces.GPU = ModuleSpec("spaces", None), lambda function: print(function.__name__) or function
 assert "torch" not in sys.modules
-app.load_model(Settings())
+load_model(Settings())
 """
     on_zero_gpu = {**AppProcess().environment, "SPACES_ZERO_GPU": "true"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=on_zero_gpu, capture_output=True, text=True)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from gradio.mcp import GradioMCPServer
 
-from img2loc.web.checked_requests import ReadableRequests
+from img2loc.web.api.checked_requests import ReadableRequests
 from tests.fakes.app_process import AppProcess
 
 SECRET = "sk-SECRET"

@@ -16,7 +16,7 @@ import pytest
 from img2loc.locator import Locator
 from img2loc.photo.decode import open_photo
 from img2loc.policy.settings import Settings
-from img2loc.web.endpoints import Endpoints
+from img2loc.web.api.endpoints import Endpoints
 from img2loc.web.gallery_loader import Host
 from img2loc.web.request import LocateRequest
 from img2loc.web.site import Sessions, Site

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from img2loc.errors import ConfigError
 from img2loc.hardening.errors import GENERIC_MESSAGE, known_message
 from img2loc.hardening.visitors import agent_in
-from img2loc.web.arguments import (
+from img2loc.web.api.arguments import (
     Argument,
     api_arguments,
     check_count,
