@@ -163,22 +163,25 @@ class Endpoints:
                 within=within,
             )
             locator = self._site.host.locator
-            results: list[dict[str, Any]] = []
-            for number, source in enumerate(photos, start=1):
-                if request.cancel.is_set():
-                    break
-                item: dict[str, Any] = {"photo": _name(source, number), "prediction": None, "error": ""}
-                try:
-                    photo = replace(request, photo_path=local_path(source)).photo()
-                    prediction = request.locate(photo, locator, self._site)
-                    item["prediction"] = prediction_json(prediction)
-                except Exception as error:
-                    for_all = isinstance(error, Img2LocError) and not isinstance(error, PhotoError | LimitError)
-                    if for_all and not results:  # once there are answers, nothing may lose them
-                        raise
-                    item["error"] = api_message(error)
-                results.append(item)
+            results = self._locate_each(photos, request, locator)
             return _answer({"results": results, **self._sourced(locator)}, http_request)
+
+    def _locate_each(self, photos: list[str], request: LocateRequest, locator: Locator) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = []
+        for number, source in enumerate(photos, start=1):
+            if request.cancel.is_set():
+                break
+            item: dict[str, Any] = {"photo": _name(source, number), "prediction": None, "error": ""}
+            try:
+                photo = replace(request, photo_path=local_path(source)).photo()
+                item["prediction"] = prediction_json(request.locate(photo, locator, self._site))
+            except Exception as error:
+                for_all = isinstance(error, Img2LocError) and not isinstance(error, PhotoError | LimitError)
+                if for_all and not results:  # once there are answers, nothing may lose them
+                    raise
+                item["error"] = api_message(error)
+            results.append(item)
+        return results
 
     def neighbours(  # noqa: D417
         self,
