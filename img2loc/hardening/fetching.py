@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import threading
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
 import gradio as gr
 import httpx
+from gradio import processing_utils
 from gradio.processing_utils import PUBLIC_HOSTNAME_WHITELIST
 from gradio.utils import get_upload_folder, is_in_or_equal
 from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from img2loc.errors import AddressError
+from img2loc.errors import AddressError, PhotoError
 from img2loc.hardening.addresses import public_address
 from img2loc.system.environment import check_certificates
 
@@ -101,7 +104,52 @@ def _uploaded_file(url: httpx.URL) -> Path | None:
     """The uploaded file behind one of Gradio's addresses, as its upload tool gives them to agents."""
     _, is_file, path = url.path.partition("/gradio_api/file=")
     file = Path(path)
-    return file if is_file and is_in_or_equal(path, get_upload_folder()) and file.is_file() else None
+    return file if is_file and is_uploaded(path) and file.is_file() else None
+
+
+def is_uploaded(path: str) -> bool:
+    """Whether a path leads into the upload folder.
+
+    Raises:
+        ValueError: No file can have such a path.
+    """
+    return is_in_or_equal(path, get_upload_folder())
+
+
+def is_data_uri(text: str) -> bool:
+    """Whether a text is a data: URI in base64, whatever it holds."""
+    head, _, data = text.partition(",")
+    with suppress(ValueError):  # binascii.Error, or a character outside of ASCII
+        return head.startswith("data:") and head.endswith(";base64") and bool(base64.b64decode(data))
+    return False
+
+
+def save_photo(source: str) -> str:
+    """Bring a photo into the upload folder.
+
+    Args:
+        source: The path of an uploaded file, an http(s) address or a data: URI.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        PhotoError: It can't be had, or is something else.
+    """
+    if source.startswith("data:") and not is_data_uri(source):
+        raise PhotoError("The photo's data: URI must hold the whole file in base64, as data:image/jpeg;base64,...")
+    try:
+        if source.startswith(("http://", "https://")):
+            return processing_utils.save_url_to_cache(source, get_upload_folder())
+        if source.startswith("data:"):
+            return processing_utils.save_base64_to_cache(source, get_upload_folder())
+    except gr.Error as error:
+        raise PhotoError(str(error.message)) from None
+    except Exception as error:  # Gradio raises whatever its libraries do
+        raise PhotoError("The photo's address can't be read. Check it for typing errors.") from error
+    if not is_uploaded(source):
+        raise PhotoError("A photo must be an uploaded file, an http(s) address or a data: URI.")
+    return source
 
 
 class ClosedRoutes:

@@ -5,10 +5,18 @@ What a public parameter or a middleware can do is done that way, in web/page.py.
 
 from __future__ import annotations
 
-from typing import Final
+import sys
+import traceback
+from abc import ABCMeta
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
 
 import gradio as gr
 from gradio import mcp, processing_utils, queueing, route_utils, routes, utils
+from gradio.block_function import BlockFunction
+from gradio.component_meta import ComponentMeta
+from gradio.state_holder import SessionState
 
 from img2loc.errors import ConfigError
 from img2loc.hardening import errors
@@ -100,3 +108,63 @@ def install_in_queue(demo: gr.Blocks) -> None:
     """Replace what has to be replaced in the queue of a page; after `demo.queue()`, which makes it."""
     for patch in queue_patches(demo._queue):
         patch.apply()
+
+
+class WithoutStub(ComponentMeta):
+    """Makes subclasses of Gradio's components; Gradio's own metaclass writes a .pyi file beside their source.
+
+    Unnecessary once a subclass can be made without that.
+    """
+
+    def __new__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
+        """Make a class."""
+        return ABCMeta.__new__(cls, name, bases, attrs)
+
+
+class CheckedBlocks(gr.Blocks):
+    """Blocks that answer for values that can't be used with a message of ours; Gradio's messages would repeat them.
+
+    Unnecessary once Gradio lets an app check the values of every call, of the API or the page, before it reads them.
+
+    Args:
+        check: Called with an event's name in the API and the values of a call; raises ConfigError.
+        unreadable: Writes the message for values that were checked and still can't be read, by the event's name.
+        options: Gradio's own.
+    """
+
+    def __init__(
+        self,
+        check: Callable[[str, list[Any]], None],
+        unreadable: Callable[[str], str],
+        **options: Any,  # noqa: ANN401 - gr.Blocks's
+    ) -> None:
+        super().__init__(**options)
+        self._check_values, self._unreadable = check, unreadable
+
+    async def preprocess_data(
+        self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
+    ) -> list[Any]:
+        """Read the values of a call; every way to call comes by here.
+
+        Raises:
+            gr.Error: They can't be read.
+        """
+        name = str(block_fn.api_name)
+        try:
+            self._check_values(name, inputs)
+            read: list[Any] = await super().preprocess_data(block_fn, inputs, state, explicit_call)
+            return read
+        except ConfigError as error:
+            message = str(error)
+        except gr.Error as error:
+            if not error.print_exception:  # ours, from fetching a photo
+                raise
+            message = errors.known_message(error) or self._unreadable(name)
+        except Exception as error:  # whatever the libraries that read it raise
+            cause = error.__cause__ or error
+            frame = traceback.extract_tb(cause.__traceback__)[-1]
+            where = f"{type(cause).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+            print(f"app.py: a request to {block_fn.name} can't be read ({where}).", file=sys.stderr)
+            unknown = errors.GENERIC_MESSAGE if isinstance(error, OSError) else self._unreadable(name)
+            message = errors.known_message(error) or unknown
+        raise gr.Error(message, print_exception=False)

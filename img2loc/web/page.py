@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
+from functools import partial
 from importlib import resources
 
 import gradio as gr
@@ -15,7 +17,7 @@ from img2loc.hardening.bodies import REFUSALS, BoundedBodies
 from img2loc.hardening.errors import join_refused
 from img2loc.hardening.fetching import MAX_FETCHES, ClosedRoutes, UncachedAnswers
 from img2loc.hardening.gradio_settings import Address
-from img2loc.hardening.install import install, install_in_queue
+from img2loc.hardening.install import CheckedBlocks, install, install_in_queue
 from img2loc.hardening.queue import end_all_work, wait_for_answers
 from img2loc.hardening.visitors import AgentAddress
 from img2loc.photo.decode import MAX_BYTES
@@ -23,7 +25,8 @@ from img2loc.policy.limits import MODEL_PLACES
 from img2loc.policy.offers import MAX_BATCH
 from img2loc.policy.settings import Settings
 from img2loc.system.signals import wait_until_ended
-from img2loc.web.api.checked_requests import CheckedBlocks, ReadableRequests
+from img2loc.web.api.arguments import api_arguments, check_call, unreadable
+from img2loc.web.api.checked_requests import ReadableRequests
 from img2loc.web.api.endpoints import add_endpoints
 from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import gradio_translations, marked
@@ -52,7 +55,7 @@ if (new URLSearchParams(location.search).get("embed") === "true") document.docum
 </script>"""
 
 
-def build(host: Host, settings: Settings) -> CheckedBlocks:
+def build(host: Host, settings: Settings) -> gr.Blocks:
     """Build the page and the client API.
 
     Args:
@@ -65,7 +68,10 @@ def build(host: Host, settings: Settings) -> CheckedBlocks:
     install(max_photo_bytes=MAX_BYTES)
     site = Site(host, settings)
     events = LocateEvents(site)
-    demo = CheckedBlocks(settings.offered, title="Img2Loc", analytics_enabled=False)
+    arguments = api_arguments(settings.offered, for_agents=False)
+    demo = CheckedBlocks(
+        partial(check_call, arguments), partial(unreadable, arguments), title="Img2Loc", analytics_enabled=False
+    )
     with demo:
         add_endpoints(site)  # first, for their names: an event of the page would take /locate
         with gr.Row(elem_id="top", equal_height=True):
@@ -112,13 +118,14 @@ def login_works() -> bool:
     return bool(get_space() and os.environ.get("OAUTH_CLIENT_ID"))
 
 
-def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
+def launch(demo: gr.Blocks, host: Host, address: Address, backends: Sequence[str]) -> None:
     """Serve the page, with everything set that keeps visitors' photos and keys to themselves, until the process ends.
 
     Args:
         demo: What `build` made.
         host: Who answers; opened once the page is served.
         address: Where.
+        backends: Those that are offered.
 
     Raises:
         Img2LocError: Nobody can answer.
@@ -138,7 +145,7 @@ def launch(demo: CheckedBlocks, host: Host, address: Address) -> None:
                 Middleware(UncachedAnswers),
                 Middleware(ClosedRoutes),
                 Middleware(BoundedBodies, max_upload_bytes=MAX_BATCH * (MAX_BYTES + 1_000)),
-                Middleware(ReadableRequests, demo.backends),
+                Middleware(ReadableRequests, backends),
                 Middleware(AgentAddress),
             ],
             "exception_handlers": {**REFUSALS, 400: join_refused},

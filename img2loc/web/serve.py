@@ -37,7 +37,7 @@ def serve(settings: Settings, address: Address) -> None:
         host = Host(settings, problem=problem)
         page = build(host, settings)
         with delete_old_uploads_periodically(uploads, settings.keep_minutes * 60):
-            launch(page, host, address)
+            launch(page, host, address, settings.offered)
 
 
 def load_model(settings: Settings) -> tuple[Settings, str]:

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import gradio as gr
 import pytest
-from gradio import processing_utils, queueing, route_utils, utils
+from gradio import component_meta, processing_utils, queueing, route_utils, utils
 from gradio.context import LocalContext
 
 from img2loc.errors import ConfigError
@@ -37,7 +37,9 @@ def test_what_is_replaced_is_there_and_has_its_reason(patch):
         (route_utils, ["FnIndexInferError", "get_fn"]),
         (route_utils.GradioMultiPartParser, ["on_part_data", "parse"]),
         (route_utils.GradioMultiPartParser({}, None, max_file_size=1), ["_current_part", "_files_to_close_on_error"]),
-        (processing_utils, ["PUBLIC_HOSTNAME_WHITELIST"]),
+        (processing_utils, ["PUBLIC_HOSTNAME_WHITELIST", "save_url_to_cache", "save_base64_to_cache"]),
+        (gr.Blocks, ["preprocess_data"]),
+        (component_meta, ["ComponentMeta", "create_or_modify_pyi"]),
         (utils, ["get_upload_folder", "is_in_or_equal"]),
     ],
 )

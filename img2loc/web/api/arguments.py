@@ -5,16 +5,16 @@ Gradio's own checks differ from one way of calling to the next, and their messag
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from gradio.data_classes import FileData
-from gradio.utils import get_upload_folder, is_in_or_equal
 
 from img2loc.errors import ConfigError, quoted
+from img2loc.hardening.errors import GENERIC_MESSAGE
+from img2loc.hardening.fetching import is_data_uri, is_uploaded
 from img2loc.judge.sampling import MAX_NEIGHBOURS
 
 _WEB = ("http://", "https://")
@@ -98,14 +98,25 @@ def check_names(arguments: Mapping[str, Argument], given: Mapping[str, object]) 
             raise ConfigError(f"{name} is missing; it must be {argument.expected}.")
 
 
-def check_count(arguments: Mapping[str, Argument], given: int) -> None:
-    """Check how many arguments a call by position has.
+def check_call(endpoints: Arguments, name: str, values: Sequence[object]) -> None:
+    """Check a call by position; events of the page, which are no endpoints, are left to Gradio.
 
     Raises:
-        ConfigError: Too many or too few.
+        ConfigError: It has too many values or too few, or one is not what it must be.
     """
-    if given != len(arguments):
-        raise ConfigError(f"This endpoint takes {len(arguments)} arguments, not {given}: {', '.join(arguments)}.")
+    if name not in endpoints:
+        return
+    arguments = endpoints[name]
+    if len(values) != len(arguments):
+        raise ConfigError(f"This endpoint takes {len(arguments)} arguments, not {len(values)}: {', '.join(arguments)}.")
+    check_values(arguments, dict(zip(arguments, values, strict=True)))
+
+
+def unreadable(endpoints: Arguments, name: str) -> str:
+    """The message for values that were checked: only the photo, the first, can still be at a wrong address."""
+    for argument in endpoints.get(name, ()):
+        return f"{argument} can't be read from its address. Check it for typing errors, or upload the photo."
+    return GENERIC_MESSAGE
 
 
 def check_values(arguments: Mapping[str, Argument], given: Mapping[str, object]) -> None:
@@ -117,14 +128,6 @@ def check_values(arguments: Mapping[str, Argument], given: Mapping[str, object])
     for name, value in given.items():
         if not arguments[name].accepts(value):
             raise ConfigError(f"{name} must be {arguments[name].expected}; {_described(value)} was sent.")
-
-
-def is_data_uri(text: str) -> bool:
-    """Whether a text is a data: URI in base64, whatever it holds."""
-    head, _, data = text.partition(",")
-    with suppress(ValueError):  # binascii.Error, or a character outside of ASCII
-        return head.startswith("data:") and head.endswith(";base64") and bool(base64.b64decode(data))
-    return False
 
 
 def _is_count(value: object) -> bool:
@@ -150,7 +153,7 @@ def _is_file(value: object) -> bool:
     if meta is not None and meta.get("_type") != "gradio.FileData":
         return False
     with suppress(ValueError):  # no file has such a path
-        return (meta is not None and path.startswith(_WEB)) or is_in_or_equal(path, get_upload_folder())
+        return (meta is not None and path.startswith(_WEB)) or is_uploaded(path)
     return False
 
 

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-import traceback
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
 
-import gradio as gr
-from gradio.block_function import BlockFunction
-from gradio.state_holder import SessionState
 from gradio.utils import get_space
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -21,12 +15,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from img2loc.errors import ConfigError
-from img2loc.hardening.errors import GENERIC_MESSAGE, known_message
 from img2loc.hardening.visitors import agent_in
 from img2loc.web.api.arguments import (
-    Argument,
     api_arguments,
-    check_count,
     check_names,
     check_values,
     endpoint_arguments,
@@ -38,56 +29,6 @@ _UNREADABLE: Final = "The request must be a JSON object; docs/api.md says what s
 _NO_MESSAGE: Final = "The request must be a message of the Model Context Protocol (MCP), in JSON."
 _NO_PROMPTS: Final = "This server has tools, and neither prompts nor resources."
 _NO_METHOD: Final = "This server has no such method, or its parameters are wrong."
-
-
-class CheckedBlocks(gr.Blocks):
-    """Blocks that answer for each value that Gradio can't read with a sentence of ours.
-
-    Args:
-        backends: Those that are offered.
-        options: Gradio's own.
-    """
-
-    def __init__(self, backends: Sequence[str], **options: Any) -> None:  # noqa: ANN401 - gr.Blocks's
-        super().__init__(**options)
-        self.backends = backends
-        self._arguments = api_arguments(backends, for_agents=False)
-
-    async def preprocess_data(
-        self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
-    ) -> list[Any]:
-        """Read the values of a call, of the API or the page; every way to call comes by here.
-
-        Raises:
-            gr.Error: They can't be read.
-        """
-        arguments = self._arguments.get(str(block_fn.api_name), {})
-        try:
-            if block_fn.api_name in self._arguments:
-                check_count(arguments, len(inputs))
-                check_values(arguments, dict(zip(arguments, inputs, strict=True)))
-            read: list[Any] = await super().preprocess_data(block_fn, inputs, state, explicit_call)
-            return read
-        except ConfigError as error:
-            words = str(error)
-        except gr.Error as error:
-            if not error.print_exception:  # ours, from fetching a photo
-                raise
-            words = known_message(error) or _cant_read(arguments)
-        except Exception as error:  # whatever the libraries that read it raise
-            cause = error.__cause__ or error
-            frame = traceback.extract_tb(cause.__traceback__)[-1]
-            where = f"{type(cause).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
-            print(f"app.py: a request to {block_fn.name} can't be read ({where}).", file=sys.stderr)
-            words = known_message(error) or (GENERIC_MESSAGE if isinstance(error, OSError) else _cant_read(arguments))
-        raise gr.Error(words, print_exception=False)
-
-
-def _cant_read(arguments: Mapping[str, Argument]) -> str:
-    """The sentence for values that were checked: only the photo, the first of them, can still be at a wrong address."""
-    for name in arguments:
-        return f"{name} can't be read from its address. Check it for typing errors, or upload the photo."
-    return GENERIC_MESSAGE
 
 
 class ReadableRequests:

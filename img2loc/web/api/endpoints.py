@@ -13,6 +13,7 @@ import gradio as gr
 from gradio.components.api_component import Api
 
 from img2loc.errors import Img2LocError, PhotoError, api_message
+from img2loc.hardening.fetching import save_photo
 from img2loc.hardening.queue import Abandoned
 from img2loc.hardening.visitors import is_agent, single_visitor_of, visitor_of
 from img2loc.judge.sampling import MAX_NEIGHBOURS
@@ -32,7 +33,7 @@ from img2loc.output.schema import (
 )
 from img2loc.policy.limits import LimitError
 from img2loc.policy.offers import MAX_BATCH, backends_json, info_json
-from img2loc.web.components import PhotoInput, PhotosInput, local_path
+from img2loc.web.components import PhotoInput, PhotosInput
 from img2loc.web.request import Keys, LocateRequest, provider_of
 from img2loc.web.site import Site, shown_errors
 
@@ -173,7 +174,7 @@ class Endpoints:
                 break
             item: dict[str, Any] = {"photo": _name(source, number), "prediction": None, "error": ""}
             try:
-                photo = replace(request, photo_path=local_path(source)).photo()
+                photo = replace(request, photo_path=save_photo(source)).photo()
                 item["prediction"] = prediction_json(request.locate(photo, locator, self._site))
             except Exception as error:
                 for_all = isinstance(error, Img2LocError) and not isinstance(error, PhotoError | LimitError)
