@@ -14,13 +14,14 @@ from img2loc.geo.areas import read_area
 from img2loc.geo.coarse import EXACT, coarse_area
 from img2loc.geo.sphere import decimal_position
 from img2loc.judge.sampling import MAX_NEIGHBOURS, read_judge, requests_of
-from img2loc.lmm import BACKENDS, BackendOptions, backend_named, open_lmm
+from img2loc.lmm import BACKENDS, LMM, BackendOptions, backend_named, open_lmm
 from img2loc.lmm.keys import check_key
 from img2loc.lmm.servers import host_of, server_named
 from img2loc.lmm.usage import MeteredLMM
-from img2loc.locator import Ask, Locator, OnStage, ignore_stage
+from img2loc.locator import DEFAULT_NEIGHBOURS, Ask, Locator, OnStage, ignore_stage
 from img2loc.photo.decode import MAX_BYTES, Photo, open_photo
 from img2loc.policy.cost import max_tokens
+from img2loc.policy.limits import Limits
 from img2loc.policy.offers import first_of
 from img2loc.policy.precision import abstain, coarsen
 from img2loc.policy.settings import Settings
@@ -38,9 +39,8 @@ class LocateRequest:
 
     Args:
         photo_path: The uploaded file, as Gradio keeps it; None when there is none.
-        backend: The backend's exact name.
-        model: The model's name; empty for the operator's choice or the backend's default.
-        keys: The visitor's own keys, by provider. Where there is none for the provider that is asked, the operator's is
+        model: Empty for the operator's choice or the backend's default.
+        keys: The visitor's own, by provider. Where there is none for the provider that is asked, the operator's is
             used, if there is one.
         nearest: How many of the most similar photos, 0 to MAX_NEIGHBOURS.
         farthest: How many of the most dissimilar, 0 to MAX_NEIGHBOURS.
@@ -48,7 +48,7 @@ class LocateRequest:
         base_url: A server to ask instead of the operator's: a provider's name in lmm/servers.py, or, where the operator
             allows it, an address.
         cancel: Set when nobody waits for the answer any more.
-        visitor: Whom it comes from, as visitors.visitor_of has it; all those of whom nothing is known count as one.
+        visitor: As visitors.visitor_of has it; all of whom nothing is known count as one.
         judge: As judge.sampling.read_judge reads it; empty for the operator's choice.
         within: Where the photo is known to have been taken, as geo.areas.read_area reads it; empty for anywhere.
 
@@ -60,8 +60,8 @@ class LocateRequest:
     backend: str = "vote"
     model: str = ""
     keys: Keys = field(default_factory=dict, repr=False)
-    nearest: int = 16
-    farthest: int = 16
+    nearest: int = DEFAULT_NEIGHBOURS
+    farthest: int = DEFAULT_NEIGHBOURS
     prompt: str = ""
     base_url: str = ""
     cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
@@ -106,55 +106,53 @@ class LocateRequest:
             ConfigError: The backend, its key, its model or the template can't be used.
             LimitError: The operator pays for no more at the moment.
         """
-        settings, limits = site.settings, site.limits
-        template = chosen_template(self.prompt or settings.prompt)
-        lmm = open_lmm(self.backend, self.options(settings))
-        judge = read_judge(self.judge) if self.judge.strip() else settings.judge
-        within = read_area(self.within)
+        settings = site.settings
         ask = Ask(
-            lmm=lmm,
+            template=chosen_template(self.prompt or settings.prompt),
+            lmm=open_lmm(self.backend, self.options(settings)),
             nearest=self.nearest,
             farthest=self.farthest,
-            template=template,
             samples=settings.samples,
-            judge=judge,
-            within=within,
+            judge=read_judge(self.judge) if self.judge.strip() else settings.judge,
+            within=read_area(self.within),
             precision=settings.precision,
         )
-        if lmm is not None and self._is_paid_by_operator(settings):
-            self._check_paid_template(template)
-            known = coarse_area(within, settings.precision)
-            most = max_tokens(judge, template, self.nearest, self.farthest, samples=settings.samples, within=known)
-            reservation = limits.reserve(self.visitor, requests_of(judge), most)
-            metered = MeteredLMM(lmm)
-            try:
-                prediction = locator.locate(photo, replace(ask, lmm=metered), on_stage=on_stage)
-            finally:
-                limits.settle(reservation, metered.tokens)
+        if ask.lmm is not None and self._is_paid_by_operator(settings):
+            prediction = self._locate_within_limits(photo, locator, ask, ask.lmm, site.limits, on_stage)
         else:
             prediction = locator.locate(photo, ask, on_stage=on_stage)
         return coarsen(abstain(prediction, settings.abstain_km), settings.precision)
+
+    def _locate_within_limits(
+        self, photo: Photo, locator: Locator, ask: Ask, lmm: LMM, limits: Limits, on_stage: OnStage
+    ) -> Prediction:
+        """Reserve what the photo may cost the operator, and replace that by what it cost."""
+        if backend_named(self.backend).needs_key and ask.template not in map(template_named, TEMPLATES):
+            raise ConfigError(
+                "A prompt of your own needs a key of your own at a provider such as OpenAI. "
+                f"Give one, or choose one of: {', '.join(TEMPLATES)}."
+            )
+        known = coarse_area(ask.within, ask.precision)
+        tokens = max_tokens(ask.judge, ask.template, ask.nearest, ask.farthest, samples=ask.samples, within=known)
+        reservation = limits.reserve(self.visitor, requests_of(ask.judge), tokens)
+        metered = MeteredLMM(lmm)
+        try:
+            return locator.locate(photo, replace(ask, lmm=metered), on_stage=on_stage)
+        finally:
+            limits.settle(reservation, metered.tokens)
 
     def _is_paid_by_operator(self, settings: Settings) -> bool:
         """Whether a model answers at the operator's expense.
 
         A visitor's key shows that the visitor pays only where it is certain to be what pays: at a provider with a fixed
-        address. A server at the operator's own address may check no key, or take another in its place.
+        address. A server at the operator's address may check no key, or take another in its place.
         """
-        own = server_named(settings.options(self.backend).base_url)  # hf's is empty, as OpenAI's is
+        operators = server_named(settings.options(self.backend).base_url)  # hf's is empty, as OpenAI's is
         if self.base_url.strip():  # the visitor's choice, which never gets the operator's key
             chosen = server_named(self.base_url)
-            # The operator's own address may admit this machine without one.
-            return not (chosen.public or own.public) and host_of(chosen.base_url) == host_of(own.base_url)
-        return not (self.own_key and backend_named(self.backend).needs_key and own.public)
-
-    def _check_paid_template(self, template: str) -> None:
-        """Refuse a prompt of the visitor's own where the operator pays a provider for the answer."""
-        if backend_named(self.backend).needs_key and template not in map(template_named, TEMPLATES):
-            raise ConfigError(
-                "A prompt of your own needs a key of your own at a provider such as OpenAI. "
-                f"Give one, or choose one of: {', '.join(TEMPLATES)}."
-            )
+            # The operator's address may admit this machine without one.
+            return not (chosen.public or operators.public) and host_of(chosen.base_url) == host_of(operators.base_url)
+        return not (self.own_key and backend_named(self.backend).needs_key and operators.public)
 
     def options(self, settings: Settings) -> BackendOptions:
         """Join what is asked with what the operator has set.
@@ -167,7 +165,7 @@ class LocateRequest:
                 f"This site doesn't offer the backend {self.backend!r}; choose one of: {', '.join(settings.backends)}."
             )
         model, server = self.model.strip(), self.base_url.strip()
-        own = settings.options(self.backend)
+        options = settings.options(self.backend)
         if server:
             if not (server_named(server).public or settings.allow_base_url):
                 raise ConfigError(
@@ -176,7 +174,7 @@ class LocateRequest:
                 )
             settings.options(self.backend, server=server)  # refuses a backend that asks no server
             # The operator's key is for the operator's server, and so is the way into the operator's network.
-            own = replace(own, base_url=server, public_only=True, api_key="", model="")
+            options = replace(options, base_url=server, public_only=True, api_key="", model="")
         if backend_named(self.backend).runs_here:
             if not settings.llava_model:
                 raise ConfigError(
@@ -185,7 +183,7 @@ class LocateRequest:
                 )
             if model not in ("", settings.llava_model):
                 raise ConfigError(f"Only {settings.llava_model} runs on this site's machine. Leave the model empty.")
-        model = model or own.model
+        model = model or options.model
         if settings.models and backend_named(self.backend).needs_key and self._is_paid_by_operator(settings):
             model = model or first_of(settings.models, backend_named(self.backend).models)
             if model not in settings.models:
@@ -195,8 +193,8 @@ class LocateRequest:
                 )
         # Sent again, it might be billed twice, and only one of them was reserved.
         resend = settings.hourly_tokens is None or not self._is_paid_by_operator(settings)
-        key = self.own_key or own.api_key
-        return replace(own, api_key=key, model=model, cancel=self.cancel, resend_billed=resend)
+        key = self.own_key or options.api_key
+        return replace(options, api_key=key, model=model, cancel=self.cancel, resend_billed=resend)
 
     def neighbours(self, photo: Photo, locator: Locator, settings: Settings) -> Retrieval:
         """Find the photo's neighbours, placed as precisely as the operator allows."""
@@ -249,13 +247,11 @@ def parse_position(text: str) -> LatLon | None:
     if not text.strip():
         return None
     advice = "Write it as latitude, longitude in decimal degrees, such as 48.8584, 2.2945."
-    if len(text) > MAX_POSITION_CHARS:  # blanks without end would keep the search below busy without end
-        raise ConfigError(f"The true position can't be read. {advice}")
-    try:
-        plain = decimal_position(text)
-    except ValueError as error:
-        raise ConfigError(f"The true position isn't valid: {error}. {advice}") from None
-    found = plain or read_coordinates(text)  # degrees, minutes and hemispheres, as maps copy them
-    if isinstance(found, LatLon):
-        return found
+    if len(text) <= MAX_POSITION_CHARS:  # blanks without end would keep the search busy without end
+        try:
+            position = decimal_position(text) or read_coordinates(text)  # which reads what maps copy
+        except ValueError as error:
+            raise ConfigError(f"The true position isn't valid: {error}. {advice}") from None
+        if isinstance(position, LatLon):
+            return position
     raise ConfigError(f"The true position can't be read. {advice}")

@@ -11,9 +11,11 @@ import gradio as gr
 
 from img2loc.errors import Img2LocError, api_message
 from img2loc.hardening.queue import Abandoned
+from img2loc.hardening.visitors import single_visitor_of
 from img2loc.policy.limits import Limits
 from img2loc.policy.settings import Settings
 from img2loc.web.gallery_loader import Host
+from img2loc.web.render.html import error_html
 
 ERROR_SHOWN_S: Final = 20
 
@@ -26,6 +28,22 @@ class Site:
         self.settings = settings
         self.sessions = Sessions()
         self.limits = Limits(settings.hourly_per_visitor, settings.hourly_total, settings.hourly_tokens)
+
+    @contextmanager
+    def answering(self, http_request: gr.Request | None, tab: str, *backends: str) -> Iterator[threading.Event]:
+        """Do what a visitor asks for on a tab of the page: within the limits, and with errors as messages.
+
+        Args:
+            http_request: Gradio's.
+            tab: Where it was sent from.
+            backends: Who is asked.
+
+        Yields:
+            What is set when the visitor stops waiting.
+        """
+        place = self.limits.place(*backends, visitor=single_visitor_of(http_request))
+        with shown_errors(error_html), place, self.sessions.waiting(http_request, tab) as cancel:
+            yield cancel
 
 
 @contextmanager

@@ -13,15 +13,14 @@ import gradio as gr
 
 from img2loc.errors import ConfigError, Img2LocError, page_message
 from img2loc.hardening.errors import GENERIC_MESSAGE, print_exc
-from img2loc.hardening.visitors import single_visitor_of
 from img2loc.maps.figures import Mark, answers_map
 from img2loc.output.exports import answer_row, data_url, to_zip
 from img2loc.photo.decode import Photo
 from img2loc.policy.offers import MAX_BATCH
 from img2loc.types import Prediction
 from img2loc.web.i18n import Translate, marked, translator_for
-from img2loc.web.render.html import error_html, render
-from img2loc.web.site import Site, shown_errors
+from img2loc.web.render.html import render
+from img2loc.web.site import Site
 from img2loc.web.tabs.form import Form
 from img2loc.web.tabs.locate import QUIET, map_plot
 from img2loc.web.tabs.shared import RIGHT, Update, checked, namer, plot
@@ -59,8 +58,7 @@ class BatchEvents:
             The table and the map.
         """
         form = Form(*fields)
-        place = self._site.limits.place(form.backend, visitor=single_visitor_of(http_request))
-        with shown_errors(error_html), place, self._site.sessions.waiting(http_request, "batch") as cancel:
+        with self._site.answering(http_request, "batch", form.backend) as cancel:
             files = _a_batch(files)
             translate, done = translator_for(http_request), list[Done]()
             shown_at = 0.0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from img2loc.hardening.visitors import single_visitor_of, visitor_of
+from img2loc.hardening.visitors import visitor_of
 from img2loc.maps.figures import answers_map
 from img2loc.output.exports import Row, answer_row
 from img2loc.types import Prediction
@@ -57,12 +56,10 @@ class CompareEvents:
         Yields:
             The cards, the map, and the files to take away.
         """
-        with ExitStack() as stack:
-            stack.enter_context(shown_errors(error_html))
+        with shown_errors(error_html):
             contestants = contest.read_contestants(names, self._settings)
-            backends = (one.provider.backend for one in contestants)
-            stack.enter_context(self._site.limits.place(*backends, visitor=single_visitor_of(http_request)))
-            cancel = stack.enter_context(self._site.sessions.waiting(http_request, "compare"))
+        backends = [contestant.provider.backend for contestant in contestants]
+        with self._site.answering(http_request, "compare", *backends) as cancel:
             request = LocateRequest(
                 photo,
                 keys=with_login(keys, token),
@@ -77,7 +74,7 @@ class CompareEvents:
             for answers in contest.ask_all(contestants, opened, request, self._site.host.locator, self._site):
                 drawn = answers_map(contest.marks(contestants, answers), truth, name)
                 done = len(answers) == len(contestants)
-                rows = [_row(Path(photo or "").name, one, answer) for one, answer in answers.items()]
+                rows = [_row(Path(photo or "").name, contestant, answer) for contestant, answer in answers.items()]
                 yield (
                     contest.cards(contestants, answers, truth, translate),
                     gr.update(value=plot(drawn), visible=True),

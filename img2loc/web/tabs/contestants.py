@@ -11,7 +11,7 @@ from typing import Any
 from img2loc.errors import ConfigError, page_message
 from img2loc.geo.sphere import geodesic_km
 from img2loc.lmm import BACKENDS
-from img2loc.lmm.servers import SERVERS, server_named
+from img2loc.lmm.servers import SERVERS, Server, server_named
 from img2loc.locator import Locator
 from img2loc.maps.figures import BLUE, GREEN, PURPLE, VERMILION, Mark
 from img2loc.photo.decode import Photo
@@ -29,14 +29,13 @@ COLOURS = (VERMILION, BLUE, GREEN, PURPLE, "#8a6d00", "#5b6472")
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Where models are asked for.
+    """A backend, or one of the servers behind it.
 
     Args:
         name: What a contestant's name begins with.
         label: Its name for people.
-        backend: The backend behind it.
-        server: The server behind that; empty for the operator's choice.
-        models: Suggested models; empty where there is nothing to choose.
+        server: Empty for the operator's choice.
+        models: Suggested ones; empty where there is nothing to choose.
         needs_key: Whether somebody must bring a key.
         provided: Whether the operator does.
     """
@@ -67,24 +66,29 @@ Answers = dict[Contestant, Prediction | str]
 
 
 def providers(settings: Settings) -> dict[str, Provider]:
-    """Whom visitors may ask here, by name."""
-    own = server_named(settings.openai_base_url)
+    """The providers that visitors may ask here, by name."""
+    configured = server_named(settings.openai_base_url)
 
-    def operators(name: str, label: str) -> Provider:
+    def by_operator(name: str, label: str) -> Provider:
         return Provider(name, label, name, "", models_of(settings, name), True, provided(settings, name))
 
-    found = [
+    known = [
         Provider("vote", BACKENDS["vote"].label, "vote"),
-        operators("openai", own.label),
+        by_operator("openai", configured.label),
         *(
             Provider(server.name, server.label, "openai", server.name, server.models, True)
-            for server in SERVERS.values()
-            if server.public and server.base_url and server.name != own.name
+            for server in choosable_servers(settings)
         ),
-        operators("hf", BACKENDS["hf"].label),
+        by_operator("hf", BACKENDS["hf"].label),
         Provider("llava", BACKENDS["llava"].label, "llava", "", (settings.llava_model,)),
     ]
-    return {provider.name: provider for provider in found if provider.backend in settings.offered}
+    return {provider.name: provider for provider in known if provider.backend in settings.offered}
+
+
+def choosable_servers(settings: Settings) -> list[Server]:
+    """The servers that a visitor may choose besides the operator's."""
+    configured = server_named(settings.openai_base_url).name
+    return [server for server in SERVERS.values() if server.public and server.base_url and server.name != configured]
 
 
 def keyed_providers(settings: Settings) -> dict[str, str]:
@@ -110,15 +114,15 @@ def read_contestants(names: Sequence[str], settings: Settings) -> list[Contestan
     if not 1 <= len(names) <= MAX_CONTESTANTS:
         raise ConfigError(f"Choose who answers: one to {MAX_CONTESTANTS}.")
     known = providers(settings)
-    found = []
+    contestants = []
     for name in dict.fromkeys(names):
         provider, _, model = name.strip().partition(":")
         if provider not in known:
             raise ConfigError(
                 f"There is no provider {provider[:40]!r}; write provider:model with one of: {', '.join(known)}."
             )
-        found.append(Contestant(known[provider], model.strip()))
-    return found
+        contestants.append(Contestant(known[provider], model.strip()))
+    return contestants
 
 
 def ask_all(
@@ -130,7 +134,7 @@ def ask_all(
         contestants: Who answers.
         photo: Of what.
         request: What all are asked, of whichever backend. Each key goes to its own provider only.
-        locator: Who finds the neighbours.
+        locator: Finds the neighbours.
         site: Whose settings and limits count.
 
     Yields:
@@ -140,18 +144,20 @@ def ask_all(
     def ask(contestant: Contestant) -> Prediction | str:
         provider = contestant.provider
         try:
-            to_one = replace(request, backend=provider.backend, model=contestant.model, base_url=provider.server)
-            return to_one.locate(photo, locator, site)
+            own_request = replace(request, backend=provider.backend, model=contestant.model, base_url=provider.server)
+            return own_request.locate(photo, locator, site)
         except Exception as error:  # whatever it is, the others' answers stay
             return page_message(error)
 
     answers: Answers = {}
     with ThreadPoolExecutor(len(contestants)) as pool:
         try:
-            asked = {pool.submit(contextvars.copy_context().run, ask, one): one for one in contestants}
-            for done in as_completed(asked):
-                answers[asked[done]] = done.result()
-                yield {one: answers[one] for one in contestants if one in answers}
+            futures = {
+                pool.submit(contextvars.copy_context().run, ask, contestant): contestant for contestant in contestants
+            }
+            for done in as_completed(futures):
+                answers[futures[done]] = done.result()
+                yield {contestant: answers[contestant] for contestant in contestants if contestant in answers}
         finally:  # whoever stops listening stops the asking
             request.cancel.set()
 
@@ -176,12 +182,12 @@ def cards(
     contestants: Sequence[Contestant], answers: Answers, truth: LatLon | None, translate: Translate = ENGLISH
 ) -> str:
     """A card for each contestant: its answer, its failure in words, or that it is still being asked."""
-    lettered = [
-        {"letter": letter, "colour": colour, "who": translate("the_vote") if one.provider.name == "vote" else one.label}
-        | _card(one, answers.get(one), truth)
-        for letter, colour, one in _lettered(contestants)
-    ]
-    return render("compare.cards", cards=lettered, translate=translate)
+    shown = []
+    for letter, colour, contestant in _lettered(contestants):
+        who = translate("the_vote") if contestant.provider.name == "vote" else contestant.label
+        card = {"letter": letter, "colour": colour, "who": who}
+        shown.append(card | _card(contestant, answers.get(contestant), truth))
+    return render("compare.cards", cards=shown, translate=translate)
 
 
 def _card(contestant: Contestant, answer: Prediction | str | None, truth: LatLon | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from img2loc.answer.prompt import MAX_TEMPLATE_CHARS, TEMPLATES, template_named
 from img2loc.geo.areas import MAX_CHARS
 from img2loc.judge.sampling import MAX_NEIGHBOURS, OFF
 from img2loc.lmm import BACKENDS, backend_named
-from img2loc.lmm.servers import SERVERS, Server, server_named
+from img2loc.lmm.servers import server_named
 from img2loc.locator import DEFAULT_NEIGHBOURS
 from img2loc.policy.settings import Settings
 from img2loc.web.components import PhotoInput
@@ -117,7 +117,8 @@ class _LocateTab:
         first = Chosen(*self._events.choose_backend(settings.backend)[: len(Chosen._fields)])
         with gr.Group(visible=backend_named(settings.backend).needs_key, elem_id="model-settings") as model_settings:
             self.server = gr.Dropdown(
-                _servers(server_named(settings.openai_base_url)),
+                [(server_named(settings.openai_base_url).label, "")]
+                + [(server.label, server.name) for server in contestants.choosable_servers(settings)],
                 value="",
                 label=marked("server"),
                 filterable=False,
@@ -310,12 +311,6 @@ def photo_input(elem_id: str) -> PhotoInput:
 def map_plot(name: str, elem_id: str, *, visible: bool = True) -> gr.Plot:
     """Add a place for a map."""
     return gr.Plot(label=marked(name), elem_id=elem_id, elem_classes="i2l-map", min_width=260, visible=visible)
-
-
-def _servers(own: Server) -> list[tuple[str, str]]:
-    """The servers to choose from, the operator's own first."""
-    others = [item for item in SERVERS.values() if item.public and item.base_url and item.name != own.name]
-    return [(own.label, ""), *((item.label, item.name) for item in others)]
 
 
 def _result() -> Shown:

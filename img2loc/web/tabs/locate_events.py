@@ -13,7 +13,6 @@ from img2loc.errors import ConfigError, Img2LocError, PhotoError, page_message
 from img2loc.geo.areas import read_area
 from img2loc.geo.coarse import EXACT
 from img2loc.hardening.queue import is_ending
-from img2loc.hardening.visitors import single_visitor_of
 from img2loc.judge.sampling import OFF, Judge, read_judge, requests_of
 from img2loc.lmm import backend_named, list_models
 from img2loc.maps import figures
@@ -25,9 +24,9 @@ from img2loc.web.i18n import Translate, marked, translator_for, without_marks
 from img2loc.web.permalink import Preset, read_preset
 from img2loc.web.render import evidence
 from img2loc.web.render import prediction as report
-from img2loc.web.render.html import error_html, render, text
+from img2loc.web.render.html import render, text
 from img2loc.web.request import Keys, LocateRequest, known_position, parse_position, provider_of, require_photo
-from img2loc.web.site import Site, shown_errors
+from img2loc.web.site import Site
 from img2loc.web.tabs.contestants import keyed_providers
 from img2loc.web.tabs.form import Form, server_of
 from img2loc.web.tabs.shared import RIGHT, Update, checked, namer, plot, provided_note
@@ -284,8 +283,7 @@ class LocateEvents:
         def on_stage(stage: str) -> None:
             progress((stages.index(stage), len(stages)), desc=translate(report.STAGES[stage]))
 
-        place = site.limits.place(form.backend, visitor=single_visitor_of(http_request))
-        with shown_errors(error_html), place, site.sessions.waiting(http_request, TAB) as cancel:
+        with site.answering(http_request, TAB, form.backend) as cancel:
             typed = parse_position(truth or "")
             request = form.request(photo, http_request, token, cancel)
             try:
