@@ -37,12 +37,8 @@ RETRY = "The starter gallery answers instead. Img2Loc will try again automatical
 class Host:
     """Holds the locator that all requests share; replaces it once, when the configured gallery is open.
 
-    Nothing is opened with it, since that takes longer than to build a page.
-
-    Args:
-        settings: Which gallery and encoder.
-        grace_s: Seconds that requests wait for them before the starter stands in.
-        problem: What visitors should know besides; empty where all else is as it should be.
+    It opens nothing when it is made, since that takes longer than to build a page. `problem` is what visitors should
+    know besides, if there is something.
 
     Raises:
         GalleryError: The starter is not there.

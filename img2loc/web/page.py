@@ -56,15 +56,7 @@ if (new URLSearchParams(location.search).get("embed") === "true") document.docum
 
 
 def build(host: Host, settings: Settings) -> gr.Blocks:
-    """Build the page and the client API.
-
-    Args:
-        host: Who answers.
-        settings: The operator's choices.
-
-    Returns:
-        The page, ready for `launch`.
-    """
+    """Build the page and the client API, ready for `launch`."""
     install(max_photo_bytes=MAX_BYTES)
     site = Site(host, settings)
     events = LocateEvents(site)
@@ -121,11 +113,7 @@ def login_works() -> bool:
 def launch(demo: gr.Blocks, host: Host, address: Address, backends: Sequence[str]) -> None:
     """Serve the page, with everything set that keeps visitors' photos and keys to themselves, until the process ends.
 
-    Args:
-        demo: What `build` made.
-        host: Who answers; opened once the page is served.
-        address: Where.
-        backends: Those that are offered.
+    The host is opened once the page is served.
 
     Raises:
         Img2LocError: Nobody can answer.

@@ -21,70 +21,52 @@ MAX_MODEL_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What a link sets; None for what it leaves alone.
-
-    Args:
-        backend: A backend's exact name.
-        server: A provider's name in lmm/servers.py.
-        model: A model's name.
-        nearest: How many of the most similar photos.
-        farthest: How many of the most dissimilar.
-        prompt: A template's name.
-        judge: As judge.sampling.read_judge reads it.
-        within: As geo.areas.read_area reads it.
-        problems: What the link asks for and can't have, in words for a person.
-    """
+    """What a link sets; None for what it leaves alone."""
 
     backend: str | None = None
-    server: str | None = None
+    server: str | None = None  # its name in lmm/servers.py
     model: str | None = None
     nearest: int | None = None
     farthest: int | None = None
-    prompt: str | None = None
-    judge: str | None = None
-    within: str | None = None
-    problems: tuple[str, ...] = ()
+    prompt: str | None = None  # a template's name
+    judge: str | None = None  # as judge.sampling.read_judge reads it
+    within: str | None = None  # as geo.areas.read_area reads it
+    problems: tuple[str, ...] = ()  # what the link asks for and can't have, in words for a person
 
 
 def read_preset(parameters: Mapping[str, str], backends: Collection[str]) -> Preset:
-    """Read the parameters of the page's address; what can't be used is left out and named.
+    """Read the parameters of the page's address by name; what can't be used is left out and named.
 
-    Args:
-        parameters: By name; unknown ones are somebody else's.
-        backends: The backends that this site offers.
+    Unknown parameters are somebody else's.
     """
-    allowed = {
+    choices = {
         "backend": list(backends),
         "server": [server.name for server in SERVERS.values() if server.public and server.base_url],
         "prompt": list(TEMPLATES),
     }
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     problems = []
-    for name, names in allowed.items():
+    for name, names in choices.items():
         if value := parameters.get(name):
             if value in names:
-                found[name] = value
+                values[name] = value
             else:
                 problems.append(f"{name} in this page's address must be one of: {', '.join(names)}.")
     for name in ("nearest", "farthest"):
         if value := parameters.get(name):
             if re.fullmatch(r"[0-9]{1,2}", value) and int(value) <= MAX_NEIGHBOURS:
-                found[name] = int(value)
+                values[name] = int(value)
             else:
                 problems.append(f"{name} in this page's address must be a number from 0 to {MAX_NEIGHBOURS}.")
-    if value := parameters.get("judge", ""):
-        try:
-            found["judge"] = str(read_judge(value) or OFF)
-        except ConfigError as error:
-            problems.append(str(error))
-    if value := parameters.get("within", "").strip():
-        try:
-            found["within"] = str(read_area(value) or "")
-        except ConfigError as error:
-            problems.append(str(error))
+    for name, read, empty in (("judge", read_judge, OFF), ("within", read_area, "")):
+        if value := parameters.get(name, "").strip():
+            try:
+                values[name] = str(read(value) or empty)
+            except ConfigError as error:
+                problems.append(str(error))
     if model := parameters.get("model", "").strip():
         if len(model) <= MAX_MODEL_LENGTH and model.isprintable():
-            found["model"] = model
+            values["model"] = model
         else:
             problems.append("model in this page's address is not a valid name.")
-    return Preset(**found, problems=tuple(problems))
+    return Preset(**values, problems=tuple(problems))

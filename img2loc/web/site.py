@@ -31,12 +31,7 @@ class Site:
 
     @contextmanager
     def answering(self, http_request: gr.Request | None, tab: str, *backends: str) -> Iterator[threading.Event]:
-        """Do what a visitor asks for on a tab of the page: within the limits, and with errors as messages.
-
-        Args:
-            http_request: Gradio's.
-            tab: Where it was sent from.
-            backends: Who is asked.
+        """Answer on a tab of the page: hold a place for asking the backends, and show errors as messages.
 
         Yields:
             What is set when the visitor stops waiting.
@@ -67,12 +62,7 @@ class Sessions:
         self._lock = threading.Lock()
 
     def leave(self, http_request: gr.Request, tab: str = "") -> None:
-        """Give up what a visitor waits for, who has closed the page, pressed Cancel or chosen another photo.
-
-        Args:
-            http_request: Gradio's.
-            tab: Where that was; empty for all tabs.
-        """
+        """Give up what a visitor waits for on a tab, or on all, after leaving, cancelling or choosing another photo."""
         with self._lock:
             for cancel, tab_of_request in self._waiting.get(http_request.session_hash or "", {}).items():
                 if tab in ("", tab_of_request):
@@ -80,12 +70,7 @@ class Sessions:
 
     @contextmanager
     def waiting(self, http_request: gr.Request | None, tab: str) -> Iterator[threading.Event]:
-        """Yield an event that is set when the visitor stops waiting for what was requested on a tab.
-
-        Args:
-            http_request: Gradio's; None outside of a page.
-            tab: Where it was sent from.
-        """
+        """Yield an event that is set when the visitor stops waiting for what was requested on a tab."""
         session, cancel = (http_request.session_hash if http_request else None) or "", Abandoned()
         with self._lock:
             self._waiting.setdefault(session, {})[cancel] = tab

@@ -22,50 +22,41 @@ _WEB = ("http://", "https://")
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument.
+    """One argument."""
 
-    Args:
-        expected: What it must be, to stand after "must be".
-        accepts: Whether a JSON value can be one.
-        required: Whether a call by names may not leave it out.
-    """
-
-    expected: str
-    accepts: Callable[[object], bool]
-    required: bool = False
+    expected: str  # to stand after "must be"
+    accepts: Callable[[object], bool]  # whether a JSON value can be one
+    required: bool = False  # in a call by names
 
 
 Arguments = Mapping[str, Mapping[str, Argument]]  # of each endpoint, in their order
 
 
 def api_arguments(backends: Sequence[str], *, for_agents: bool) -> Arguments:
-    """List the arguments of all endpoints.
-
-    Args:
-        backends: Those that are offered.
-        for_agents: Whether as the MCP tools take them, with photos as text, or as the client API does.
-    """
+    """List the arguments of all endpoints; agents send photos as text, clients of the API as files."""
     count = Argument(f"an integer from 0 to {MAX_NEIGHBOURS}", _is_count)
     text = Argument("text", _is_text)
     backend = Argument(f"one of: {', '.join(backends)}", lambda value: value in backends)
     if for_agents:
-        one, is_photo = "a public http(s) address or a data: URI in base64, as text", _is_address
-        listed, is_listed = "a list of photos, each an address as text", _is_text
+        photo_text, is_photo = "a public http(s) address or a data: URI in base64, as text", _is_address
+        photos_text, is_listed = "a list of photos, each an address as text", _is_text
     else:
-        one = 'a file, {"path": ..., "meta": {"_type": "gradio.FileData"}}, at an http(s) address or uploaded here'
-        listed, is_photo = f"a list of photos, each an address as text, or {one}", _is_file
+        photo_text = (
+            'a file, {"path": ..., "meta": {"_type": "gradio.FileData"}}, at an http(s) address or uploaded here'
+        )
+        photos_text, is_photo = f"a list of photos, each an address as text, or {photo_text}", _is_file
 
         def is_listed(value: object) -> bool:
             return _is_text(value) or _is_file(value)
 
-    photo = Argument(one, is_photo, required=True)
-    photos = Argument(listed, lambda value: isinstance(value, list) and all(map(is_listed, value)), required=True)
+    photo = Argument(photo_text, is_photo, required=True)
+    photos = Argument(photos_text, lambda value: isinstance(value, list) and all(map(is_listed, value)), required=True)
     counts = {"nearest": count, "farthest": count}
-    asked = {"backend": backend, "model": text, **counts}
-    asked |= dict.fromkeys(("prompt", "base_url", "judge", "within"), text)
+    others = {"backend": backend, "model": text, **counts}
+    others |= dict.fromkeys(("prompt", "base_url", "judge", "within"), text)
     return {
-        "locate": {"photo": photo, **asked},
-        "locate_batch": {"photos": photos, **asked},
+        "locate": {"photo": photo, **others},
+        "locate_batch": {"photos": photos, **others},
         "neighbours": {"photo": photo, **counts, "within": text},
         "backends": {},
         "info": {},

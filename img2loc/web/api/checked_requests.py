@@ -32,12 +32,7 @@ _NO_METHOD: Final = "This server has no such method, or its parameters are wrong
 
 
 class ReadableRequests:
-    """Answers requests whose body, endpoint, tool or arguments' names are wrong; Gradio gets the others.
-
-    Args:
-        app: Gradio's own.
-        backends: Those that are offered.
-    """
+    """Answers requests whose body, endpoint, tool or arguments' names are wrong; Gradio gets the others."""
 
     def __init__(self, app: ASGIApp, backends: Sequence[str]) -> None:
         self._app = app
@@ -137,6 +132,5 @@ def _is_shallow(value: object, depth: int) -> bool:
     """Whether no more than so many lists and objects stand in each other."""
     if not isinstance(value, dict | list):
         return True
-    return depth > 0 and all(
-        _is_shallow(one, depth - 1) for one in (value.values() if isinstance(value, dict) else value)
-    )
+    parts = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_shallow(part, depth - 1) for part in parts)

@@ -53,14 +53,9 @@ def neighbours(
     name: Name = nearest_place,
     translate: Translate = ENGLISH,
 ) -> str:
-    """List neighbours; a row that is pointed at, or whose number has the focus, is lit on the maps (page.js).
+    """List neighbours of a kind, "nearest" or "farthest", with their distances from the answer, if there is one.
 
-    Args:
-        kind: "nearest" or "farthest".
-        listed: The neighbours, the first of them first.
-        answer: From where distances are taken; None where there is no answer.
-        name: Names positions.
-        translate: Writes texts in the language of the visitor.
+    A row that is pointed at, or whose number has the focus, is lit on the maps (page.js).
     """
     rows = []
     for rank, neighbour in enumerate(listed, start=1):

@@ -32,12 +32,7 @@ def answer(
 ) -> str:
     """Lay out the result at a glance; a model's answer and the vote side by side.
 
-    Args:
-        prediction: The result.
-        truth: Where the photo was really taken, if that is known.
-        truth_source: The name of the text that says where that comes from.
-        name: Names positions.
-        translate: Writes texts in the language of the visitor.
+    If the true position is known, `truth_source` names the text that says where that comes from.
     """
     return render(
         "answer.card",

@@ -88,12 +88,7 @@ class BatchEvents:
 
 
 def add_batch_tab(site: Site, form: Form) -> None:
-    """Add the tab's content to the Blocks that are being built.
-
-    Args:
-        site: Who answers.
-        form: The fields of Locate that an answer depends on.
-    """
+    """Add the tab's content to the Blocks that are being built; it uses the form of Locate."""
     events = BatchEvents(site)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):

@@ -83,14 +83,7 @@ class CompareEvents:
 
 
 def add_compare_tab(demo: gr.Blocks, site: Site, keys: gr.State, within: Component) -> None:
-    """Add the tab's content to the Blocks that are being built.
-
-    Args:
-        demo: The Blocks.
-        site: Who answers.
-        keys: The visitor's own keys, as given under Locate.
-        within: Where the photo is known to have been taken, as given under Locate.
-    """
+    """Add the tab's content to the Blocks that are being built; keys and known area are those of Locate."""
     events = CompareEvents(site)
     suggestions = contest.suggestions(site.settings)
     choices = [(marked("backend_vote") if name == "vote" else label, name) for label, name in suggestions]

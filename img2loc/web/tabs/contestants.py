@@ -29,24 +29,15 @@ COLOURS = (VERMILION, BLUE, GREEN, PURPLE, "#8a6d00", "#5b6472")
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A backend, or one of the servers behind it.
+    """A backend, or one of the servers behind it."""
 
-    Args:
-        name: What a contestant's name begins with.
-        label: Its name for people.
-        server: Empty for the operator's choice.
-        models: Suggested ones; empty where there is nothing to choose.
-        needs_key: Whether somebody must bring a key.
-        provided: Whether the operator does.
-    """
-
-    name: str
+    name: str  # which a contestant's name begins with
     label: str
     backend: str
-    server: str = ""
-    models: tuple[str, ...] = ()
+    server: str = ""  # empty for the operator's choice
+    models: tuple[str, ...] = ()  # suggested; empty where there is nothing to choose
     needs_key: bool = False
-    provided: bool = False
+    provided: bool = False  # whether the operator brings the key
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +119,7 @@ def read_contestants(names: Sequence[str], settings: Settings) -> list[Contestan
 def ask_all(
     contestants: Sequence[Contestant], photo: Photo, request: LocateRequest, locator: Locator, site: Site
 ) -> Iterator[Answers]:
-    """Ask all at once.
-
-    Args:
-        contestants: Who answers.
-        photo: Of what.
-        request: What all are asked, of whichever backend. Each key goes to its own provider only.
-        locator: Finds the neighbours.
-        site: Whose settings and limits count.
+    """Send a request to all contestants at once, whichever backend it names. Each key goes to its own provider only.
 
     Yields:
         The answers so far, in the contestants' order: a prediction, or why there is none.

@@ -29,12 +29,6 @@ class Form(NamedTuple):
     ) -> LocateRequest:
         """Build the request that the filled-in form stands for; an empty field may be None.
 
-        Args:
-            photo: The uploaded file.
-            http_request: Gradio's.
-            token: The visitor's account on a Space.
-            cancel: Set when nobody waits for the answer any more.
-
         Raises:
             ConfigError: A value can't be used.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import gradio as gr
@@ -22,11 +23,7 @@ _PRIVATE: Final[dict[str, Any]] = {"api_visibility": "private", "queue": True, "
 
 
 class KeyEvents:
-    """What happens to keys when a visitor acts.
-
-    Args:
-        labels: The fields' providers for people, by name.
-    """
+    """What happens to keys when a visitor acts; `labels` are the fields' providers for people, by name."""
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         self.providers = tuple(labels)
@@ -47,15 +44,15 @@ class KeyEvents:
         with shown_errors(error_html):
             if labels != self.labels:
                 raise ConfigError("This page is out of date; reload it.")
-            added = {name: key for name, words in zip(self.providers, typed, strict=True) if (key := _read(words))}
+            added = {name: key for name, text in zip(self.providers, typed, strict=True) if (key := _read(text))}
         return [{**keys, **added} if added else gr.skip(), *[""] * len(typed)]
 
     def check(self, keys: Keys, labels: str, *typed: str | None) -> list[Update]:
         """Say at each field what is wrong with its key; for Gradio, before `take`."""
-        return [RIGHT, RIGHT, *(checked(lambda words=words: _read(words)) for words in typed)]  # type: ignore[misc]
+        return [RIGHT, RIGHT, *(checked(partial(_read, text)) for text in typed)]
 
     def buttons(self, keys: Keys) -> list[str]:
-        """The buttons' words, which tell the providers for which there is a key."""
+        """The buttons' texts, which show for which providers there is a key."""
         return [marked("key_set" if name in keys else "use_key") for name in self.providers]
 
 
@@ -66,8 +63,8 @@ class KeyFields:
     meanwhile, and whether those requests came through, doesn't matter.
 
     Args:
-        keys: The session's state that holds the keys by provider, shared by all tabs.
-        labels: The providers' names for people, by their names in `contest.providers`.
+        keys: The session's keys by provider, shared by all tabs.
+        labels: The providers' names for people, by their names in `contestants.providers`.
         prefix: What the fields' HTML ids begin with.
         visible: The provider whose field is shown at first; None for all.
     """
@@ -108,17 +105,15 @@ class KeyFields:
         """Take keys when a field is left or confirmed, and when the visitor asks for an answer.
 
         Args:
-            ask: Listens to what makes the visitor's request, such as a button's `click`.
+            ask: Listens to what asks, such as a button's `click`.
 
         Returns:
             The event of asking, to be continued once the keys are taken.
         """
-        boxes = [self.keys, *self.boxes]
-        given = [self.keys, self._labels, *self.boxes]
         event: dict[str, Any] = {
             "fn": self._events.take,
-            "inputs": given,
-            "outputs": boxes,
+            "inputs": [self.keys, self._labels, *self.boxes],
+            "outputs": [self.keys, *self.boxes],
             "validator": self._events.check,
             **_PRIVATE,
         }

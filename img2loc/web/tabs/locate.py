@@ -42,14 +42,7 @@ QUEUED: dict[str, Any] = {**QUIET, "queue": True}
 
 
 def add_locate_tab(demo: gr.Blocks, events: LocateEvents, settings: Settings, keys: gr.State, *, login: bool) -> Form:
-    """Add the tab's content to the Blocks that are being built.
-
-    Args:
-        demo: The Blocks.
-        events: What happens when a visitor acts.
-        settings: The operator's choices.
-        keys: The visitor's own keys.
-        login: Whether visitors can sign in with Hugging Face.
+    """Add the tab's content to the Blocks that are being built; with `login`, a button to sign in with Hugging Face.
 
     Returns:
         The fields that an answer depends on.
