@@ -46,7 +46,7 @@ from img2loc.types import (
 from img2loc.web.i18n import ENGLISH
 from img2loc.web.render import evidence
 from img2loc.web.render import prediction as report
-from img2loc.web.render.html import error_html, render, text
+from img2loc.web.render.html import _TEMPLATES, error_html, render
 from img2loc.web.request import parse_position
 from img2loc.web.site import Site, shown_errors
 from img2loc.web.tabs import contestants as contest
@@ -99,10 +99,10 @@ def test_the_soak_sees_what_is_wrong(monkeypatch, parsed, words_said):
 
 
 def test_the_soak_sees_words_that_are_more_than_text(monkeypatch):
-    monkeypatch.setattr(report, "text", str)
-    _, fault = soak.examine(Said("json", f"{MARKUP[1]} 48.8584, 2.2945", PARIS))
+    with monkeypatch.context() as patched:
+        patched.setattr("img2loc.web.render.html._TEMPLATES", _TEMPLATES.overlay(autoescape=False))
+        _, fault = soak.examine(Said("json", f"{MARKUP[1]} 48.8584, 2.2945", PARIS))
     assert "more than its own elements" in fault
-    monkeypatch.setattr(soak.report, "text", text)
     monkeypatch.setattr(maps, "_safe", str)
     _, fault = soak.examine(Said("json", "<a href=x>48.8584, 2.2945", PARIS))
     assert "the map's words" in fault

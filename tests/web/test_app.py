@@ -84,7 +84,7 @@ def test_behind_a_proxy_a_server_that_is_told_to_end_does_so_soon_and_answers_th
         ({"IMG2LOC_GALERY": "starter"}, 2, "did you mean IMG2LOC_GALLERY?"),
         ({"GRADIO_SERVER_PORT": "http"}, 2, "GRADIO_SERVER_PORT is 'http'; it must be a whole number from 1 to 65535"),
         ({"SSL_CERT_FILE": "/gone"}, 2, "SSL_CERT_FILE names a file that doesn't exist: /gone"),
-        ({"OPENAI_API_KEY": "sk-one\nsk-two"}, 2, "OPENAI_API_KEY contains a space, a line break"),
+        ({"OPENAI_API_KEY": "sk-one\nsk-two"}, 2, "OPENAI_API_KEY contains spaces or characters"),
     ],
 )
 def test_a_wrong_setting_gets_one_sentence(settings: dict[str, str], status: int, words: str):
