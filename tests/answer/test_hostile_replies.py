@@ -100,12 +100,12 @@ def test_the_soak_sees_what_is_wrong(monkeypatch, parsed, words_said):
 
 def test_the_soak_sees_words_that_are_more_than_text(monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("img2loc.web.render.html._TEMPLATES", _TEMPLATES.overlay(autoescape=False))
-        _, fault = soak.examine(Said("json", f"{MARKUP[1]} 48.8584, 2.2945", PARIS))
-    assert "more than its own elements" in fault
-    monkeypatch.setattr(maps, "_safe", str)
-    _, fault = soak.examine(Said("json", "<a href=x>48.8584, 2.2945", PARIS))
+        patched.setattr(maps, "_safe", str)
+        _, fault = soak.examine(Said("json", "<a href=x>48.8584, 2.2945", PARIS))
     assert "the map's words" in fault
+    monkeypatch.setattr("img2loc.web.render.html._TEMPLATES", _TEMPLATES.overlay(autoescape=False))
+    _, fault = soak.examine(Said("json", f"{MARKUP[1]} 48.8584, 2.2945", PARIS))
+    assert "more than its own elements" in fault and MARKUP[1] in fault
 
 
 def test_blanks_without_end_are_no_true_position():
