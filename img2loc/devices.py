@@ -11,10 +11,7 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str) -> torch.device:
-    """Choose the device for an encoder.
-
-    Args:
-        name: "auto" for CUDA, else MPS, else the CPU; or a torch device, such as "cuda:1".
+    """Choose the device for an encoder: "auto" for CUDA, else MPS, else the CPU; or a torch device, such as "cuda:1".
 
     Raises:
         ConfigError: This machine has no such device.

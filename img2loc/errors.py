@@ -47,12 +47,7 @@ class ConfigError(Img2LocError):
 
 
 class MissingKeyError(ConfigError):
-    """A backend needs a key and has none. The message itself is for the command line.
-
-    Args:
-        provider: Whose key is needed, for people.
-        variable: The environment variable that may hold it.
-    """
+    """A backend needs a key and has none. The message itself, for the command line, names the environment variable."""
 
     def __init__(self, provider: str, variable: str) -> None:
         super().__init__(f"{provider} needs a key; set {variable}.")

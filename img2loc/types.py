@@ -70,7 +70,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A place where the photo may have been taken; its score combines the shares below it (judge/candidates.py)."""
+    """A place where the photo may have been taken; its score combines the shares below it, see judge/candidates.py."""
 
     position: LatLon
     score: float  # all candidates' scores sum to 1

@@ -77,10 +77,7 @@ def continent_of(position: LatLon) -> str:
 
 
 def city_named(name: str) -> tuple[str, LatLon] | None:
-    """Find the largest city of a name.
-
-    Args:
-        name: In any language that GeoNames has, alone or as "city, country".
+    """Find the largest city called so in any language that GeoNames has, as "city" or "city, country".
 
     Returns:
         Its "city, country" and its position; None where there is none.

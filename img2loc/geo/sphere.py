@@ -34,10 +34,7 @@ def unit_vectors_of(degrees: npt.NDArray[np.floating[Any]]) -> FloatArray:
 
 
 def decimal_position(text: str) -> LatLon | None:
-    """Read 'lat, lon' in decimal degrees; None for any other text.
-
-    Args:
-        text: Of bounded length.
+    """Read 'lat, lon' in decimal degrees, in a text of bounded length; None for any other text.
 
     Raises:
         ValueError: A number is out of range; lat and lon are never swapped.
@@ -87,13 +84,7 @@ def geodesic_km(a: LatLon, b: LatLon) -> float:
 
 
 def destination(origin: LatLon, bearing_deg: float, distance_km: float) -> LatLon:
-    """Go from a position along a great circle, on a sphere of EARTH_RADIUS_KM.
-
-    Args:
-        origin: Where to start.
-        bearing_deg: Direction at the start, clockwise from north.
-        distance_km: How far.
-    """
+    """Go from a position along a great circle, whose bearing at the start is measured clockwise from north."""
     up = unit_vectors([origin])[0]
     lon = math.radians(origin.lon)
     east = np.array([-math.sin(lon), math.cos(lon), 0.0])

@@ -63,13 +63,7 @@ class Calibration:
                 raise ValueError("the similarities of a method's groups don't rise")
 
     def radius_km(self, method: Method, model: str, similarity: float) -> float | None:
-        """The radius of an answer; None where answers of this kind were not measured.
-
-        Args:
-            method: Who answered.
-            model: The model that was asked; empty for none.
-            similarity: Of the nearest neighbour.
-        """
+        """The radius of an answer, by its nearest neighbour's similarity; None where such answers were not measured."""
         groups = self.methods.get(answerer(method, model))
         if not groups:
             return None
@@ -92,11 +86,7 @@ def conformal_radius_km(errors_km: Sequence[float], probability: float = PROBABI
 
 
 def groups_of(similarities: Sequence[float], errors_km: Sequence[float]) -> tuple[Group, ...]:
-    """Divide photos into groups of equal size by similarity, and measure each.
-
-    Args:
-        similarities: n, of each photo's nearest neighbour.
-        errors_km: n, of its answer.
+    """Divide photos into groups of equal size by their nearest neighbour's similarity, and measure each.
 
     Returns:
         Up to MAX_GROUPS groups of GROUP_PHOTOS or more; a single group may be smaller.

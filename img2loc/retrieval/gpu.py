@@ -18,14 +18,10 @@ CANDIDATES, CANDIDATES_PER_NEIGHBOUR = 128, 8
 
 
 class GpuVectors:
-    """All vectors of an index, in half precision.
+    """All vectors of a FAISS index that keeps them, in half precision.
 
     FAISS has such an index, too. It selects the best on one multiprocessor a query, which takes most of its time:
     benchmarks/README.md has both.
-
-    Args:
-        index: FAISS's, one that keeps the vectors themselves.
-        device: Where they go.
     """
 
     def __init__(self, index: Any, device: torch.device) -> None:  # noqa: ANN401 - FAISS has no types
@@ -64,14 +60,10 @@ class GpuVectors:
 
 
 def put_on_gpu(index: Any, device: str) -> GpuVectors | None:  # noqa: ANN401
-    """Copy an index's vectors to a GPU, where there is one and they fit.
-
-    Args:
-        index: FAISS's, one that keeps the vectors themselves.
-        device: As for choose_device.
+    """Copy the vectors of a FAISS index that keeps them to a GPU.
 
     Returns:
-        None where the CPU has to search; the log says why.
+        None where the device isn't a GPU or they don't fit, which the log says.
     """
     gpu = _gpu(device)
     if gpu is None:

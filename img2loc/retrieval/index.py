@@ -27,11 +27,7 @@ EXACT_BLOCK_ROWS = 1 << 14
 
 
 class RowFilter:
-    """The rows to which a search is restricted.
-
-    Args:
-        inside: (rows of the index,) whether each counts.
-    """
+    """The rows to which a search is restricted, from whether each row of the index counts, (rows,)."""
 
     def __init__(self, inside: npt.NDArray[np.bool_]) -> None:
         import faiss  # noqa: PLC0415
@@ -73,11 +69,7 @@ class Searcher:
         self.threads_alone = self._fastest_thread_count()
 
     def use_gpu(self, device: str) -> None:
-        """Search the vectors themselves on a GPU from now on, where there is one and they fit.
-
-        Args:
-            device: Where the encoder runs, as for choose_device.
-        """
+        """Search the vectors themselves on a GPU from now on, where the encoder runs on one and they fit."""
         if device != "cpu" and self.vectors is not None:
             from img2loc.retrieval.gpu import put_on_gpu  # noqa: PLC0415 - torch
 
@@ -210,16 +202,7 @@ def open_index(file: BufferedReader) -> Any:  # noqa: ANN401 - FAISS has no type
 
 
 def search_parameters(index: Any, settings: dict[str, int], selector: Any = None) -> Any:  # noqa: ANN401
-    """Search settings as FAISS takes them.
-
-    Args:
-        index: The index they are for.
-        settings: Manifest.search.
-        selector: FAISS's, of the rows that count; None for all.
-
-    Returns:
-        FAISS's object; None for the index's defaults.
-    """
+    """FAISS's parameters for an index, Manifest.search and a selector of rows; None for the index's defaults."""
     import faiss  # noqa: PLC0415
 
     if not settings and selector is None:

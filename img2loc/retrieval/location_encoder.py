@@ -56,12 +56,7 @@ class LocationEncoder(torch.nn.Module):
         return torch.nn.functional.normalize(summed, dim=1)
 
     def fit(self, query: npt.NDArray[np.float32], positions: Sequence[LatLon]) -> FloatArray:
-        """How well a photo fits each of n positions: (n,) logarithms of its likelihood, up to a constant.
-
-        Args:
-            query: (dim,) the photo's embedding, of unit norm.
-            positions: Anywhere on Earth.
-        """
+        """How well a query, (dim,), fits each of n positions: (n,) logarithms of its likelihood, up to a constant."""
         degrees = torch.tensor([(position.lat, position.lon) for position in positions], dtype=torch.float64)
         with torch.inference_mode():
             embeddings = self(degrees.reshape(-1, 2))
@@ -78,11 +73,7 @@ class FourierPerceptron(torch.nn.Module):
     """One scale of the location encoder: random Fourier features, then linear layers with ReLU between.
 
     The frequencies were drawn once, from a normal distribution whose deviation is the scale's (1, 16 or 256), and
-    belong to the weights since.
-
-    Args:
-        weights: See LocationEncoder.
-        name: The prefix of this scale's weights.
+    belong to the weights since. `name` is the prefix of the scale's weights in LocationEncoder's.
 
     Source: Tancik et al., Fourier Features Let Networks Learn High Frequency Functions, NeurIPS 2020,
     https://arxiv.org/abs/2006.10739; GeoCLIP, section 3.

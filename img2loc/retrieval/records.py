@@ -1,4 +1,4 @@
-"""Where a gallery's photos come from: its records, read a group of rows at a time."""
+"""A gallery's records of where its photos come from, read a group of rows at a time."""
 
 from __future__ import annotations
 

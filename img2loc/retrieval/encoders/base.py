@@ -45,14 +45,7 @@ class Encoder(Protocol):
         ...
 
     def embed(self, images: Sequence[Image.Image]) -> Embeddings:
-        """Embed pictures, a batch at a time.
-
-        Args:
-            images: n RGB pictures of any size.
-
-        Returns:
-            (n, dim) float32, each row of unit L2 norm.
-        """
+        """Embed n RGB pictures of any size, a batch at a time: (n, dim) float32, each row of unit L2 norm."""
         batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
         rows = [self.embed_prepared(self.prepare(batch)) for batch in batches]
         return np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
