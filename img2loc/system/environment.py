@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -69,10 +70,15 @@ def check_certificates(env: Mapping[str, str] = os.environ) -> None:
     if log := env.get("SSLKEYLOGFILE"):  # Python itself opens it for each client
         _check_file("SSLKEYLOGFILE", log, lambda: open(log, "a").close())
     if certificates := env.get("SSL_CERT_FILE"):
-        _check_file("SSL_CERT_FILE", certificates, lambda: ssl.create_default_context(cafile=certificates))
+        _check_file("SSL_CERT_FILE", certificates, lambda: _load(certificates, os.stat(certificates).st_mtime_ns))
     folders = env.get("SSL_CERT_DIR", "")
     if folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
         raise ConfigError(f"SSL_CERT_DIR names a folder that doesn't exist: {folders}")
+
+
+@lru_cache(maxsize=1)  # it takes 20 ms, and each request to a model checks the file
+def _load(certificates: str, changed_ns: int) -> None:
+    ssl.create_default_context(cafile=certificates)
 
 
 def _check_file(variable: str, path: str, use: Callable[[], object]) -> None:

@@ -21,12 +21,16 @@ from tests.paths import ROOT
 
 EIFFEL, TAJ = (str(next(PHOTOS.glob(f"*{name}*"))) for name in ("Eiffel", "Taj-Mahal"))
 PIPE_BYTES = 4096
-# A model that is interrupted when its reply has come, and before anybody has it.
-INTERRUPTED_MODEL = """
+# The command line, with a locator that answers at once, and a model that is interrupted when its reply has come and
+# before anybody has it.
+COMMAND = """
 import os, signal, sys
 import img2loc.__main__ as command
 from img2loc.system.process import run
-from img2loc.types import Reply
+from img2loc.types import LatLon, Neighbour, PhotoRecord, Place, Prediction, Reply, Retrieval
+
+PARIS = LatLon(48.858, 2.294)
+NEIGHBOUR = Neighbour(0, PARIS, 0.5, PhotoRecord("id", "author", "https://example.org/photo", "CC BY 4.0"))
 
 class Model:
     name, model = "openai", "test"
@@ -36,7 +40,19 @@ class Model:
         sum(range(100))
         return reply
 
-command.open_lmm = lambda name, options: Model()
+class Locator:
+    @classmethod
+    def open(cls, *arguments, **options):
+        return cls()
+
+    def locate(self, photo, ask):
+        if ask.lmm is not None:
+            ask.lmm.reply((), b"")
+        place = Place("Paris", "France", "FR", 0.0)
+        return Prediction(PARIS, 1.0, "vote", place, None, Retrieval((NEIGHBOUR,) * 50, ()), "", None, ())
+
+command.Locator = Locator
+command.open_lmm = lambda name, options: Model() if name == "openai" else None
 run(lambda: command.main(sys.argv[1:]))
 """
 LOST_ERROR = """
@@ -100,7 +116,7 @@ def test_ctrl_c_during_the_imports_is_no_traceback(program, imported):
 
 
 def test_a_reply_that_came_as_ctrl_c_was_pressed_is_kept():
-    process = begin("-c", INTERRUPTED_MODEL, "locate", EIFFEL, "--backend", "openai", "--json")
+    process = begin("-c", COMMAND, "locate", EIFFEL, "--backend", "openai", "--json")
     printed, said = process.communicate(timeout=60)
     assert process.returncode == 130 and json.loads(printed) == [] and b"Traceback" not in said
     assert f'img2loc: {EIFFEL}: The model replied: "48.858, 2.294"' in said.decode()
@@ -129,7 +145,7 @@ def blocked():
     """A process with an answer for a pipe that is full, and the pipe's other end."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    process = begin("-m", "img2loc", "locate", EIFFEL, TAJ, "--json", stdout=writer)
+    process = begin("-c", COMMAND, "locate", EIFFEL, TAJ, "--json", stdout=writer)
     os.close(writer)
     assert os.read(reader, 1) == b"["
     deadline = time.monotonic() + 60
