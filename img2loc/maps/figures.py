@@ -117,8 +117,7 @@ def _discs(candidate: Candidate) -> go.Scattergeo:
 
 
 def _candidate(rank: int, candidate: Candidate, name: Name) -> go.Scattergeo:
-    place = _safe(str(name(candidate.position)))
-    text = f"<b>{rank}. {place}</b><br>{candidate.score:.0%}<br>{candidate.position}"
+    text = _hover_text(f"{rank}. {name(candidate.position)}", f"{candidate.score:.0%}", candidate.position)
     marker = {"size": 8 + 16 * candidate.score**0.5, "color": VERMILION, "opacity": 0.8, "line": OUTLINE}
     return _markers(f"candidate {rank}", [candidate.position], [text], marker)
 
@@ -128,7 +127,7 @@ def answers_map(marks: Sequence[Mark], truth: LatLon | None = None, name: Name =
     traces = [_point("truth", truth, name)] if truth else []
     for mark in reversed(marks):
         style: dict[str, object] = {"color": mark.colour, "size": 21, "line": OUTLINE}
-        text = f"<b>{_safe(mark.title)}</b><br>{_safe(str(name(mark.position)))}<br>{mark.position}"
+        text = _hover_text(mark.title, name(mark.position), mark.position)
         traces.append(_labelled(f"mark {mark.label}", mark.label, mark.position, text, style))
     return figure(traces, [mark.position for mark in marks] + ([truth] if truth else []))
 
@@ -164,7 +163,7 @@ _POINTS = {
 
 def _point(trace: str, position: LatLon, name: Name) -> go.Scattergeo:
     label, colour, symbol, size_px = _POINTS[trace]
-    text = f"<b>{label}</b><br>{_safe(str(name(position)))}<br>{position}"
+    text = _hover_text(label, name(position), position)
     marker = {"size": size_px, "color": colour, "symbol": symbol, "line": {"color": "white", "width": 1.5}}
     return _markers(trace, [position], [text], marker)
 
@@ -196,17 +195,14 @@ def _line(name: str, positions: Sequence[LatLon], colour: str, dash: str) -> go.
 def _neighbour_texts(neighbours: Sequence[Neighbour], name: Name) -> list[str]:
     texts = []
     for rank, neighbour in enumerate(neighbours, start=1):
-        lines = [
-            f"<b>{rank}. {_safe(str(name(neighbour.position)))}</b>",
-            f"similarity {neighbour.similarity:.3f}",
-            str(neighbour.position),
-        ]
-        if photo := neighbour.photo:
-            lines += [_safe(text[:80]) for text in (photo.author, photo.licence) if text]
-        texts.append("<br>".join(lines))
+        title, similarity = f"{rank}. {name(neighbour.position)}", f"similarity {neighbour.similarity:.3f}"
+        photo = neighbour.photo
+        credit = [text[:80] for text in (photo.author, photo.licence) if text] if photo else []
+        texts.append(_hover_text(title, similarity, neighbour.position, *credit))
     return texts
 
 
-def _safe(text: str) -> str:
-    """Escape text that Plotly would read as markup."""
-    return html.escape(text, quote=False)
+def _hover_text(title: str, *lines: object) -> str:
+    """A marker's tooltip, escaped, since Plotly reads markup in it."""
+    safe_title, *safe_lines = (html.escape(str(text), quote=False) for text in (title, *lines))
+    return "<br>".join([f"<b>{safe_title}</b>", *safe_lines])

@@ -199,9 +199,8 @@ def _photo(image: Image.Image, format_name: str, exif: Exif) -> Photo:
     _check_size(*image.size)
     decoder_exif = read_exif(image.info.get("exif") or b"")  # WebP's, and how AVIF is turned
     if image.mode in ("1", "P", "PA") or (image.mode in ("L", "RGB") and "transparency" in image.info):
-        image = image.convert(
-            "RGBA" if image.has_transparency_data else "RGB"
-        )  # scaling averages pixels, which other modes can't
+        # Scaling averages pixels, which means nothing in other modes.
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     gap = None if image.mode.startswith("I;") else 2.0  # Pillow's faster reduction, for 8 and 32 bits only
     image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=gap)
     pixels = _to_rgb(image)

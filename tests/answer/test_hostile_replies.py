@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import gradio as gr
@@ -100,7 +101,7 @@ def test_the_soak_sees_what_is_wrong(monkeypatch, parsed, words_said):
 
 def test_the_soak_sees_words_that_are_more_than_text(monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(maps, "_safe", str)
+        patched.setattr(maps, "html", SimpleNamespace(escape=lambda text, quote: text))
         _, fault = soak.examine(Said("json", "<a href=x>48.8584, 2.2945", PARIS))
     assert "the map's words" in fault
     monkeypatch.setattr("img2loc.web.render.html._TEMPLATES", _TEMPLATES.overlay(autoescape=False))
