@@ -32,12 +32,7 @@ MAX_TEMPERATURE: Final = 2
 
 
 def add_evaluate(verbs: Verbs, settings: Settings) -> None:
-    """Add the verb evaluate, with verbs of its own.
-
-    Args:
-        verbs: The command line's verbs.
-        settings: The operator's, for the defaults.
-    """
+    """Add the verb evaluate, with verbs of its own, to the command line."""
     evaluate = _verb(verbs, "evaluate", "measure how accurately photos are located")
     inner = evaluate.add_subparsers(title="verbs", required=True, metavar="VERB", dest="evaluate")
     _add_run(_verb(inner, "run", "locate every photo of a data set; run the command again to continue"), settings)
@@ -94,11 +89,8 @@ def add_calibrate(verbs: Verbs) -> None:
 def add_locating(verb: argparse.ArgumentParser, settings: Settings, *, several: bool = False) -> None:
     """Add the arguments that say how photos are located.
 
-    Args:
-        verb: The verb's parser.
-        settings: The operator's, for the defaults.
-        several: Whether --nearest, --farthest and --judge take several values, which give a run each, and --within
-            takes OWN_COUNTRY.
+    With `several`, --nearest, --farthest and --judge take several values, which give a run each, and --within takes
+    OWN_COUNTRY.
     """
     _add_model(verb, settings)
     also = "; several give a run each" if several else ""

@@ -37,12 +37,6 @@ def evaluate(
 ) -> int:
     """Run one of the verbs below evaluate.
 
-    Args:
-        arguments: Parsed by arguments.add_evaluate's parser.
-        settings: The operator's.
-        open_lmm: Opens the model that the arguments name.
-        read_template: Reads the prompt's template.
-
     Returns:
         The exit status: 0, or 1 if a run stopped early or photos failed unexpectedly.
 

@@ -32,46 +32,25 @@ _NOT_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One position of a result, or a photo that has none.
-
-    Args:
-        photo: The photo's name.
-        role: What the position is.
-        who: The model that gave the answer, or "vote"; empty for the positions of photos.
-        rank: A neighbour's rank, from 1; None for other roles.
-        position: None where there is no answer.
-        place: The populated place nearest to it.
-        radius_km: The answer's or the vote's radius; None for other roles.
-        distance_km: Geodesic distance from the answer; None for the answer itself.
-        similarity: A neighbour's similarity.
-        author: Of a neighbour's photo; empty where unknown, like the next two.
-        url: Its address.
-        licence: Its licence.
-        message: Why there is no answer, or what a person should know about it.
-    """
+    """One position of a result, or a photo that has none."""
 
     photo: str
-    role: Role
-    who: str = ""
-    rank: int | None = None
-    position: LatLon | None = None
-    place: str = ""
-    radius_km: float | None = None
-    distance_km: float | None = None
-    similarity: float | None = None
-    author: str = ""
+    role: Role  # what the position is
+    who: str = ""  # the model that gave the answer, or "vote"; empty for the positions of photos
+    rank: int | None = None  # a neighbour's rank, from 1; None for other roles
+    position: LatLon | None = None  # None where there is no answer
+    place: str = ""  # the populated place nearest to it
+    radius_km: float | None = None  # the answer's or the vote's radius; None for other roles
+    distance_km: float | None = None  # geodesic distance from the answer; None for the answer itself
+    similarity: float | None = None  # a neighbour's similarity
+    author: str = ""  # of a neighbour's photo; empty where unknown, like the next two
     url: str = ""
     licence: str = ""
-    message: str = ""
+    message: str = ""  # why there is no answer, or what a person should know about it
 
 
 def answer_row(photo: str, result: Prediction | str) -> Row:
-    """Describe the answer alone.
-
-    Args:
-        photo: The photo's name.
-        result: The prediction, or why there is none.
-    """
+    """Describe the answer alone: a prediction, or why there is none."""
     if isinstance(result, str):
         return Row(photo, "answer", message=result)
     outcome = result.outcome
@@ -97,7 +76,7 @@ def rows(
     Args:
         photo: The photo's name.
         prediction: The result.
-        truth: Where the photo was really taken, if that is known.
+        truth: Where the photo was really taken; None if unknown.
         place_of: Names the place at a position.
     """
     answer, vote = prediction.position, prediction.vote

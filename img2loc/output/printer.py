@@ -75,23 +75,15 @@ def _row(name: str, result: Prediction | str) -> dict[str, Cell]:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A way to print answers.
+    """A way to print answers."""
 
-    Args:
-        item: Writes one answer, given the photo's name and the prediction or the error.
-        start: Printed before the first.
-        between: Printed between two.
-        end: Printed after the last.
-        is_json: Whether the whole is JSON.
-        holds_replies: Whether an answer includes all that the model replied.
-    """
-
+    # Writes one answer, given the photo's name and the prediction or the error.
     item: Callable[[str, Prediction | str], str]
-    start: str = ""
-    between: str = ""
-    end: str = ""
-    is_json: bool = False
-    holds_replies: bool = False
+    start: str = ""  # printed before the first
+    between: str = ""  # printed between two
+    end: str = ""  # printed after the last
+    is_json: bool = False  # whether the whole is JSON
+    holds_replies: bool = False  # whether an answer includes all that the model replied
 
 
 FORMATS: Final = {

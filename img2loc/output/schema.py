@@ -120,22 +120,19 @@ class BatchJson(SourcedJson):
     results: list[BatchItemJson]
 
 
-class BackendJson(TypedDict):
+class ServerJson(TypedDict):
+    """A provider for the backend openai, asked with your own key."""
+
+    name: str
+    label: str
+    models: list[str]
+
+
+class BackendJson(ServerJson):
     """A backend that may be asked. key_header names the header for your own key; key_needed: whether it is required."""
 
-    name: str
-    label: str
-    models: list[str]
     key_header: str
     key_needed: bool
-
-
-class ServerJson(TypedDict):
-    """Another provider for the backend openai, asked with your own key."""
-
-    name: str
-    label: str
-    models: list[str]
 
 
 class BackendsJson(VersionedJson):

@@ -36,7 +36,7 @@ def test_the_real_list_of_im2gps3k():
     assert len(truth.items) == 2997 and len({item.author for item in truth.items}) == 198
     assert truth.items[0].position == LatLon(32.325436, -64.764404)
     assert truth.notes == (
-        "The listing has 2,997 photos and Im2GPS3k has 3,000 (the list that is passed around has 2,997 rows).",
+        "The listing has 2,997 photos and Im2GPS3k has 3,000 (the list in common use has 2,997 rows).",
     )
 
 
@@ -100,7 +100,7 @@ def test_bad_rows_are_left_out_of_n_only_when_asked(tmp_path):
     path = write(tmp_path, TOWNS + "d,dan,NaN,2.0\nsome text\ne,eve,45.0,8.5\n")
     truth = read_truth(path, skip_bad_rows=True)
     assert [item.id for item in truth.items] == ["a", "b", "c", "e"]
-    assert "Bad rows, left out of N as asked (1): lines 5." in truth.notes
+    assert "Bad rows, left out of N as requested (1): lines 5." in truth.notes
 
 
 @pytest.mark.parametrize("dataset", ["im2gps3k", "im2gps"])
@@ -121,7 +121,7 @@ def test_swapped_headers_are_noticed_where_every_value_would_do(tmp_path):
     rows = [row for row in every if abs(float(row["LON"])) < 30 and float(row["LAT"]) > 40]
     lines = "".join(f"{row['IMG_ID']},{row['LON']},{row['LAT']}\n" for row in rows)
     assert len(rows) > 500
-    with pytest.raises(DataError, match=r"from any town, and .* km with lat and lon swapped"):
+    with pytest.raises(DataError, match=r"from any town, but .* km with lat and lon swapped"):
         read_truth(write(tmp_path, "id,lat,lon\n" + lines))
 
 

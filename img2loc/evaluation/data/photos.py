@@ -1,4 +1,4 @@
-"""The photos of a listing in a folder: which are there, which are missing, and which are a placeholder."""
+"""The photos of a listing in a folder: present, missing, or a placeholder."""
 
 from __future__ import annotations
 
@@ -15,30 +15,22 @@ from img2loc.evaluation.data.datasets import Item
 from img2loc.geo.sphere import haversine_km
 
 # Flickr answers a request for a deleted photo with a PNG of 2,051 bytes that says "This photo is no longer available".
-# Source: this MD5 stands in many public downloaders' lists of bad pictures, with that size. MD5 names, it protects
-# nothing here.
+# Source: this MD5, with that size, is in many public downloaders' lists of bad pictures.
 UNAVAILABLE_MD5: Final = "880a7a58e05d3e83797f27573bb6d35c"
-# One and the same file is no photo of two places; a photographer may well upload one twice at one place.
+# The same file can't show two places, but a photographer may upload it twice for one place.
 SAME_PLACE_KM: Final = 25.0
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A listing's photos on disk.
+    """A listing's photos on disk."""
 
-    Args:
-        paths: The file of each photo that is there, by id.
-        missing: Ids of photos that are not there.
-        ambiguous: Ids whose name several files in subfolders share; they count as missing.
-        unavailable: Ids whose file is the provider's "no longer available" picture, by its known hash.
-        repeated: Ids whose bytes are those of a photo listed at another place, or by another author: a placeholder that
-            we don't know, or a fault of the listing. They are told, and used as they are.
-    """
-
-    paths: dict[str, Path]
-    missing: tuple[str, ...]
-    ambiguous: tuple[str, ...]
-    unavailable: tuple[str, ...]
+    paths: dict[str, Path]  # by id
+    missing: tuple[str, ...]  # ids
+    ambiguous: tuple[str, ...]  # ids that several files have as their name; they count as missing
+    unavailable: tuple[str, ...]  # ids whose file is a known "no longer available" picture
+    # Ids whose file equals that of a photo by another author or from another place: an unknown placeholder, or a
+    # mistake in the listing. They are reported, and used as they are.
     repeated: tuple[str, ...]
 
 
@@ -49,12 +41,12 @@ def find_photos(folder: Path, items: Sequence[Item], *, unavailable_md5: Iterabl
     extension, the only file of that name with any extension.
 
     Args:
-        folder: Where they are.
+        folder: The folder to search.
         items: The listing.
-        unavailable_md5: Further placeholders, by the MD5 of their bytes.
+        unavailable_md5: MD5 of further placeholder pictures.
 
     Raises:
-        DataError: The folder does not exist.
+        DataError: The folder doesn't exist.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} isn't a folder; --photos names the folder with the listing's photos.")
@@ -70,11 +62,11 @@ def find_photos(folder: Path, items: Sequence[Item], *, unavailable_md5: Iterabl
     ambiguous: list[str] = []
     for item in items:
         name = PurePosixPath(item.id).name
-        found = [by_path[item.id]] if item.id in by_path else by_name.get(name) or by_stem.get(name, [])
-        if len(found) == 1:
-            paths[item.id] = found[0]
+        files = [by_path[item.id]] if item.id in by_path else by_name.get(name) or by_stem.get(name, [])
+        if len(files) == 1:
+            paths[item.id] = files[0]
         else:
-            (ambiguous if found else missing).append(item.id)
+            (ambiguous if files else missing).append(item.id)
     unavailable, repeated = _placeholders(paths, items, {UNAVAILABLE_MD5, *(md5.lower() for md5 in unavailable_md5)})
     return Folder(paths, tuple(missing), tuple(ambiguous), unavailable, repeated)
 
@@ -85,7 +77,7 @@ def _placeholders(
     same: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         if item.id in paths:
-            with suppress(OSError), paths[item.id].open("rb") as file:  # the run says of each what can't be read
+            with suppress(OSError), paths[item.id].open("rb") as file:  # the run reports what can't be read
                 same[hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()].append(item)
     unavailable = tuple(item.id for md5, group in same.items() if md5 in known for item in group)
     repeated = tuple(

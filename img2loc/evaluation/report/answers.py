@@ -49,17 +49,11 @@ ABSENT: Final = (MISSING, UNAVAILABLE, UNREADABLE)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A photo with its prediction.
+    """A photo with its prediction."""
 
-    Args:
-        item: The photo with its true position.
-        predicted: None for a miss.
-        kind: Where the position comes from, or the kind of failure.
-    """
-
-    item: Item
-    predicted: LatLon | None
-    kind: str
+    item: Item  # the photo with its true position
+    predicted: LatLon | None  # None for a miss
+    kind: str  # where the position comes from, or the kind of failure
 
     @property
     def photographer(self) -> str:

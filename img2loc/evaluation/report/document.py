@@ -41,29 +41,18 @@ class Bullets:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table of plain texts.
-
-    Args:
-        header: The columns' names.
-        rows: A cell for each column.
-        strong: Numbers of the highlighted rows, from 0.
-    """
+    """A table of plain texts."""
 
     header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    strong: frozenset[int] = frozenset()
+    rows: tuple[tuple[str, ...], ...]  # a cell for each column
+    strong: frozenset[int] = frozenset()  # numbers of the highlighted rows, from 0
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing.
+    """A drawing."""
 
-    Args:
-        svg: Its markup, with every text in it escaped.
-        caption: Plain text.
-    """
-
-    svg: str
+    svg: str  # its markup, with every text in it escaped
     caption: str
 
 

@@ -46,17 +46,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of some predictions by one formula of distance.
+    """The figures of some predictions by one formula of distance."""
 
-    Args:
-        accuracy: Share of all photos within each of THRESHOLDS_KM, [0, 1].
-        median_km: Of all photos, with misses infinitely far.
-        geoscore: Mean over all photos, [0, 5000], with 0 for a miss.
-    """
-
-    accuracy: tuple[Estimate, ...]
-    median_km: Estimate
-    geoscore: Estimate
+    accuracy: tuple[Estimate, ...]  # share of all photos within each of THRESHOLDS_KM, [0, 1]
+    median_km: Estimate  # of all photos, with misses infinitely far
+    geoscore: Estimate  # mean over all photos, [0, 5000], with 0 for a miss
 
 
 def distances_km(
@@ -106,13 +100,6 @@ def compare(
     a: FloatArray, b: FloatArray, photographers: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[Estimate, ...]:
     """Compare two runs over the same photos, pair by pair, with intervals as in `measure`.
-
-    Args:
-        a: (n,) km; infinite for a miss.
-        b: Likewise.
-        photographers: Of each of the n photos.
-        seed: The same seed gives the same intervals.
-        resamples: How many times to draw.
 
     Returns:
         How much a is better than b: the differences of the shares within each of THRESHOLDS_KM, then of the GeoScore.

@@ -26,17 +26,11 @@ from img2loc.geo.sphere import FloatArray
 
 @dataclass(frozen=True)
 class Score:
-    """The figures of some answers, computed when first needed.
+    """The figures of some answers, computed when first needed."""
 
-    Args:
-        name: Of the run, and of what answered.
-        answers: One case for each photo of the ground truth; N is their number.
-        seed: Of the intervals.
-    """
-
-    name: str
-    answers: Answers
-    seed: int = 0
+    name: str  # of the run, and of what answered
+    answers: Answers  # one case for each photo of the ground truth; N is their number
+    seed: int = 0  # of the intervals
 
     @property
     def n(self) -> int:
@@ -88,29 +82,17 @@ class Score:
 
 
 def score_all(name: str, rows: Sequence[Answers], *, seed: int = 0) -> tuple[Score, ...]:
-    """Score several rows of one run.
-
-    Args:
-        name: The run's; empty if there is only one.
-        rows: The answers.
-        seed: Of the intervals.
-    """
+    """Score several rows of one run; its name is empty if there is only one run."""
     return tuple(Score(f"{name}: {row.method}" if name else row.method, row, seed) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run to report on.
+    """A run to report on."""
 
-    Args:
-        name: Unique among the runs of a report.
-        record: Its journal.
-        scores: Of the run and of all baselines that its journal allows.
-    """
-
-    name: str
+    name: str  # unique among the runs of a report
     record: Record
-    scores: tuple[Score, ...]
+    scores: tuple[Score, ...]  # of the run and of all baselines that its journal allows
 
     @property
     def main(self) -> Score:
@@ -119,13 +101,7 @@ class Run:
 
 
 def open_run(name: str, record: Record, *, drop_absent: bool = False, seed: int = 0) -> Run:
-    """Score a journal.
-
-    Args:
-        name: The run's.
-        record: Its journal.
-        drop_absent: Leave photos that were not available out of N.
-        seed: Of the intervals.
+    """Score a journal; with drop_absent, photos that were not available are left out of N.
 
     Raises:
         DataError: No photo is left.

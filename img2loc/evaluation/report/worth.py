@@ -22,11 +22,7 @@ CITY: Final = LEVELS.index("city")
 
 
 def worth(runs: Sequence[Run]) -> list[Block]:
-    """Write the section about the judge; nothing if no run is judged.
-
-    Args:
-        runs: Judged ones, and runs with one prompt to compare them with.
-    """
+    """Write the section about the judge, compared with runs of one prompt; nothing if no run is judged."""
     rows: list[tuple[str, ...]] = []
     for run in runs:
         setup = run.record.header.setup

@@ -14,21 +14,13 @@ from img2loc.lmm.usage import FREE, Usage
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What has been used so far.
+    """What has been used so far."""
 
-    Args:
-        requests: Those that may be billed, answered or not.
-        input_tokens: As lmm/usage.py counts them.
-        output_tokens: Likewise.
-        inexact: Requests counted with the most tokens possible, because the provider gave no usable count.
-        cost_usd: None if the prices are unknown.
-    """
-
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    inexact: int
-    cost_usd: float | None
+    requests: int  # those that may be billed, answered or not
+    input_tokens: int  # as lmm/usage.py counts them
+    output_tokens: int  # likewise
+    inexact: int  # requests counted with the most tokens possible, because the provider gave no usable count
+    cost_usd: float | None  # None if the prices are unknown
 
     def __str__(self) -> str:
         cost = "cost unknown" if self.cost_usd is None else f"${self.cost_usd:,.4f}"
@@ -37,6 +29,26 @@ class Spent:
         )
         inexact = f" ({self.inexact:,} without a usable token count, counted with the most possible)"
         return text + inexact if self.inexact else text
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """An estimate of what is still to be paid."""
+
+    photos: int  # how many the model will be asked about
+    input_tokens: float  # estimate for all of them
+    output_tokens: float  # likewise
+    cost_usd: float | None  # likewise; None if the prices are unknown
+    spent: Spent  # by earlier parts of the run
+
+    def __str__(self) -> str:
+        cost = "unknown (no prices given)" if self.cost_usd is None else f"${self.cost_usd:,.2f}"
+        basis = "from the replies so far" if self.spent.requests > self.spent.inexact else "a guess"
+        before = f"; spent so far: {self.spent}" if self.spent.requests else ""
+        return (
+            f"{self.photos:,} photos to ask about, about {self.input_tokens:,.0f} input and {self.output_tokens:,.0f} "
+            f"output tokens ({basis}; an unreadable reply costs a second request); estimated cost: {cost}{before}"
+        )
 
 
 class Meter:
@@ -86,11 +98,21 @@ class Meter:
             cost = self.pricing.cost_usd(self._input, self._output) if self.pricing else None
             return Spent(self._requests, self._input, self._output, self._inexact, cost)
 
-    def estimate(self, prompt: str) -> tuple[float, float]:
-        """Input and output tokens of one request: the mean so far, or a guess from the prompt's length."""
+    def preview(self, photos: int, prompt: str, *, requests: int = 1) -> Preview:
+        """Estimate what is still to be paid, from the mean of the replies so far or else from the prompt's length.
+
+        Args:
+            photos: How many the model will be asked about.
+            prompt: The text of one request.
+            requests: How many requests each photo takes.
+        """
+        spent = self.spent
         with self._lock:
             exact = self._requests - self._inexact
-            return (self._exact_input / exact, self._exact_output / exact) if exact else expected_tokens(len(prompt))
+            mean = (self._exact_input / exact, self._exact_output / exact) if exact else expected_tokens(len(prompt))
+        input_tokens, output_tokens = (photos * requests * tokens for tokens in mean)
+        cost = self.pricing.cost_usd(input_tokens, output_tokens) if self.pricing else None
+        return Preview(photos, input_tokens, output_tokens, cost, spent)
 
 
 class Budget:
@@ -102,7 +124,7 @@ class Budget:
     only by that difference. Requests without a usable reply cost what lmm/usage.py counts for them.
 
     Args:
-        limit_usd: The most that may be spent; None for no limit.
+        limit_usd: None for no limit.
         spent_usd: What was spent before.
         highest_usd: The estimate for one photo, or the highest cost of one so far.
     """
@@ -139,54 +161,8 @@ class Budget:
         return self._spent_usd + (len(self._under_way) + 1) * self._highest_usd <= self.limit_usd
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """An estimate of what is still to be paid.
-
-    Args:
-        photos: How many the model will be asked about.
-        input_tokens: Estimate for all of them.
-        output_tokens: Likewise.
-        cost_usd: Likewise; None if the prices are unknown.
-        spent: By earlier parts of the run.
-    """
-
-    photos: int
-    input_tokens: float
-    output_tokens: float
-    cost_usd: float | None
-    spent: Spent
-
-    def __str__(self) -> str:
-        cost = "unknown (no prices given)" if self.cost_usd is None else f"${self.cost_usd:,.2f}"
-        basis = "from the replies so far" if self.spent.requests > self.spent.inexact else "a guess"
-        before = f"; spent so far: {self.spent}" if self.spent.requests else ""
-        return (
-            f"{self.photos:,} photos to ask about, about {self.input_tokens:,.0f} input and {self.output_tokens:,.0f} "
-            f"output tokens ({basis}; an unreadable reply costs a second request); estimated cost: {cost}{before}"
-        )
-
-
-def preview(photos: int, prompt: str, meter: Meter, *, requests: int = 1) -> Preview:
-    """Estimate what is still to be paid.
-
-    Args:
-        photos: How many the model will be asked about.
-        prompt: The text of one request.
-        meter: With the prices, and what was used so far.
-        requests: How many requests each photo takes.
-    """
-    input_tokens, output_tokens = (photos * requests * tokens for tokens in meter.estimate(prompt))
-    cost = meter.pricing.cost_usd(input_tokens, output_tokens) if meter.pricing else None
-    return Preview(photos, input_tokens, output_tokens, cost, meter.spent)
-
-
 def check_budget(previews: Sequence[Preview], max_cost_usd: float) -> None:
-    """Refuse runs that together would cost too much.
-
-    Args:
-        previews: One for each run.
-        max_cost_usd: The limit, which includes what was spent before.
+    """Refuse runs that together would cost more than a limit, which includes what was spent before.
 
     Raises:
         DataError: They would cost more, or their cost is unknown.

@@ -46,7 +46,7 @@ def run_all(
         arguments: Parsed by arguments.add_evaluate's parser.
         settings: The operator's.
         truth: The listing.
-        lmm: The model; None for the vote.
+        lmm: None for the vote.
         template: The prompt's text.
         cancel: Abandons the model's requests.
 

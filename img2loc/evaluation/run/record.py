@@ -31,47 +31,27 @@ OWN_COUNTRY: Final = "own-country"  # a value of Setup.within
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a run is set up; a resumed run must have the same setup.
+    """How a run is set up; a resumed run must have the same setup."""
 
-    Args:
-        dataset: The data set's exact name.
-        backend: Who answers.
-        model: The model's name as requested; empty for the vote.
-        server: A known server's name, or a host; empty if the backend has no choice of servers.
-        temperature: None for the provider's default.
-        samples: How often each prompt is sent.
-        gallery: The gallery's name.
-        gallery_sha256: Of its manifest.
-        gallery_count: How many positions it holds.
-        encoder: What embeds the photos.
-        template: The prompt's text; empty for the vote.
-        nearest: How many of the most similar photos the prompt lists.
-        farthest: How many of the most dissimilar.
-        exclude_itself: Whether neighbours with the photo's own id are left out.
-        exclude_author: Whether neighbours by the photo's own author are left out.
-        near_duplicate: Neighbours at least this similar are left out.
-        judge: The prompts whose answers are judged; None if nothing is judged.
-        within: The area that all photos are known to be from; OWN_COUNTRY for the country of each photo's true
-            position; empty for anywhere.
-    """
-
-    dataset: str
-    backend: str
-    model: str
-    server: str
-    temperature: float | None
-    samples: int
+    dataset: str  # the data set's exact name
+    backend: str  # who answers
+    model: str  # the model's name as requested; empty for the vote
+    server: str  # a known server's name, or a host; empty if the backend has no choice of servers
+    temperature: float | None  # None for the provider's default
+    samples: int  # how often each prompt is sent
     gallery: str
-    gallery_sha256: str
-    gallery_count: int
-    encoder: str
-    template: str
-    nearest: int
-    farthest: int
-    exclude_itself: bool
-    exclude_author: bool
-    near_duplicate: float
-    judge: Judge | None = None
+    gallery_sha256: str  # of its manifest
+    gallery_count: int  # how many positions it holds
+    encoder: str  # what embeds the photos
+    template: str  # the prompt's text; empty for the vote
+    nearest: int  # how many of the most similar photos the prompt lists
+    farthest: int  # how many of the most dissimilar
+    exclude_itself: bool  # whether neighbours with the photo's own id are left out
+    exclude_author: bool  # whether neighbours by the photo's own author are left out
+    near_duplicate: float  # neighbours at least this similar are left out
+    judge: Judge | None = None  # the prompts whose answers are judged; None if nothing is judged
+    # The area that all photos are known to be from; OWN_COUNTRY for the country of each photo's true position; empty
+    # for anywhere.
     within: str = ""
 
 
@@ -82,60 +62,34 @@ def area_of(item: Item, setup: Setup) -> Area | None:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A journal's first line.
-
-    Args:
-        setup: How the run is set up.
-        items: The complete ground truth; N is the number of these.
-        notes: What a report must say about the listing, the photos and the gallery.
-        started: The day, as YYYY-MM-DD.
-        version: Of this format.
-    """
+    """A journal's first line."""
 
     setup: Setup
-    items: tuple[Item, ...]
-    notes: tuple[str, ...]
-    started: str
-    version: int = VERSION
+    items: tuple[Item, ...]  # the complete ground truth; N is the number of these
+    notes: tuple[str, ...]  # what a report must say about the listing, the photos and the gallery
+    started: str  # the day, as YYYY-MM-DD
+    version: int = VERSION  # of this format
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The result for one photo.
-
-    Args:
-        id: The photo's.
-        kind: An OutcomeKind's value if a model was asked, else one of this module's.
-        position: The system's answer: the model's, else the vote's.
-        vote: The neighbours' vote.
-        nearest: The most similar neighbours, in order.
-        farthest: The most dissimilar neighbours, in order.
-        prompt_sha256: Of the exact text sent; empty if none was.
-        outcome: How asking the model ended, with every raw reply.
-        message: Why a photo could not be used, or what failed.
-        timings: Seconds of each stage.
-        candidates: What was judged, best first.
-        choice: How asking the model to choose among them ended; None if it wasn't asked.
-        radius_km: The answer's calibrated radius; None without a calibration.
-        probability: With which that radius should contain the true position; None likewise.
-        used: The tokens counted for each request, answered or not; None in older journals.
-    """
+    """The result for one photo."""
 
     id: str
-    kind: str
-    position: LatLon | None = None
+    kind: str  # an OutcomeKind's value if a model was asked, else one of this module's
+    position: LatLon | None = None  # the system's answer: the model's, else the vote's
     vote: Vote | None = None
-    nearest: tuple[Neighbour, ...] = ()
-    farthest: tuple[Neighbour, ...] = ()
-    prompt_sha256: str = ""
-    outcome: Outcome | None = None
-    message: str = ""
-    timings: tuple[tuple[str, float], ...] = ()
-    candidates: tuple[Candidate, ...] = ()
-    choice: Outcome | None = None
-    radius_km: float | None = None
-    probability: float | None = None
-    used: tuple[Usage, ...] | None = ()
+    nearest: tuple[Neighbour, ...] = ()  # the most similar neighbours, in order
+    farthest: tuple[Neighbour, ...] = ()  # the most dissimilar neighbours, in order
+    prompt_sha256: str = ""  # of the exact text sent; empty if none was
+    outcome: Outcome | None = None  # how asking the model ended, with every raw reply
+    message: str = ""  # why a photo could not be used, or what failed
+    timings: tuple[tuple[str, float], ...] = ()  # seconds of each stage
+    candidates: tuple[Candidate, ...] = ()  # what was judged, best first
+    choice: Outcome | None = None  # how asking the model to choose among them ended; None if it wasn't asked
+    radius_km: float | None = None  # the answer's calibrated radius; None without a calibration
+    probability: float | None = None  # with which that radius should contain the true position; None likewise
+    used: tuple[Usage, ...] | None = ()  # the tokens counted for each request, answered or not; None in older journals
 
     @property
     def usages(self) -> tuple[Usage, ...]:
@@ -155,36 +109,25 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A journal's line before a request is sent.
-
-    Args:
-        id: The photo's.
-        number: Which of the photo's requests it is, from 1.
-        most: The most tokens that it can use.
-    """
+    """A journal's line before a request is sent."""
 
     id: str
-    number: int
-    most: Usage
+    number: int  # which of the photo's requests it is, from 1
+    most: Usage  # the most tokens that it can use
 
 
 @dataclass
 class Record:
-    """The content of a journal.
+    """The content of a journal."""
 
-    Args:
-        header: Its first line.
-        entries: The last entry of each photo, by id.
-        attempts: How often the model was asked about each photo, over all parts of the run.
-        under_way: By photo id, the most tokens for each request that no entry follows yet. If the run was killed, those
-            replies are lost and may still be billed.
-        settled: The tokens counted for every other request, those of replaced entries included.
-    """
-
-    header: Header
-    entries: dict[str, Entry] = field(default_factory=dict)
+    header: Header  # its first line
+    entries: dict[str, Entry] = field(default_factory=dict)  # the last entry of each photo, by id
+    # How often the model was asked about each photo, over all parts of the run.
     attempts: dict[str, int] = field(default_factory=dict)
+    # By photo id, the most tokens for each request that no entry follows yet. If the run was killed, those replies
+    # are lost and may still be billed.
     under_way: dict[str, list[Usage]] = field(default_factory=dict)
+    # The tokens counted for every other request, those of replaced entries included.
     settled: list[Usage] = field(default_factory=list)
 
     @property

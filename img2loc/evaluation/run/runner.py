@@ -16,7 +16,7 @@ from img2loc.answer.recorder import Recorder
 from img2loc.errors import LMMError, PhotoError, describe_failure
 from img2loc.evaluation.data.datasets import Item
 from img2loc.evaluation.data.photos import Folder
-from img2loc.evaluation.run.budget import Budget, Meter, Preview, preview
+from img2loc.evaluation.run.budget import Budget, Meter, Preview
 from img2loc.evaluation.run.journal import Journal
 from img2loc.evaluation.run.record import (
     MISSING,
@@ -46,17 +46,11 @@ OnPhoto = Callable[[Entry], None]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The model that a run asks.
-
-    Args:
-        lmm: The model.
-        meter: Its prices, and what earlier parts of the run used.
-        cancel: Set after an interruption, to abandon the requests that are still under way.
-    """
+    """The model that a run asks."""
 
     lmm: LMM
-    meter: Meter
-    cancel: threading.Event
+    meter: Meter  # its prices, and what earlier parts of the run used
+    cancel: threading.Event  # set after an interruption, to abandon the requests that are still under way
 
 
 def exclusion(item: Item, setup: Setup) -> Exclude:
@@ -159,7 +153,7 @@ class Runner:
         photos = len(self.todo) - len(self.given_up)
         prompt = max(self._sample_prompt().split(PROMPTS_APART), key=len)
         requests = requests_of(self._setup.judge, self._setup.samples)
-        estimate = preview(photos, prompt, self.model.meter, requests=requests)
+        estimate = self.model.meter.preview(photos, prompt, requests=requests)
         if estimate.cost_usd is not None:
             self._estimate_usd = estimate.cost_usd / max(1, photos)
         return estimate
