@@ -25,7 +25,6 @@ DRAIN_S: Final = 2.0
 MAX_FIELD_BYTES: Final = 1_000  # of each field of an upload that is not a file
 MAX_AGENTS_BYTES: Final = 4 * 1024 * 1024  # the limit of Gradio's MCP server, which closes the connection beyond it
 MAX_FOR_AGENTS_BYTES: Final = 2 * MAX_AGENTS_BYTES  # of what that server then sends to the API, encoded differently
-MAX_REQUEST_BYTES: Final = 300_000  # the page takes templates of 20,000 characters, of twelve bytes each at most
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -64,11 +63,12 @@ class BoundedBodies:
     Args:
         app: Gradio's.
         max_upload_bytes: The largest upload, of several photos at once.
+        max_request_bytes: The largest other request of the page or the API.
     """
 
-    def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_upload_bytes: int, max_request_bytes: int) -> None:
         self._app = app
-        self._max_upload_bytes = max_upload_bytes
+        self._max_upload_bytes, self._max_request_bytes = max_upload_bytes, max_request_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
@@ -98,7 +98,7 @@ class BoundedBodies:
             return self._max_upload_bytes
         if agent_in(headers) is not None:
             return MAX_FOR_AGENTS_BYTES
-        return MAX_AGENTS_BYTES if "/gradio_api/mcp/" in f"{path}/" else MAX_REQUEST_BYTES
+        return MAX_AGENTS_BYTES if "/gradio_api/mcp/" in f"{path}/" else self._max_request_bytes
 
 
 async def _drain(receive: Receive) -> None:

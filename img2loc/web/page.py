@@ -43,6 +43,7 @@ AT_ONCE = 8  # of each event that asks no model
 # rest of the page, which then never wait for those.
 MAX_THREADS = MODEL_PLACES + MAX_FETCHES + AT_ONCE + 32
 KEY_KEPT_S = 3600
+MAX_REQUEST_BYTES = 300_000  # a template may have 20,000 characters, of twelve bytes each at most
 # At the end: for requests under way to be answered without their model, and then for connections to be closed. Docker
 # kills what hasn't ended within 10 s.
 LAST_ANSWERS_S = 1.5
@@ -132,7 +133,11 @@ def launch(demo: gr.Blocks, host: Host, address: Address, backends: Sequence[str
             "middleware": [
                 Middleware(UncachedAnswers),
                 Middleware(ClosedRoutes),
-                Middleware(BoundedBodies, max_upload_bytes=MAX_BATCH * (MAX_BYTES + 1_000)),
+                Middleware(
+                    BoundedBodies,
+                    max_upload_bytes=MAX_BATCH * (MAX_BYTES + 1_000),
+                    max_request_bytes=MAX_REQUEST_BYTES,
+                ),
                 Middleware(ReadableRequests, backends),
                 Middleware(AgentAddress),
             ],

@@ -11,7 +11,8 @@ import gradio as gr
 import httpx
 import pytest
 
-from img2loc.hardening.bodies import MAX_AGENTS_BYTES, MAX_FIELD_BYTES, MAX_REQUEST_BYTES, REFUSALS
+from img2loc.hardening.bodies import MAX_AGENTS_BYTES, MAX_FIELD_BYTES, REFUSALS
+from img2loc.web.page import MAX_REQUEST_BYTES
 from tests.conftest import in_own_loop
 from tests.fakes.app_process import AppProcess
 
