@@ -45,7 +45,7 @@ class LocationEncoder(torch.nn.Module):
 
     def __init__(self, weights: Mapping[str, torch.Tensor], logit_scale: float = 0.0) -> None:
         super().__init__()
-        self._logits_per_cosine = math.exp(logit_scale)
+        self.logits_per_cosine = math.exp(logit_scale)
         names = sorted({name.split(".")[0] for name in weights})
         self.scales = torch.nn.ModuleList(FourierPerceptron(weights, name) for name in names)
 
@@ -60,7 +60,7 @@ class LocationEncoder(torch.nn.Module):
         degrees = torch.tensor([(position.lat, position.lon) for position in positions], dtype=torch.float64)
         with torch.inference_mode():
             embeddings = self(degrees.reshape(-1, 2))
-        return np.asarray(embeddings.numpy() @ query, dtype=np.float64) * self._logits_per_cosine
+        return np.asarray(embeddings.numpy() @ query, dtype=np.float64) * self.logits_per_cosine
 
     @property
     def is_bounded(self) -> bool:

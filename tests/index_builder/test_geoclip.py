@@ -428,7 +428,7 @@ def test_the_published_wheel(tmp_path):
     assert [f.std().item() for f in frequencies] == pytest.approx(SIGMAS, rel=0.05)
     sample = release.positions[:2000]
     embeddings = embed_positions(release.location, sample)
-    assert release.location.factor == pytest.approx(math.exp(LOGIT_SCALE_OF_THE_REAL_ONE), rel=1e-4)
+    assert release.location.logits_per_cosine == pytest.approx(math.exp(LOGIT_SCALE_OF_THE_REAL_ONE), rel=1e-4)
     with zipfile.ZipFile(path) as wheel:
         expected = reference(sample[:20], load(wheel.read(geoclip.LOCATION_FILE)))
     assert np.abs(embeddings[:20] - expected).max() < 1e-5
