@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from img2loc.geo.sphere import to_latlon
-from img2loc.judge.candidates import MAX_CANDIDATES, candidates
+from img2loc.judge.candidates import MAX_CANDIDATES, rank_candidates
 from img2loc.types import LatLon, Neighbour
 from index_builder.stages.geoclip import download_wheel, read_wheel
 
@@ -45,8 +45,8 @@ def main() -> None:
     rows = {
         "fit of 1 place": lambda: fit(places[:1]),
         f"fit of {MAX_CANDIDATES} places": lambda: fit(places),
-        f"rule on {MAX_CANDIDATES - 16} answers and 16 neighbours": lambda: candidates(places[16:], neighbours),
-        "both": lambda: candidates(places[16:], neighbours, lambda found: location.fit(query, found)),
+        f"rule on {MAX_CANDIDATES - 16} answers and 16 neighbours": lambda: rank_candidates(places[16:], neighbours),
+        "both": lambda: rank_candidates(places[16:], neighbours, lambda found: location.fit(query, found)),
     }
     print("| | p50, ms | p95, ms |\n|---|---|---|")
     for name, act in rows.items():

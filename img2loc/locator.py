@@ -1,13 +1,13 @@
-"""The only place where the stages meet: a photo in, a Prediction out."""
+"""The pipeline, where all stages meet: a photo in, a Prediction out."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,8 @@ from img2loc.errors import ConfigError, GalleryError, quoted
 from img2loc.geo.areas import Area
 from img2loc.geo.coarse import EXACT, Precision, coarse_area
 from img2loc.geo.places import nearest_place
-from img2loc.judge.candidates import Fit, candidates, spread_km, with_choice
-from img2loc.judge.choice import choose, options, worded
+from img2loc.judge.candidates import Fit, rank_candidates, spread_km, with_choice
+from img2loc.judge.choice import choose, make_options, write_question
 from img2loc.judge.sampling import Judge, ask_all, central_outcome, nearest_outcome
 from img2loc.lmm import LMM
 from img2loc.photo.decode import Photo, PhotoSource, load_photo
@@ -33,8 +33,8 @@ from img2loc.retrieval.manifest import Manifest
 from img2loc.types import Candidate, LatLon, Method, Neighbour, Outcome, OutcomeKind, Prediction, Retrieval, Vote
 
 DEFAULT_NEIGHBOURS = 16  # each way, as in the authors' own app
-VOTE_NEIGHBOURS = 16  # the vote never uses fewer, so that it is there when a prompt is sent without neighbours
-# With some neighbours left out, the search begins with this many more and goes on to at most so many.
+VOTE_NEIGHBOURS = 16  # the vote never uses fewer, so that there is one when a prompt is sent without neighbours
+# If neighbours are excluded, the search begins with this many more and extends to at most so many.
 SPARE_NEIGHBOURS = 48
 MAX_SEARCHED = 2048
 
@@ -50,23 +50,22 @@ def ignore_stage(stage: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What is asked of a photo.
+    """What is asked about a photo.
 
     Args:
         lmm: The model to ask; None for the vote alone.
-        nearest: How many of the most similar photos go into the prompt and into the prediction.
+        nearest: How many of the most similar photos are in the prompt and in the prediction.
         farthest: How many of the most dissimilar.
-        template: The prompt's text, with prompt.py's placeholders.
-        samples: How often the model is asked; the answer is the one that the others lie closest to.
-        judge: With how many neighbours each way the model is asked instead, a prompt each; all its answers and the
-            neighbours' modes are candidates, among which the model may be asked to choose, and candidates.py's rule
-            decides. None for no judging.
-        within: Where the photo is known to have been taken: nothing elsewhere is looked at or answered. None for
+        template: The prompt's text, with the placeholders that check_template describes.
+        samples: How often the model is asked; the answer is the one closest to the others.
+        judge: Ask the model with several numbers of neighbours instead, and choose among all its answers and the
+            neighbours' modes by the rule in img2loc/judge/candidates.py.
+        within: Where the photo is known to have been taken; neighbours and answers outside are ignored. None for
             anywhere.
-        precision: From how precise positions the answer is made: the neighbours' are made coarse as soon as they are
-            found and the model's as soon as they are read, and `within` is compared with coarse positions, so that
-            vote, prompt and candidates know no others. precision.coarsen has to follow.
-        exclude: Says which neighbours are left out, before any are counted; for evaluation.
+        precision: How precise the positions are from which the answer is made. The neighbours' are made coarse as soon
+            as they are found, the model's as soon as they are read, so that vote, prompt and candidates use no others;
+            `within` is made coarse, too. policy.precision.coarsen must follow.
+        exclude: Whether to ignore a neighbour; for evaluation.
 
     Raises:
         ConfigError: The template has a missing or unknown placeholder.
@@ -87,15 +86,15 @@ class Ask:
 
 
 class Locator:
-    """An encoder and its gallery, shared by all requests and never changed by one."""
+    """An encoder and its gallery, shared by all requests and changed by none."""
 
     def __init__(self, encoder: Encoder, gallery: Gallery) -> None:
         gallery.check_encoder(encoder)
         self.encoder = encoder
         self.gallery = gallery
-        self._calibration = gallery.calibration  # read now, so that a wrong one stops the opening and no visitor
-        # Threads of its own: each that has run a network once keeps memory for it, and more of them than processors
-        # embed no faster together, but slower.
+        self._calibration = gallery.calibration  # read now, so that a wrong one is found when the gallery is opened
+        # A pool of its own: each thread that has run a network keeps memory for it, and more threads than processors
+        # are slower together.
         self._embedders = ThreadPoolExecutor(processors(), thread_name_prefix="embed")
 
     @classmethod
@@ -114,49 +113,40 @@ class Locator:
             gallery: "starter", a folder, or a Hub repo as owner/name[@revision].
             encoder: Overrides where the gallery's encoder is loaded from: "lite0", a Hub repo or a folder.
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-            dtype: The network's number format: "auto" for bfloat16 where the machine has it and the builder saw it
-                change no neighbour, else float32; or "float32", "bfloat16", "float16".
+            dtype: The network's number format: "auto" for bfloat16 where the machine has it and the builder found that
+                it changes no neighbour, else float32; or "float32", "bfloat16", "float16".
             on_bytes: Called with the number of bytes received so far while the gallery is downloaded.
 
         Raises:
             ConfigError: The gallery's encoder came from a folder and `encoder` doesn't say where that is.
-            GalleryError: The gallery can't be had, is torn, or doesn't fit the encoder.
-            EncoderError: The encoder can't be had or loaded.
+            GalleryError: The gallery can't be found or read, or doesn't fit the encoder.
+            EncoderError: The encoder can't be found or loaded.
         """
         opened = open_gallery(gallery, on_bytes=on_bytes)
         if dtype == "auto":
             dtype = "bfloat16" if opened.manifest.bfloat16_keeps_neighbours and cpu_has_bfloat16() else "float32"
         source = encoder or _encoder_source(opened.manifest)
         loaded = open_encoder(source, head=opened.head, device=device, dtype=dtype)
-        opened.searcher.use_gpu(device)  # with the encoder there, what is left is known
+        opened.searcher.use_gpu(device)  # after the encoder, so that the memory left is known
         return cls(loaded, opened)
 
     def neighbours(
         self, photo: Photo, *, nearest: int, farthest: int, within: Area | None = None, precision: Precision = EXACT
     ) -> Retrieval:
-        """Find the gallery's photos most and least similar to a photo.
-
-        Args:
-            photo: The query.
-            nearest: How many of the most similar; 0 for none.
-            farthest: How many of the most dissimilar; 0 for none.
-            within: Photos taken elsewhere don't count; None for anywhere.
-            precision: How precisely the photos' positions are known outside of the gallery, to `within` as well.
-        """
-        found = self.gallery.search(self._embed(photo), nearest, farthest, coarse_area(within, precision))
-        return coarsen_retrieval(found, precision)
+        """Find the gallery's photos most and least similar to a photo; the parameters are those of Ask."""
+        retrieval = self.gallery.search(self._embed(photo), nearest, farthest, coarse_area(within, precision))
+        return coarsen_retrieval(retrieval, precision)
 
     def locate(self, photo: PhotoSource, ask: Ask | None = None, *, on_stage: OnStage = ignore_stage) -> Prediction:
-        """Say where a photo was taken.
+        """Locate a photo.
 
         Args:
-            photo: A path, a file's bytes, a picture of Pillow's, or an open photo; its EXIF position is never looked
-                at.
-            ask: What is asked for; by default the vote of the usual number of neighbours.
+            photo: A path, a file's bytes, a Pillow picture, or an open photo. A position in its EXIF is ignored.
+            ask: By default the vote of the usual number of neighbours.
             on_stage: Called with each stage's name as it begins.
 
         Returns:
-            The prediction. If the model fails in any way it carries the vote's position and the reason.
+            The prediction. If the model fails in any way, it has the vote's position and the reason.
 
         Raises:
             PhotoError: It can't be read, or is no photo.
@@ -167,10 +157,10 @@ class Locator:
         with stages("embed"):
             embedding = self._embed(photo)
         with stages("search"):
-            found = coarsen_retrieval(self._search(embedding, ask, within), ask.precision)
+            retrieval = coarsen_retrieval(self._search(embedding, ask, within), ask.precision)
         with stages("vote"):
-            voted = vote(found.nearest[: max(ask.nearest, VOTE_NEIGHBOURS)], within=within)
-        evidence = _Evidence(photo, found, voted, self._fit(embedding), within)
+            voted = vote(retrieval.nearest[: max(ask.nearest, VOTE_NEIGHBOURS)], within=within)
+        evidence = _Evidence(photo, retrieval, voted, self._fit(embedding), within)
         if ask.judge is not None:
             estimate = _by_judge(ask, ask.judge, evidence, stages)
         elif ask.lmm is not None:
@@ -179,14 +169,14 @@ class Locator:
             estimate = _by_vote(evidence)
         with stages("place"):
             place = nearest_place(estimate.position) if estimate.position else None
-        radius_km, probability = self._radius(ask, estimate, found)
+        radius_km, probability = self._radius(ask, estimate, retrieval)
         return Prediction(
             position=estimate.position,
             radius_km=radius_km,
             method=estimate.method,
             place=place,
             vote=voted,
-            retrieval=Retrieval(found.nearest[: ask.nearest], found.farthest[: ask.farthest]),
+            retrieval=Retrieval(retrieval.nearest[: ask.nearest], retrieval.farthest[: ask.farthest]),
             prompt=PROMPTS_APART.join(estimate.prompts),
             outcome=estimate.outcome,
             timings=tuple(stages.timings),
@@ -196,17 +186,17 @@ class Locator:
             within=str(within or ""),
         )
 
-    def _radius(self, ask: Ask, estimate: _Estimate, found: Retrieval) -> tuple[float | None, float | None]:
-        """The answer's radius in km, and the probability that it holds the truth where the gallery was calibrated.
+    def _radius(self, ask: Ask, estimate: _Estimate, retrieval: Retrieval) -> tuple[float | None, float | None]:
+        """The answer's radius in km, and the probability that it contains the truth where the gallery is calibrated.
 
-        What was measured on answers from anywhere doesn't hold for those that somebody held to an area.
+        A calibration is measured on answers from anywhere, so it doesn't hold for answers within an area.
         """
         calibration = self._calibration
-        if calibration and found.nearest and estimate.position and ask.within is None:
+        if calibration and retrieval.nearest and estimate.position and ask.within is None:
             model = ask.lmm.model if ask.lmm else ""
-            measured_km = calibration.radius_km(estimate.method, model, found.nearest[0].similarity)
-            if measured_km is not None:
-                return measured_km, calibration.probability
+            radius_km = calibration.radius_km(estimate.method, model, retrieval.nearest[0].similarity)
+            if radius_km is not None:
+                return radius_km, calibration.probability
         return estimate.radius_km, None
 
     def _fit(self, embedding: npt.NDArray[np.float32]) -> Fit | None:
@@ -219,24 +209,24 @@ class Locator:
         return embedding
 
     def _search(self, embedding: npt.NDArray[np.float32], ask: Ask, within: Area | None) -> Retrieval:
-        """Search for as many neighbours as any step needs; fewer come back where the gallery has no more to give."""
-        most = max(ask.judge.counts, default=0) if ask.judge else 0
-        nearest, farthest = max(ask.nearest, most, VOTE_NEIGHBOURS), max(ask.farthest, most)
+        """Search for as many neighbours as any step needs; there may be fewer in the gallery."""
+        judged = max(ask.judge.counts, default=0) if ask.judge else 0
+        nearest, farthest = max(ask.nearest, judged, VOTE_NEIGHBOURS), max(ask.farthest, judged)
         if ask.exclude is None:
             return self.gallery.search(embedding, nearest, farthest, within)
-        end = min(MAX_SEARCHED, self.gallery.manifest.count)
-        wide = min(max(nearest, farthest) + SPARE_NEIGHBOURS, end)
+        limit = min(MAX_SEARCHED, self.gallery.manifest.count)
+        count = min(max(nearest, farthest) + SPARE_NEIGHBOURS, limit)
         while True:
-            found = self.gallery.search(embedding, wide if nearest else 0, wide if farthest else 0, within)
-            near = [neighbour for neighbour in found.nearest if not ask.exclude(neighbour)]
-            far = [neighbour for neighbour in found.farthest if not ask.exclude(neighbour)]
-            if wide == end or (len(near) >= nearest and len(far) >= farthest):
+            retrieval = self.gallery.search(embedding, count if nearest else 0, count if farthest else 0, within)
+            near = [neighbour for neighbour in retrieval.nearest if not ask.exclude(neighbour)]
+            far = [neighbour for neighbour in retrieval.farthest if not ask.exclude(neighbour)]
+            if count == limit or (len(near) >= nearest and len(far) >= farthest):
                 return Retrieval(tuple(near[:nearest]), tuple(far[:farthest]))
-            wide = min(4 * wide, end)
+            count = min(4 * count, limit)
 
 
 class _Stages:
-    """Times the stages of one request, and tells the caller as each begins."""
+    """Measures the time of each stage of one request, and reports its beginning."""
 
     def __init__(self, on_stage: OnStage) -> None:
         self.timings: list[tuple[str, float]] = []
@@ -250,30 +240,24 @@ class _Stages:
         self.timings.append((name, time.perf_counter() - start))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Evidence:
-    """What the strategies answer from.
-
-    Args:
-        found: As many neighbours as any step needs.
-        fit: How well the photo fits places; None where the gallery can't tell.
-        within: Where the photo is known to have been taken, as precisely as the answer may be.
-    """
+    """What the strategies answer from."""
 
     photo: Photo
-    found: Retrieval
+    retrieval: Retrieval  # as many neighbours as any step needs
     vote: Vote | None
     fit: Fit | None
-    within: Area | None
+    within: Area | None  # no more precise than the answer may be
 
-    def prompt(self, template: str, nearest: int, farthest: int) -> str:
-        retrieval = Retrieval(self.found.nearest[:nearest], self.found.farthest[:farthest])
-        return prompt.render(template, retrieval, self.within)
+    @cached_property
+    def jpeg(self) -> bytes:
+        return self.photo.to_jpeg()
 
 
 @dataclass(frozen=True, slots=True)
 class _Estimate:
-    """What a strategy came to; the fields are those of Prediction."""
+    """A strategy's result; the fields are those of Prediction."""
 
     position: LatLon | None = None
     radius_km: float | None = None
@@ -292,44 +276,48 @@ def _by_vote(evidence: _Evidence) -> _Estimate:
 
 def _by_model(ask: Ask, lmm: LMM, evidence: _Evidence, stages: _Stages) -> _Estimate:
     """Take the model's answer, or the vote where it gives none."""
-    with stages("ask"):
-        text = evidence.prompt(ask.template, ask.nearest, ask.farthest)
-        outcomes = ask_all(lmm, [text], evidence.photo.to_jpeg(), samples=ask.samples, within=evidence.within)
-        outcome = central_outcome([coarsen_outcome(outcome, ask.precision) for outcome in outcomes])
+    prompts, outcomes = _ask_model(ask, lmm, evidence, stages, [(ask.nearest, ask.farthest)])
+    outcome = central_outcome(outcomes)
     if outcome.position is None:
-        return replace(_by_vote(evidence), prompts=(text,), outcome=outcome)
-    return _Estimate(outcome.position, None, "lmm", (text,), outcome)
+        return replace(_by_vote(evidence), prompts=prompts, outcome=outcome)
+    return _Estimate(outcome.position, None, "lmm", prompts, outcome)
 
 
 def _by_judge(ask: Ask, judge: Judge, evidence: _Evidence, stages: _Stages) -> _Estimate:
-    """Take the best of the candidates that the neighbours and the model's answers make, or the vote if there are none.
-
-    The model, if there is one, is asked once with each number of neighbours, and perhaps to choose in the end.
-    """
-    voters = evidence.found.nearest[:VOTE_NEIGHBOURS]
-    texts: list[str] = []
+    """Take the best candidate from neighbours and the model's answers, if there is a model, or the vote if none."""
+    voters = evidence.retrieval.nearest[:VOTE_NEIGHBOURS]
+    prompts: tuple[str, ...] = ()
     outcomes: list[Outcome] = []
-    jpeg = b""
     if ask.lmm is not None:
-        with stages("ask"):
-            texts = [evidence.prompt(ask.template, count, count) for count in dict.fromkeys(judge.counts)]
-            jpeg = evidence.photo.to_jpeg()
-            outcomes = ask_all(ask.lmm, texts, jpeg, samples=ask.samples, within=evidence.within)
-            outcomes = [coarsen_outcome(outcome, ask.precision) for outcome in outcomes]
+        prompts, outcomes = _ask_model(ask, ask.lmm, evidence, stages, [(count, count) for count in judge.counts])
+    answers = [outcome.position for outcome in outcomes if outcome.position]
     with stages("judge"):
-        answers = [outcome.position for outcome in outcomes if outcome.position]
-        judged = candidates(answers, voters, evidence.fit, within=evidence.within)
-    choice: Outcome | None = None
+        candidates = rank_candidates(answers, voters, evidence.fit, within=evidence.within)
+    choice = None
     failed = bool(outcomes) and outcomes[-1].kind is OutcomeKind.PROVIDER_ERROR
-    if ask.lmm is not None and judge.choice and len(judged) > 1 and not failed:
+    if ask.lmm is not None and judge.choice and len(candidates) > 1 and not failed:
         with stages("choose"):
-            shown = options(judged, voters)
-            texts.append(worded(shown, guesses=len(answers), neighbours=len(voters)))
-            choice = choose(ask.lmm, shown, texts[-1], jpeg, precision=ask.precision)
-            judged = with_choice(judged, choice.position)
-    best = _Estimate(judged[0].position, spread_km(judged), "judge") if judged else _by_vote(evidence)
-    outcome = nearest_outcome(outcomes, judged[0].position if judged else None) if outcomes else None
-    return replace(best, prompts=tuple(texts), outcome=outcome, candidates=judged, choice=choice)
+            options = make_options(candidates, voters)
+            question = write_question(options, answers=len(answers), neighbours=len(voters))
+            choice = choose(ask.lmm, options, question, evidence.jpeg, precision=ask.precision)
+            candidates = with_choice(candidates, choice.position)
+        prompts += (question,)
+    best = candidates[0].position if candidates else None
+    estimate = _Estimate(best, spread_km(candidates), "judge") if candidates else _by_vote(evidence)
+    outcome = nearest_outcome(outcomes, best) if outcomes else None
+    return replace(estimate, prompts=prompts, outcome=outcome, candidates=candidates, choice=choice)
+
+
+def _ask_model(
+    ask: Ask, lmm: LMM, evidence: _Evidence, stages: _Stages, counts: Sequence[tuple[int, int]]
+) -> tuple[tuple[str, ...], list[Outcome]]:
+    """Send one prompt for each pair of numbers of nearest and farthest neighbours; return prompts and outcomes."""
+    with stages("ask"):
+        nearest, farthest = evidence.retrieval.nearest, evidence.retrieval.farthest
+        retrievals = [Retrieval(nearest[:near], farthest[:far]) for near, far in counts]
+        prompts = tuple(prompt.render(ask.template, retrieval, evidence.within) for retrieval in retrievals)
+        outcomes = ask_all(lmm, prompts, evidence.jpeg, samples=ask.samples, within=evidence.within)
+        return prompts, [coarsen_outcome(outcome, ask.precision) for outcome in outcomes]
 
 
 def _encoder_source(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""Latitudes and longitudes as people and models write them: one angle, and what two of them mean."""
+"""Latitudes and longitudes as people and models write them: reads one angle, and makes a position of two."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A text that holds no position.
+    """Why a text gives no position.
 
     Args:
-        problem: What is wrong with it.
-        reason: The same for a person: a clause about a reply, such as "it is empty".
+        problem: The kind.
+        reason: A clause about a reply, for a person, such as "it is empty".
     """
 
     problem: Problem
@@ -45,9 +45,9 @@ class Angle:
 
     Args:
         value: Degrees, signed; not checked against any range.
-        axis: What its hemisphere letter says; None without one.
-        decimals: Digits after the decimal point; minutes count as such.
-        marked: It bears a degree sign or a hemisphere.
+        axis: From its hemisphere letter; None without one.
+        decimals: Digits after the decimal point; minutes count as four.
+        marked: It has a degree sign or a hemisphere.
         start: Where it begins in the text.
         end: Where it ends.
     """
@@ -109,23 +109,20 @@ _REWRITES = tuple(
 
 
 def tidy(text: str) -> str:
-    """Write signs and spaces in one way, full-width digits as plain ones, and drop emphasis, LaTeX and "about"."""
+    """Normalise signs, spaces and full-width digits, and remove emphasis, LaTeX and "about"."""
     text = text.translate(_SAME)
     if "\\circ" in text or "\\degree" in text:
-        text = text.replace("$", " ")  # the bounds of a formula; elsewhere a dollar marks a price
+        text = text.replace("$", " ")  # around a formula; elsewhere a dollar marks a price
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     return text
 
 
 def angles_in(text: str) -> list[Angle]:
-    """Find every number that could be an angle.
+    """Find every number that could be an angle, in order; contradictions (75 minutes, "-33 N") are left out.
 
     Args:
         text: Tidied text.
-
-    Returns:
-        The angles in order. What contradicts itself (75 minutes, "-33 N") is left out.
     """
     return [angle for match in _ANGLE.finditer(text) if (angle := _angle(match)) is not None]
 
@@ -134,10 +131,8 @@ def read_angle(value: object) -> Angle | None:
     """Read one angle that stands alone, as in a JSON field.
 
     Args:
-        value: A number, or text such as "48.8584° N", "48,8584" or 48°51'30.1"N.
-
-    Returns:
-        The angle, or None for anything else: true, null, "unknown", a range.
+        value: A number, or text such as "48.8584° N", "48,8584" or 48°51'30.1"N. Anything else (true, null, "unknown",
+            a range) is no angle.
     """
     if isinstance(value, bool):
         return None
@@ -159,7 +154,7 @@ def _angle(match: re.Match[str]) -> Angle | None:
     if minutes >= 60 or seconds >= 60:
         return None
     if (match["minutes"] and match["decimals"]) or (match["seconds"] and not minutes.is_integer()):
-        return None  # a fraction is only left to the last of degrees, minutes and seconds
+        return None  # only the last of degrees, minutes and seconds may have a fraction
     value = degrees + minutes / 60 + seconds / 3600
     if match["sign"] == "-":
         if hemisphere in ("N", "E"):
@@ -177,20 +172,17 @@ def _angle(match: re.Match[str]) -> Angle | None:
     )
 
 
-def position(first: Angle, second: Angle, *, labelled: bool = False) -> LatLon | Unreadable:
-    """Make a position of two angles.
+def to_position(first: Angle, second: Angle, *, labelled: bool = False) -> LatLon | Unreadable:
+    """Make a position of two angles. Nothing is clamped or wrapped into range.
 
     They are latitude and longitude in this order, unless their hemispheres say otherwise, or unless nothing names them
     and the first cannot be a latitude (beyond 90 degrees) while the second can. Exactly (0, 0) is no answer: it is what
     models copy from examples and what programs write for "none".
 
     Args:
-        first: The latitude, as far as is known.
-        second: The longitude, as far as is known.
+        first: Probably the latitude.
+        second: Probably the longitude.
         labelled: The text itself named the first latitude and the second longitude.
-
-    Returns:
-        The position; nothing is clamped or wrapped into range.
     """
     axes = {first.axis, second.axis}
     if len(axes) == 1 and None not in axes:

@@ -1,4 +1,4 @@
-"""What a large multimodal model answered: reads its reply, and asks once more where that fails."""
+"""Asks a large multimodal model for a position, reads its reply, and asks once more where that fails."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from img2loc.answer import prompt
-from img2loc.answer.angles import ABSENT, Problem, Unreadable, position, read_angle
+from img2loc.answer.angles import ABSENT, Problem, Unreadable, read_angle, to_position
 from img2loc.answer.coordinates import read_coordinates
-from img2loc.answer.lenient_json import objects
+from img2loc.answer.lenient_json import find_objects
 from img2loc.errors import LMMError
 from img2loc.geo.areas import Area, holds
 from img2loc.lmm import LMM, Turn
@@ -17,10 +17,10 @@ from img2loc.types import LatLon, Outcome, OutcomeKind, Reply
 
 MAX_PLACE_CHARS: Final = 200
 MAX_REASONING_CHARS: Final = 2000
-# Of a longer reply only its head and tail are read: an answer stands at the end, sometimes at the start.
+# Of a longer reply only its head and tail are read: the answer is at the end, sometimes at the start.
 HEAD_CHARS: Final = 8_000
 TAIL_CHARS: Final = 32_000
-MAX_QUOTED_CHARS: Final = 4_000  # of an unreadable reply, when it is sent back with the repair turn
+MAX_QUOTED_CHARS: Final = 4_000  # of an unreadable reply that is sent back
 
 _MAX_DEPTH = 4
 _LAT_KEYS = frozenset({"lat", "latitude"})
@@ -40,7 +40,7 @@ _REASONING_KEYS = ("reasoning", "reason", "reasons", "explanation", "rationale",
 _THOUGHT = r"(?:think|thinking|thought|thoughts|reasoning)"
 _THOUGHT_BEGIN = re.compile(rf"<{_THOUGHT}>|\[THINK\]", re.I)
 _THOUGHT_END = re.compile(rf"</{_THOUGHT}>|\[/THINK\]", re.I)
-# Will not, as opposed to cannot tell: "I can't determine the exact place" deserves to be asked for a guess.
+# It will not tell. One that can't ("I can't determine the exact place") is asked for a guess instead.
 _REFUSAL = re.compile(
     r"\b(?:can(?:'t|not| not)|unable to|not able to|not allowed to|won't|will not)\s(?:\w+\s){0,2}?"
     r"(?:help|assist|comply|provide|share|give|do (?:that|this)|fulfil|support|disclose|participate|engage)\b(?! but\b)"
@@ -54,7 +54,7 @@ _REFUSED = Unreadable(Problem.REFUSED, "it refuses to say where the photo was ta
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What could be read in a reply.
+    """What a reply says.
 
     Args:
         position: Where the model places the photo.
@@ -68,125 +68,112 @@ class Answer:
 
 
 def ask(lmm: LMM, text: str, jpeg: bytes, within: Area | None = None) -> Outcome:
-    """Ask a model where a photo was taken, and once more where its reply can't be read or lies where it can't be.
+    """Ask a model where a photo was taken, and once more if its reply can't be read or names a place outside the area.
 
     Args:
         lmm: The model.
         text: The prompt.
         jpeg: The photo, without metadata.
-        within: Where the photo is known to have been taken; no position elsewhere is taken for an answer.
+        within: Where the photo is known to have been taken; a position outside is no answer.
 
     Returns:
-        How it ended; a failure is an outcome, never an exception. A refusal is not asked again.
+        How it ended; a failure is an outcome, never an exception. After a refusal the model isn't asked again.
     """
     turns: tuple[Turn, ...] = (Turn("user", text),)
     replies: tuple[Reply, ...] = ()
-    failure: Unreadable | LatLon = ABSENT
+    failure = ""
     for success in (OutcomeKind.ANSWERED, OutcomeKind.REPAIRED):
         try:
             reply = lmm.reply(turns, jpeg)
         except LMMError as error:
             return Outcome(OutcomeKind.PROVIDER_ERROR, message=str(error), replies=replies)
         replies += (reply,)
-        found = _REFUSED if reply.refused else parse(reply.text)
-        if isinstance(found, Answer) and holds(within, found.position):
-            return Outcome(success, found.position, found.place, found.reasoning, replies=replies)
-        if isinstance(found, Unreadable) and found.problem is Problem.REFUSED:
-            return Outcome(
-                OutcomeKind.REFUSED, message="The model refuses to say where the photo was taken.", replies=replies
-            )
-        failure = found.position if isinstance(found, Answer) else found
-        again = prompt.OUTSIDE.format(area=within) if isinstance(found, Answer) else prompt.REPAIR
-        turns += (Turn("assistant", _quoted(reply.text)), Turn("user", again))
-    if isinstance(failure, LatLon):
-        message = f"The model was asked twice, and its last answer ({failure}) is outside the known area: {within}."
-        return Outcome(OutcomeKind.OUTSIDE, message=message, replies=replies)
-    cut = " (it was cut off at the length limit)" if replies[-1].truncated else ""
-    message = f"The model was asked twice, but its last reply can't be used: {failure.reason}{cut}."
-    return Outcome(OutcomeKind.UNPARSEABLE, message=message, replies=replies)
+        answer = _REFUSED if reply.refused else parse(reply.text)
+        if isinstance(answer, Answer):
+            if holds(within, answer.position):
+                return Outcome(success, answer.position, answer.place, answer.reasoning, replies=replies)
+            kind, correction = OutcomeKind.OUTSIDE, prompt.OUTSIDE.format(area=within)
+            failure = f"and its last answer ({answer.position}) is outside the known area: {within}."
+        elif answer.problem is Problem.REFUSED:
+            message = "The model refuses to say where the photo was taken."
+            return Outcome(OutcomeKind.REFUSED, message=message, replies=replies)
+        else:
+            kind, correction = OutcomeKind.UNPARSEABLE, prompt.REPAIR
+            cut = " (it was cut off at the length limit)" if reply.truncated else ""
+            failure = f"but its last reply can't be used: {answer.reason}{cut}."
+        turns += (Turn("assistant", _quoted(reply.text)), Turn("user", correction))
+    return Outcome(kind, message=f"The model was asked twice, {failure}", replies=replies)
 
 
 def parse(text: str) -> Answer | Unreadable:
-    """Read a model's reply.
+    """Read a model's reply, or say why it can't be read.
 
     A JSON object with a latitude and a longitude goes before prose; of several such objects the last whose position
     can be used counts. An object that gives null, a range, (0, 0) or values off Earth is a failure, whatever the prose
-    around it says. What stands in <think> blocks is never an answer. Takes time linear in the text, of which no more
-    than HEAD_CHARS + TAIL_CHARS are read.
-
-    Args:
-        text: The raw reply.
-
-    Returns:
-        The answer, or why there is none.
+    around it says. Text in <think> blocks is never an answer. Takes time linear in the text, of which no more than
+    HEAD_CHARS + TAIL_CHARS are read.
     """
-    text = spoken(text)
+    text = visible_text(text)
     if not text.strip():
         return Unreadable(Problem.EMPTY, "it is empty")
     answer: Answer | None = None
     failure: Unreadable | None = None
-    for item in objects(text):
-        found = _position_in(item)
-        if isinstance(found, LatLon):
-            answer = Answer(found, place=_place_in(item), reasoning=reasons_in(item))
-        elif found is not None:
-            failure = found
-    if answer is None and failure is None:
+    for item in find_objects(text):
+        position = _position_in(item)
+        if isinstance(position, LatLon):
+            place = plain_text(_place_in(item), MAX_PLACE_CHARS)
+            answer = Answer(position, place, reasons_in(item))
+        elif position is not None:
+            failure = position
+    if answer:
+        return answer
+    if failure is None:
         prose = read_coordinates(text)
         if isinstance(prose, LatLon):
-            says_more = re.search(r"[^\W\d_]{2}", text)
-            answer = Answer(prose, reasoning=text if says_more else "")
-        else:
-            failure = prose
-    if answer is not None:
-        place, reasoning = plain(answer.place, MAX_PLACE_CHARS), plain(answer.reasoning, MAX_REASONING_CHARS)
-        return Answer(answer.position, place, reasoning)
-    return _REFUSED if refuses(text) else failure or ABSENT
+            has_words = re.search(r"[^\W\d_]{2}", text)
+            return Answer(prose, reasoning=plain_text(text, MAX_REASONING_CHARS) if has_words else "")
+        failure = prose
+    return _REFUSED if refuses(text) else failure
 
 
-def spoken(text: str) -> str:
-    """What a reply says: its blocks of thoughts left out, and the midst of a very long one."""
-    return _bounded(_without_thoughts(text))
+def visible_text(text: str) -> str:
+    """A reply without its blocks of thoughts, and without the middle if it is very long.
 
-
-def refuses(text: str) -> bool:
-    """Whether words begin with a refusal to say anything."""
-    return bool(_REFUSAL.search(text[:1000].replace("\u2019", "'")))
-
-
-def reasons_in(item: dict[str, object]) -> str:
-    """The reasons in a JSON object that a model wrote; empty where it gives none."""
-    return _first_text(item, _REASONING_KEYS)
-
-
-def plain(text: str, limit: int) -> str:
-    """Text on one line without control characters, cut to a length."""
-    text = " ".join("".join(char if char.isprintable() else " " * char.isspace() for char in text).split())
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
-
-
-def _without_thoughts(text: str) -> str:
-    """What follows the last block of thoughts. Some servers leave its opening tag out, a cut reply the closing one."""
+    Some servers leave out the opening tag of a block, and a reply that was cut off lacks the closing one.
+    """
     end = 0
     for tag in _THOUGHT_END.finditer(text):
         end = tag.end()
     begin = _THOUGHT_BEGIN.search(text, end)
-    return text[end : begin.start() if begin else None]
-
-
-def _bounded(text: str) -> str:
+    text = text[end : begin.start() if begin else None]
     if len(text) <= HEAD_CHARS + TAIL_CHARS:
         return text
     return f"{text[:HEAD_CHARS]}\n…\n{text[-TAIL_CHARS:]}"
 
 
+def refuses(text: str) -> bool:
+    """Whether a text begins with a refusal to say anything."""
+    return bool(_REFUSAL.search(text[:1000].replace("\u2019", "'")))
+
+
+def reasons_in(item: dict[str, object]) -> str:
+    """The reasons in a JSON object that a model wrote, as plain text; empty where it gives none."""
+    return plain_text(_first_text(item, _REASONING_KEYS), MAX_REASONING_CHARS)
+
+
+def plain_text(text: str, max_chars: int) -> str:
+    """Text on one line without control characters, cut to a length."""
+    text = " ".join("".join(char if char.isprintable() else " " * char.isspace() for char in text).split())
+    return text if len(text) <= max_chars else text[: max_chars - 1].rstrip() + "…"
+
+
 def _quoted(text: str) -> str:
-    """A reply as it goes back to the model; some servers accept no empty turn."""
+    """A reply as it is sent back to the model; some servers accept no empty turn."""
     return text[-MAX_QUOTED_CHARS:] if text.strip() else "(no text)"
 
 
 def _position_in(value: object, depth: int = 0) -> LatLon | Unreadable | None:
-    """The position in a JSON value; None where the value does not even try to give one."""
+    """The position in a JSON value; None where the value doesn't try to give one."""
     if depth > _MAX_DEPTH:
         return None
     if isinstance(value, str):
@@ -200,32 +187,31 @@ def _position_in(value: object, depth: int = 0) -> LatLon | Unreadable | None:
     lon = next((key for key in fields if key in _LON_KEYS), None)
     if lat or lon:
         first, second = read_angle(fields.get(lat or "")), read_angle(fields.get(lon or ""))
-        return position(first, second, labelled=True) if first and second else ABSENT
+        return to_position(first, second, labelled=True) if first and second else ABSENT
     is_geojson = value.get("type") == "Point"  # longitude first. Source: RFC 7946, section 3.1.1
     failure: Unreadable | None = None
     for key, item in fields.items():
         if key in _INNER_KEYS:
             inner = item[1::-1] if is_geojson and isinstance(item, list) else item
-            found = _position_in(inner, depth + 1)
-            if isinstance(found, LatLon):
-                return found
-            tried = not isinstance(item, str) or key.startswith(("coord", "lat", "gps"))  # others may hold a mere name
-            failure = failure or (found or ABSENT if tried else None)
+            position = _position_in(inner, depth + 1)
+            if isinstance(position, LatLon):
+                return position
+            # A text under another key may be the name of a place.
+            is_attempt = not isinstance(item, str) or key.startswith(("coord", "lat", "gps"))
+            failure = failure or (position or ABSENT if is_attempt else None)
     return failure
 
 
 def _position_in_list(values: list[object], depth: int) -> LatLon | Unreadable | None:
     if len(values) == 2 and not any(isinstance(value, dict | list) for value in values):
         first, second = (read_angle(value) for value in values)
-        return position(first, second) if first and second else ABSENT
+        return to_position(first, second) if first and second else ABSENT
     return _position_in(values[0], depth + 1) if values else None  # candidates, best first
 
 
 def _place_in(item: dict[str, object]) -> str:
     place = _first_text(item, _PLACE_KEYS)
-    if place:
-        return place
-    return ", ".join(part for key in _PLACE_PARTS if (part := _first_text(item, (key,))))
+    return place or ", ".join(part for key in _PLACE_PARTS if (part := _first_text(item, (key,))))
 
 
 def _first_text(item: dict[str, object], keys: tuple[str, ...]) -> str:

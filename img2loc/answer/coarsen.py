@@ -1,4 +1,4 @@
-"""Neighbours and models' answers that give away no more than a level of precision allows."""
+"""Neighbours and models' answers made as coarse as a level of precision demands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from img2loc.geo.coarse import EXACT, Precision, coarse_positions
 from img2loc.types import Neighbour, Outcome, OutcomeKind, Retrieval
 
-WITHHELD_ROW = -1  # of a neighbour whose row would lead to its exact position
+WITHHELD_ROW = -1  # in place of a row that would lead to the exact position
 
 _MESSAGES = {
     OutcomeKind.REFUSED: "The model refused to answer.",
@@ -18,12 +18,7 @@ _MESSAGES = {
 
 
 def coarsen_retrieval(retrieval: Retrieval, level: Precision) -> Retrieval:
-    """Give away no more of neighbours than a level allows: neither exact positions nor which photos they are.
-
-    Args:
-        retrieval: The neighbours.
-        level: One of LEVELS.
-    """
+    """Make neighbours' positions coarse, and withhold which photos they are."""
     if level == EXACT:
         return retrieval
 
@@ -38,12 +33,7 @@ def coarsen_retrieval(retrieval: Retrieval, level: Precision) -> Retrieval:
 
 
 def coarsen_outcome(outcome: Outcome, level: Precision) -> Outcome:
-    """Give away no more of how asking a model ended than a level allows: neither exact positions nor its words.
-
-    Args:
-        outcome: With an exact position, or none.
-        level: One of LEVELS.
-    """
+    """Make an outcome's position coarse, and withhold the model's words."""
     if level == EXACT:
         return outcome
     return Outcome(

@@ -1,4 +1,4 @@
-"""Finds the one position that a text in prose means.
+"""Finds the position that a text in prose gives as its answer.
 
 Rules, in this order:
 1. Latitude and longitude named as such ("Latitude: 48.85, longitude: 2.29", "(lat, lon) = (48.85, 2.29)") go first.
@@ -6,7 +6,7 @@ Rules, in this order:
 3. Then a pair after "coordinates", "position", "location", or alone on the first or last line.
 4. Then any pair that looks like coordinates: with hemispheres, degree signs, or enough decimals.
 Among equals the last one counts. Pairs that the text gives for something else ("similar places: ...", "far from ...")
-and ranges ("48 to 49 N") never do. Text that says "latitude: unknown" and names no other latitude holds no position.
+and ranges ("48 to 49 N") never count. Text that says "latitude: unknown" and names no other latitude has no position.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 
-from img2loc.answer.angles import ABSENT, Angle, Axis, Unreadable, angles_in, position, tidy
+from img2loc.answer.angles import ABSENT, Angle, Axis, Unreadable, angles_in, tidy, to_position
 from img2loc.types import LatLon
 
 
 class _Rank(IntEnum):
-    OFF_EARTH = 0  # looks like a pair, but is none on Earth: only of use to say why
+    OFF_EARTH = 0  # a pair that is no position on Earth; kept for the reason
     BARE = 1
     MARKED = 2
     ANNOUNCED = 3
@@ -64,21 +64,12 @@ _LABELLED_COMMA = re.compile(
 
 
 def read_coordinates(text: str) -> LatLon | Unreadable:
-    """Read the position that a text means.
-
-    Takes time linear in the text.
-
-    Args:
-        text: A reply in prose, or anything that was once one.
-
-    Returns:
-        The position, or why there is none.
-    """
+    """Read the position in a text, or why there is none. Takes time linear in the text."""
     text = _decimal_points(tidy(text))
     best: tuple[_Rank, LatLon | Unreadable] = (_Rank.OFF_EARTH, ABSENT)
-    for rank, found in _candidates(text):
+    for rank, reading in _candidates(text):
         if rank >= best[0]:
-            best = (rank, found)
+            best = (rank, reading)
     if best[0] is not _Rank.LABELLED and _DECLINED.search(text):
         return ABSENT
     return best[1]
@@ -100,10 +91,9 @@ def _decimal_points(text: str) -> str:
 
 
 def _candidates(text: str) -> Iterator[tuple[_Rank, LatLon | Unreadable]]:
-    pairs = list(_pairs(text))
     first_word, last_word = re.search(r"\w", text), re.search(r"\w\W*\Z", text)
     end, was_reference = 0, False
-    for pair in pairs:
+    for pair in _pairs(text):
         a, b = pair.first, pair.second
         start, stop = min(a.start, b.start), max(a.end, b.end)
         between, before = text[end:start], text[max(end, start - _WINDOW) : start]
@@ -111,7 +101,7 @@ def _candidates(text: str) -> Iterator[tuple[_Rank, LatLon | Unreadable]]:
         end = stop
         if pair.labelled:
             was_reference = False
-            yield _Rank.LABELLED, position(a, b, labelled=True)
+            yield _Rank.LABELLED, to_position(a, b, labelled=True)
             continue
         was_reference = (follows_on and was_reference) or _is_reference(before)
         if was_reference:
@@ -124,13 +114,13 @@ def _candidates(text: str) -> Iterator[tuple[_Rank, LatLon | Unreadable]]:
             rank = max(rank, _Rank.MARKED)
         bracketed = before.endswith(("(", "["))
         if _is_plausible(a, b, rank, may_be_whole=alone or bool(_JUST_BEFORE.search(before)), bracketed=bracketed):
-            found = position(a, b)
-            off_earth = rank is _Rank.BARE and isinstance(found, Unreadable)
-            yield _Rank.OFF_EARTH if off_earth else rank, found
+            reading = to_position(a, b)
+            off_earth = rank is _Rank.BARE and isinstance(reading, Unreadable)
+            yield _Rank.OFF_EARTH if off_earth else rank, reading
 
 
 def _pairs(text: str) -> Iterator[_Pair]:
-    """Two numbers in a row that are named latitude and longitude, or that nothing but a separator parts."""
+    """Pairs of neighbouring numbers that are named latitude and longitude, or that only a separator divides."""
     angles = angles_in(text)
     gaps = [text[a.end : b.start] for a, b in pairwise(angles)]
     joined = [_joins(gap, a, b) for gap, (a, b) in zip(gaps, pairwise(angles), strict=True)] + [False]
@@ -138,19 +128,19 @@ def _pairs(text: str) -> Iterator[_Pair]:
     index = 0
     while index < len(gaps):
         a, b, gap = angles[index], angles[index + 1], gaps[index]
-        own, between = _labels(gaps[index - 1] if index else text[: a.start]), _labels(gap)
+        before, between = _labels(gaps[index - 1] if index else text[: a.start]), _labels(gap)
         is_range = ranges[index - 1] or ranges[index + 1]
-        run = 1  # numbers in a row: only two make a pair, unless hemispheres tell the pairs apart
-        tells_apart = a.axis and b.axis and a.axis != b.axis
-        while joined[index + run - 1] and not (tells_apart and run == 2):
+        run = 1  # numbers in a row: only two make a pair, unless hemispheres show where a pair ends
+        has_both_axes = a.axis and b.axis and a.axis != b.axis
+        while joined[index + run - 1] and not (has_both_axes and run == 2):
             run += 1
-        if own and between and own[-1] != between[-1] and len(gap) <= 2 * _LABEL_REACH:
+        if before and between and before[-1] != between[-1] and len(gap) <= 2 * _LABEL_REACH:
             run = 2
             if not is_range:
-                yield _Pair(a, b, True) if own[-1] == "lat" else _Pair(b, a, True)
+                yield _Pair(a, b, True) if before[-1] == "lat" else _Pair(b, a, True)
         elif run == 2 and not is_range:
-            names = own[-2:] if len(set(own[-2:])) == 2 else []
-            yield _Pair(b, a, True) if names[:1] == ["lon"] else _Pair(a, b, bool(names))
+            axes = before[-2:] if len(set(before[-2:])) == 2 else []
+            yield _Pair(b, a, True) if axes[:1] == ["lon"] else _Pair(a, b, bool(axes))
         index += run
 
 
@@ -160,13 +150,13 @@ def _joins(gap: str, a: Angle, b: Angle) -> bool:
 
 
 def _labels(before: str) -> list[Axis]:
-    """The axes named shortly before a number, nothing but words in between."""
+    """The axes named shortly before a number, with only words in between."""
     tail = re.split(r"\d", before[-_LABEL_REACH:])[-1]
     return ["lat" if match["lat"] else "lon" for match in _LABEL.finditer(tail)]
 
 
 def _is_reference(before: str) -> bool:
-    """Whether the clause before a pair says that it is the position of something else."""
+    """Whether the clause before a pair says that the pair is the position of something else."""
     clause = _CLAUSE_END.split(before)[-1]
     mentions = list(_REFERENCE.finditer(clause))
     return bool(mentions) and not _ANNOUNCED.search(clause, mentions[-1].end())

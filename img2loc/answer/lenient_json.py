@@ -1,11 +1,14 @@
-"""JSON as models write it: found in prose, and read with the slips that they make."""
+"""JSON as models write it: found in prose, and read despite the usual mistakes.
+
+It is our own because json-repair takes time quadratic in nested braces and turns a number that is cut off into another.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 
-_SLIP = re.compile(
+_MISTAKE = re.compile(
     r"""
       (?P<string>"(?:[^"\\]|\\.)*+")
     | '(?P<single>(?:[^'\\]|\\.)*+)'
@@ -22,38 +25,31 @@ _JSON_WORDS = ("null", "true", "false", "NaN", "Infinity")
 _SIBLINGS = re.compile(r"\s*+,\s*+")
 
 
-def objects(text: str) -> list[dict[str, object]]:
-    """Find the JSON objects in a text, fenced, bare or in the midst of prose.
+def find_objects(text: str) -> list[dict[str, object]]:
+    """Find the outermost JSON objects in any text, fenced, bare or in the middle of prose, in order.
 
-    Read as JSON first; failing that with trailing commas, single or curly quotes, bare keys, Python's constants and
-    comments put right. Of objects that stand in one list only the first counts: models list their guesses best first.
-    Takes time linear in the text.
-
-    Args:
-        text: Anything.
-
-    Returns:
-        The outermost objects that could be read, in the order of the text.
+    Trailing commas, single or curly quotes, bare keys, Python's constants and comments are corrected. Of objects in one
+    list only the first counts: models list their guesses best first. Takes time linear in the text.
     """
-    found = []
+    objects = []
     previous_end: int | None = None
     for start, end in _braces(text):
         is_sibling = previous_end is not None and _SIBLINGS.fullmatch(text, previous_end, start)
         previous_end = end
         if not is_sibling and isinstance(value := _load(text[start:end]), dict):
-            found.append(value)
-    return found
+            objects.append(value)
+    return objects
 
 
 def _braces(text: str) -> list[tuple[int, int]]:
-    """Spans of balanced braces that lie in no other such span."""
-    open_at: list[int] = []
+    """The outermost spans of balanced braces."""
+    starts: list[int] = []
     spans: list[tuple[int, int]] = []
     for brace in re.finditer("[{}]", text):
         if brace[0] == "{":
-            open_at.append(brace.start())
-        elif open_at:
-            start = open_at.pop()
+            starts.append(brace.start())
+        elif starts:
+            start = starts.pop()
             while spans and spans[-1][0] > start:
                 spans.pop()
             spans.append((start, brace.end()))
@@ -70,14 +66,14 @@ def _load(text: str) -> object:
 
 
 def _relaxed(text: str) -> str:
-    return _SLIP.sub(_put_right, text.translate(_CURLY_QUOTES))
+    return _MISTAKE.sub(_correct, text.translate(_CURLY_QUOTES))
 
 
-def _put_right(slip: re.Match[str]) -> str:
-    if slip["string"] is not None:
-        return slip["string"]
-    if slip["single"] is not None:
-        return json.dumps(slip["single"].replace("\\'", "'"))
-    if (word := slip["word"]) is not None:
+def _correct(mistake: re.Match[str]) -> str:
+    if mistake["string"] is not None:
+        return mistake["string"]
+    if mistake["single"] is not None:
+        return json.dumps(mistake["single"].replace("\\'", "'"))
+    if (word := mistake["word"]) is not None:
         return word if word in _JSON_WORDS else _CONSTANTS.get(word, json.dumps(word))
     return ""

@@ -1,4 +1,4 @@
-"""The words that go to a large multimodal model: the prompt and the repair turn."""
+"""The texts that are sent to a large multimodal model: the prompt, and what follows an answer that can't be used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from img2loc.geo.places import nearest_place
 from img2loc.geo.sphere import haversine_km
 from img2loc.types import Neighbour, Retrieval
 
-# Each is a text in prompts/, for people to read: what it is for. No text holds a number: some models echo a template's
+# Each is a text in prompts/, with a description for people. No text contains a number: some models echo a template's
 # numbers as their answer in a third to more than half of their replies.
 TEMPLATES: Final = {
     "paper": "As in the paper: both lists of coordinates",
@@ -24,32 +24,27 @@ TEMPLATES: Final = {
     "zero-shot": "Zero-shot: the photo alone, without neighbours",
 }
 MAX_TEMPLATE_CHARS: Final = 20_000
-SAME_PLACE_KM: Final = 1.0  # photos this close are one place with a count, in the numbered lists
+SAME_PLACE_KM: Final = 1.0  # in numbered lists, photos this close are one place with a count
 
 REPAIR: Final = (
     "No position could be read from that reply. Answer again with one JSON object and nothing else: "
     '"latitude" and "longitude" as numbers in decimal degrees (negative in the south and in the west), '
     '"place" and "reasoning" as short strings. If you are unsure, give your best guess.'
 )
-# How the prompt says where the photo is known to have been taken, and what follows an answer that lies elsewhere.
+# The prompt's last line if the area is known, and what follows an answer outside of it.
 WITHIN: Final = "It is known that the photo was taken here: {area}. Give a position inside that area."
 OUTSIDE: Final = (
     "That position lies outside of the area in which the photo is known to have been taken: {area}. "
     "Answer again in the same form, with the most likely position inside it."
 )
 
-_NONE = "none"
-
 
 @cache
 def template_named(name: str) -> str:
     """Read one of the templates that come with the code.
 
-    Args:
-        name: Its exact name, a key of TEMPLATES.
-
     Raises:
-        ConfigError: There is none of that name; the message lists those that are.
+        ConfigError: There is none of that name; the message lists those there are.
     """
     if name not in TEMPLATES:
         raise ConfigError(f"There is no prompt {quoted(name)}; choose one of: {', '.join(TEMPLATES)}.")
@@ -61,10 +56,7 @@ DEFAULT_TEMPLATE: Final = template_named("paper")
 
 
 def chosen_template(text: str) -> str:
-    """Take a template's name, or a template itself.
-
-    Args:
-        text: A key of TEMPLATES; or the words of a prompt; or nothing, for the default.
+    """Take a template's name, a template itself, or nothing for the default.
 
     Raises:
         ConfigError: It is one word and no template's name, or a template that check_template refuses.
@@ -84,11 +76,11 @@ def check_template(template: str) -> None:
     Args:
         template: Text with placeholders for the nearest and for the farthest neighbours, each as $nearest (coordinates
             on one line), $nearest_list (a numbered list that begins on the next line) or $nearest_pairs (JSON), and
-            likewise $farthest; or without any, for zero-shot. '$$' stands for a dollar.
+            likewise $farthest; or without any, for zero-shot. '$$' becomes a dollar sign.
 
     Raises:
-        ConfigError: It is too long, a placeholder is unknown or stands for one kind of neighbours only, or a '$' begins
-            none.
+        ConfigError: It is too long, a placeholder is unknown or only one kind of neighbours has any, or a '$' begins no
+            placeholder.
     """
     if len(template) > MAX_TEMPLATE_CHARS:
         raise ConfigError(f"The prompt has {len(template):,} characters; use at most {MAX_TEMPLATE_CHARS:,}.")
@@ -96,7 +88,7 @@ def check_template(template: str) -> None:
     if not parsed.is_valid():
         raise ConfigError("The prompt has a '$' that starts no placeholder; write '$$' for a dollar sign.")
     names = parsed.get_identifiers()
-    unknown = [f"${name}" for name in names if name not in _FORMS]
+    unknown = [f"${name}" for name in names if name not in _FORMATS]
     if unknown:
         raise ConfigError(
             f"The prompt has the unknown placeholder {', '.join(unknown)}; use $nearest and $farthest, alone or "
@@ -112,7 +104,7 @@ def check_template(template: str) -> None:
 def render(template: str, retrieval: Retrieval, within: Area | None = None) -> str:
     """Fill the neighbours into a template.
 
-    A line whose lists are all empty is left out, so that switching a list off also takes away the words about it.
+    A line whose lists are all empty is left out, so that switching a list off also removes the words about it.
     An empty list that shares its line with a full one reads "none"; so does every list where no line would be left.
 
     Args:
@@ -127,51 +119,38 @@ def render(template: str, retrieval: Retrieval, within: Area | None = None) -> s
         ConfigError: check_template refuses the template.
     """
     check_template(template)
-    asked = set(Template(template).get_identifiers())
-    values = {}
-    for name in asked:
-        kind, form = _FORMS[name]
+    lists = {}
+    for name in Template(template).get_identifiers():
+        kind, write = _FORMATS[name]
         neighbours = retrieval.nearest if kind == "nearest" else retrieval.farthest
-        values[name] = form(neighbours) if neighbours else ""
+        lists[name] = write(neighbours) if neighbours else ""
     lines = [Template(line) for line in template.split("\n")]
-    kept = [line for line in lines if not (names := line.get_identifiers()) or any(values[name] for name in names)]
-    filled = {name: value or _NONE for name, value in values.items()}
-    text = "\n".join(line.substitute(filled) for line in kept).strip()
-    text = text or Template(template).substitute(filled).strip()
-    return f"{text}\n{WITHIN.format(area=within)}" if within else text
+    kept = [line for line in lines if not (names := line.get_identifiers()) or any(lists[name] for name in names)]
+    values = {name: text or "none" for name, text in lists.items()}
+    prompt = "\n".join(line.substitute(values) for line in kept).strip()
+    prompt = prompt or Template(template).substitute(values).strip()
+    return f"{prompt}\n{WITHIN.format(area=within)}" if within else prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Neighbours that lie so close together that they are one place.
-
-    Args:
-        first: The one of best rank.
-        count: How many there are.
-    """
+    """Neighbours so close together that they are one place: the one of best rank, and how many there are."""
 
     first: Neighbour
     count: int
 
 
 def spots(neighbours: Sequence[Neighbour]) -> list[Spot]:
-    """Put neighbours within SAME_PLACE_KM of a better-ranked one together with it.
-
-    Args:
-        neighbours: In rank order.
-
-    Returns:
-        The places, in the order of their first neighbours.
-    """
-    found: list[Spot] = []
+    """Merge neighbours, given in rank order, with a better-ranked one within SAME_PLACE_KM."""
+    merged: list[Spot] = []
     for neighbour in neighbours:
-        for number, spot in enumerate(found):
+        for index, spot in enumerate(merged):
             if haversine_km(spot.first.position, neighbour.position) <= SAME_PLACE_KM:
-                found[number] = Spot(spot.first, spot.count + 1)
+                merged[index] = Spot(spot.first, spot.count + 1)
                 break
         else:
-            found.append(Spot(neighbour, 1))
-    return found
+            merged.append(Spot(neighbour, 1))
+    return merged
 
 
 def _coordinates(neighbours: Sequence[Neighbour]) -> str:
@@ -182,8 +161,8 @@ def _pairs(neighbours: Sequence[Neighbour]) -> str:
     return "[" + ", ".join(f"[{neighbour.position}]" for neighbour in neighbours) + "]"
 
 
-def _numbered(neighbours: Sequence[Neighbour]) -> str:
-    """A line a place; distances are from the list's first."""
+def _numbered_list(neighbours: Sequence[Neighbour]) -> str:
+    """One line per place; distances are from the first neighbour."""
     lines = []
     for number, spot in enumerate(spots(neighbours), start=1):
         position = spot.first.position
@@ -197,8 +176,8 @@ def _numbered(neighbours: Sequence[Neighbour]) -> str:
 
 
 _KINDS = ("nearest", "farthest")
-_FORMS: dict[str, tuple[str, Callable[[Sequence[Neighbour]], str]]] = {
-    f"{kind}{ending}": (kind, form)
+_FORMATS: dict[str, tuple[str, Callable[[Sequence[Neighbour]], str]]] = {
+    f"{kind}{ending}": (kind, write)
     for kind in _KINDS
-    for ending, form in (("", _coordinates), ("_list", _numbered), ("_pairs", _pairs))
+    for ending, write in (("", _coordinates), ("_list", _numbered_list), ("_pairs", _pairs))
 }

@@ -1,4 +1,4 @@
-"""Keeps the replies that a model gave about one photo, whatever becomes of the photo afterwards."""
+"""Keeps the replies that a model gave about one photo, whatever happens to the photo afterwards."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from img2loc.types import Reply
 
 
 class Recorder:
-    """A model whose replies are kept as they come. An interrupt amid a request ends it, but loses no reply that came.
+    """A model whose replies are kept. An interrupt ends a request, but loses no reply that has arrived.
 
     Args:
         lmm: The model.
-        cancel: What ends its requests.
+        cancel: Ends its requests.
 
     Attributes:
-        replies: Those that came, in order.
+        replies: Those that arrived, in order.
     """
 
     def __init__(self, lmm: LMM, cancel: threading.Event) -> None:
@@ -28,12 +28,12 @@ class Recorder:
         self._lmm, self._cancel = lmm, cancel
 
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
-        """Continue a conversation about a photo."""
+        """Continue a conversation about a photo; see LMM."""
         with hold_interrupts(self._give_up):
             reply = self._lmm.reply(turns, jpeg)
             self.replies.append(reply)
         return reply
 
     def _give_up(self) -> None:
-        # In a thread of its own: the one that is interrupted may hold the event's lock.
+        # In another thread, since the interrupted one may hold the event's lock.
         _thread.start_new_thread(self._cancel.set, ())

@@ -1,4 +1,4 @@
-"""The keyless answer: the neighbours vote, and the mode of their density is the position."""
+"""The keyless answer: the neighbours vote, and the highest mode of their density is the position."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from img2loc.types import LatLon, Neighbour, Vote
 
 SIGMA_KM = 4.0
 WEIGHT_POWER = 10
-# Below this squared distance two embeddings show the same picture, and closer means nothing more.
-SAME_PICTURE = 1e-4
+SAME_PICTURE = 1e-4  # squared distance below which two embeddings count as equal: they show the same picture
 MEAN_SHIFT_STEPS = 100
 MEAN_SHIFT_TOLERANCE = 1e-12  # squared chord on the unit sphere: about 6 m on the ground
 
 
 def vote_weights(similarities: FloatArray) -> FloatArray:
-    """Weigh neighbours by their similarity, so that one clear match outweighs a crowd of vague ones.
+    """Weight neighbours by their similarity, so that one clear match outweighs many vague ones.
 
     Args:
         similarities: (k,) cosines.
@@ -37,23 +36,19 @@ def vote_weights(similarities: FloatArray) -> FloatArray:
 
 
 def vote(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within: Area | None = None) -> Vote | None:
-    """Find where the neighbours' density peaks most, and how far half of it spreads.
+    """Find the highest mode of the neighbours' density, and the radius around it that holds half of the density.
 
     Args:
-        neighbours: The nearest neighbours of a query.
+        neighbours: The nearest neighbours of a query; without any there is no vote.
         sigma_km: Width of the Gaussian.
         within: Where all neighbours lie, and so must the mode; None for anywhere.
 
-    Returns:
-        The mode and the radius around it that holds half of the density, or None when there are no neighbours.
-
     Source: [L]kNN of Vo, Jacobs, Hays 2017, https://arxiv.org/abs/1705.04838, with sigma = 4.
     """
-    found = modes(neighbours, sigma_km=sigma_km, within=within)
-    if not found:
+    if not neighbours:
         return None
-    points, weights = _voters(neighbours)
-    mode, _ = found[0]
+    mode, _ = modes(neighbours, sigma_km=sigma_km, within=within)[0]
+    points, weights = _points_and_weights(neighbours)
     radius_km = _half_mass_km(unit_vectors([mode])[0], points, weights, sigma_km)
     return Vote(mode, radius_km, len(neighbours))
 
@@ -61,7 +56,7 @@ def vote(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within:
 def modes(
     neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within: Area | None = None
 ) -> list[tuple[LatLon, float]]:
-    """Find all places where the neighbours' density peaks.
+    """Find all modes of the neighbours' density.
 
     A Gaussian of great-circle distance stands on each neighbour; the modes are found by mean shift on the sphere from
     every neighbour at once.
@@ -69,19 +64,19 @@ def modes(
     Args:
         neighbours: The nearest neighbours of a query.
         sigma_km: Width of the Gaussian.
-        within: Where all neighbours lie; a mode that lies elsewhere, as between two islands, gives way to the neighbour
-            that led to it.
+        within: Where all neighbours lie; a mode outside, as between two islands, is replaced by the neighbour that led
+            to it.
 
     Returns:
-        Places, to a metre, with their densities, the densest first; each once.
+        Distinct positions, to a metre, with their densities, the densest first.
     """
     if not neighbours:
         return []
-    points, weights = _voters(neighbours)
-    found = _peaks(neighbours, points, weights, sigma_km, within)
-    density = _kernel(unit_vectors(found), points, sigma_km) @ weights
+    points, weights = _points_and_weights(neighbours)
+    peaks = _peaks(neighbours, points, weights, sigma_km, within)
+    density = _kernel(unit_vectors(peaks), points, sigma_km) @ weights
     order = np.argsort(-density, kind="stable")
-    return [(found[at], float(density[at])) for at in order]
+    return [(peaks[index], float(density[index])) for index in order]
 
 
 def _peaks(
@@ -96,36 +91,34 @@ def _peaks(
         shifted = moved
         if shift < MEAN_SHIFT_TOLERANCE:
             break
-    led = sorted(zip(shifted, neighbours, strict=True), key=lambda pair: pair[1].similarity)  # the most similar counts
-    places = {_to_a_metre(to_latlon(mode)): neighbour.position for mode, neighbour in led}
-    return list(dict.fromkeys(mode if holds(within, mode) else own for mode, own in places.items()))
+    starts: dict[LatLon, LatLon] = {}  # of each mode, the most similar neighbour that led to it
+    for vector, neighbour in sorted(zip(shifted, neighbours, strict=True), key=lambda pair: pair[1].similarity):
+        mode = to_latlon(vector)
+        # Rounded to a metre, so that modes which differ only numerically compare equal.
+        starts[LatLon(round(mode.lat, 5), round(mode.lon, 5))] = neighbour.position
+    return list(dict.fromkeys(mode if holds(within, mode) else start for mode, start in starts.items()))
 
 
-def _to_a_metre(at: LatLon) -> LatLon:
-    """Rounds to a metre, so that modes which differ only numerically compare equal."""
-    return LatLon(round(at.lat, 5), round(at.lon, 5))
-
-
-def _voters(neighbours: Sequence[Neighbour]) -> tuple[FloatArray, FloatArray]:
+def _points_and_weights(neighbours: Sequence[Neighbour]) -> tuple[FloatArray, FloatArray]:
     similarities = np.array([neighbour.similarity for neighbour in neighbours], dtype=np.float64)
     return unit_vectors([neighbour.position for neighbour in neighbours]), vote_weights(similarities)
 
 
 def _kernel(a: FloatArray, b: FloatArray, sigma_km: float) -> FloatArray:
-    """The (n, m) Gaussian of the great-circle distances between two sets of points."""
+    """(n, m): the Gaussian of the great-circle distances between two sets of points."""
     return np.asarray(np.exp(-0.5 * np.square(arc_km(a, b) / sigma_km)))
 
 
 def _half_mass_km(mode: FloatArray, points: FloatArray, weights: FloatArray, sigma_km: float) -> float:
     """Radius around the mode that holds half of the density.
 
-    Each neighbour's Gaussian is stood for by 8 x 12 points of equal mass: at the mid-quantiles of its distance, which
+    Each neighbour's Gaussian is represented by 8 x 12 points of equal mass: at the mid-quantiles of its distance, which
     is Rayleigh distributed, and at even bearings.
     """
     quantiles = (np.arange(8) + 0.5) / 8
     angles = sigma_km * np.sqrt(-2 * np.log(1 - quantiles)) / EARTH_RADIUS_KM
     bearings = np.arange(12) * (2 * math.pi / 12)
-    # Any two directions at right angles to a point and to each other span its tangent plane; at the poles too.
+    # Any two directions at right angles to a point and to each other span its tangent plane, at the poles as well.
     helper = np.where(np.abs(points[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
     first = np.cross(points, helper)
     first /= np.linalg.norm(first, axis=1, keepdims=True)

@@ -1,7 +1,7 @@
-"""The model's second turn: it is shown the best candidates and chooses one, with what speaks for each.
+"""Shows a model the best candidates, with the evidence for each, and reads which one it chooses.
 
-They stand from west to east, so that their order says nothing of their scores. No letter or number stands where a model
-could echo it as its answer.
+They are listed from west to east, so that their order doesn't reveal their scores. The text contains no letter or
+number that a model could echo as its answer.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from img2loc.answer.ask import MAX_REASONING_CHARS, Answer, parse, plain, reasons_in, refuses, spoken
-from img2loc.answer.lenient_json import objects
+from img2loc.answer.ask import MAX_REASONING_CHARS, Answer, parse, plain_text, reasons_in, refuses, visible_text
+from img2loc.answer.lenient_json import find_objects
 from img2loc.errors import LMMError
 from img2loc.geo.coarse import EXACT, Precision, coarse_positions
 from img2loc.geo.places import nearest_place
@@ -23,10 +23,10 @@ from img2loc.judge.candidates import MERGE_KM
 from img2loc.lmm import LMM, Picture, Turn
 from img2loc.types import Candidate, LatLon, Neighbour, Outcome, OutcomeKind
 
-SHOWN: Final = 5  # so many of the best candidates
+MAX_OPTIONS: Final = 5
 LETTERS: Final = "ABCDE"
 MAX_URL_CHARS: Final = 500
-NAMES: Final = 4  # of places of the neighbours near a candidate
+MAX_NAMES: Final = 4  # of the places where a candidate's neighbours were taken
 
 _BEFORE: Final = (
     "You are an expert in geolocation. Where was this photo taken? It was probably taken near one of these places, "
@@ -40,157 +40,140 @@ _AFTER: Final = (
 )
 
 _KEYS: Final = ("choice", "chosen", "answer", "letter", "place", "candidate", "option", "best", "selection")
-_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
-_PAGES: Final = ("blob", "wiki")  # GitHub's and Wikimedia's pages about a picture are called like the picture
+_EXTENSIONS: Final = (".jpg", ".jpeg", ".png", ".webp")
+_PAGES: Final = ("/blob/", "/wiki/")  # GitHub's and Wikimedia's pages about a picture have a picture's name
 _WORD: Final = r"(?:choice|candidate|option|answer|place|letter)"
 # A letter, but not the article of "A tower".
 _GOES_ON: Final = "is|fits|because|since|as|matches|seems|looks|by|for|due|with|or|and|but|not|nor"
 _LETTER: Final = rf"([B-Zb-z]|[Aa](?!\s+(?!(?:{_GOES_ON})\b)[a-z]))(?![^\W_])"
-# One that opens a value, such as "B", "(B)", "B. Paris", "Place B"; and one that prose names.
+# At the beginning of a value, such as "B", "(B)", "B. Paris", "Place B"; and in prose.
 _ALONE: Final = re.compile(rf"\W*(?:(?i:{_WORD})\W+)?{_LETTER}", re.ASCII)
 _NAMED: Final = re.compile(rf"\b(?i:{_WORD})\b(?i:\s+is|\s+would be)?[\s:*\"'(]{{1,8}}(?=[A-Z]){_LETTER}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A candidate as the model is shown it.
-
-    Args:
-        letter: What it is called.
-        candidate: Which it is.
-        neighbours: Of the photo's nearest, those that lie near it, the most similar first.
-    """
+    """A candidate as the model is shown it."""
 
     letter: str
     candidate: Candidate
-    neighbours: tuple[Neighbour, ...]
+    neighbours: tuple[Neighbour, ...]  # the photo's nearest that lie near the candidate, the most similar first
 
     @property
     def picture(self) -> Picture | None:
         """The most similar photo near it that is on the web."""
-        urls = (neighbour.photo.url for neighbour in self.neighbours if neighbour.photo)
-        return next(
-            (Picture(f"A similar photo, from place {self.letter}:", url) for url in urls if is_picture(url)), None
-        )
+        for neighbour in self.neighbours:
+            if neighbour.photo and is_picture(neighbour.photo.url):
+                return Picture(f"A similar photo, from place {self.letter}:", neighbour.photo.url)
+        return None
 
 
-def options(found: Sequence[Candidate], neighbours: Sequence[Neighbour]) -> tuple[Option, ...]:
-    """Choose what a model is shown.
-
-    Args:
-        found: The candidates, the best first.
-        neighbours: The photo's nearest.
-
-    Returns:
-        The best SHOWN, from west to east.
-    """
-    places = sorted(found[:SHOWN], key=lambda one: (one.position.lon, one.position.lat))
+def make_options(candidates: Sequence[Candidate], neighbours: Sequence[Neighbour]) -> tuple[Option, ...]:
+    """Take the MAX_OPTIONS first of candidates, which are sorted by score, and put them in order from west to east."""
+    best = sorted(candidates[:MAX_OPTIONS], key=lambda candidate: (candidate.position.lon, candidate.position.lat))
     return tuple(
-        Option(letter, one, tuple(n for n in neighbours if haversine_km(n.position, one.position) <= MERGE_KM))
-        for letter, one in zip(LETTERS, places, strict=False)
+        Option(letter, candidate, tuple(n for n in neighbours if _is_near(n.position, candidate.position)))
+        for letter, candidate in zip(LETTERS, best, strict=False)
     )
 
 
-def worded(shown: Sequence[Option], *, guesses: int, neighbours: int) -> str:
-    """Put the question into words.
-
-    Args:
-        shown: What there is to choose from.
-        guesses: How many answers the model gave before.
-        neighbours: How many neighbours there are.
-    """
+def write_question(options: Sequence[Option], *, answers: int, neighbours: int) -> str:
+    """Write the question, with the numbers of earlier answers and of neighbours."""
     lines = []
-    for option in shown:
-        said = []
-        if guesses:
-            said.append(f"{option.candidate.answers} of {guesses} earlier guesses lie here")
+    for option in options:
+        evidence = []
+        if answers:
+            evidence.append(f"{option.candidate.answers} of {answers} earlier guesses lie here")
         if neighbours:
             names = list(dict.fromkeys(str(nearest_place(near.position)) for near in option.neighbours))
-            of = f" ({'; '.join(names[:NAMES])})" if names else ""
-            said.append(f"{len(option.neighbours)} of the {neighbours} most similar photos were taken here{of}")
+            where = f" ({'; '.join(names[:MAX_NAMES])})" if names else ""
+            evidence.append(f"{len(option.neighbours)} of the {neighbours} most similar photos were taken here{where}")
         position = option.candidate.position
-        lines.append(f"{option.letter}. {position} ({nearest_place(position)}): {', '.join(said)}")
+        lines.append(f"{option.letter}. {position} ({nearest_place(position)}): {', '.join(evidence)}")
     return "\n\n".join((_BEFORE, "\n".join(lines), _AFTER))
 
 
-def choose(lmm: LMM, shown: Sequence[Option], text: str, jpeg: bytes, *, precision: Precision = EXACT) -> Outcome:
+def choose(lmm: LMM, options: Sequence[Option], text: str, jpeg: bytes, *, precision: Precision = EXACT) -> Outcome:
     """Ask a model to choose, once.
 
     Args:
         lmm: The model.
-        shown: What there is to choose from.
-        text: The question, as `worded` has it.
+        options: What there is to choose from.
+        text: The question.
         jpeg: The photo, without metadata.
         precision: How precise the candidates' positions are.
 
     Returns:
-        How it ended; a chosen candidate's position, or why there is none. Never an exception.
+        The chosen candidate's position, or why there is none; a failure is an outcome, never an exception.
     """
-    pictures = tuple(option.picture for option in shown if option.picture)
-    turn = Turn("user", text, pictures, tuple(option.letter for option in shown))
+    pictures = tuple(option.picture for option in options if option.picture)
+    turn = Turn("user", text, pictures, tuple(option.letter for option in options))
     try:
         reply = lmm.reply((turn,), jpeg)
     except LMMError as error:
         return Outcome(OutcomeKind.PROVIDER_ERROR, message=str(error))
-    chosen, reasoning = (None, "") if reply.refused else read_choice(reply.text, shown, precision)
-    if chosen is not None:
-        return Outcome(OutcomeKind.ANSWERED, chosen, reasoning=reasoning, replies=(reply,))
-    if reply.refused or refuses(spoken(reply.text)):
+    position, reasoning = (None, "") if reply.refused else read_choice(reply.text, options, precision)
+    if position is not None:
+        return Outcome(OutcomeKind.ANSWERED, position, reasoning=reasoning, replies=(reply,))
+    if reply.refused or refuses(visible_text(reply.text)):
         return Outcome(OutcomeKind.REFUSED, message="The model declined to choose.", replies=(reply,))
     cut = " (it was cut off at the length limit)" if reply.truncated else ""
-    message = f"The model's reply names none of the {len(shown)} places{cut}."
+    message = f"The model's reply names none of the {len(options)} places{cut}."
     return Outcome(OutcomeKind.UNPARSEABLE, message=message, replies=(reply,))
 
 
-def read_choice(text: str, shown: Sequence[Option], precision: Precision = EXACT) -> tuple[LatLon | None, str]:
+def read_choice(text: str, options: Sequence[Option], precision: Precision = EXACT) -> tuple[LatLon | None, str]:
     """Read what a model chose: a letter in JSON, else in prose, else coordinates near one candidate.
 
     Args:
         text: The raw reply.
-        shown: What there was to choose from.
+        options: What there was to choose from.
         precision: How precise their positions are. Coordinates are made as coarse before they are compared.
 
     Returns:
-        The position of the chosen candidate, None where it can't be told; and the model's reasons.
+        The position of the chosen candidate, None where that is unclear; and the model's reasons.
     """
-    places = {option.letter: option.candidate.position for option in shown}
-    words = spoken(text)
-    for item in reversed(objects(words)):
+    places = {option.letter: option.candidate.position for option in options}
+    visible = visible_text(text)
+    for item in reversed(find_objects(visible)):
         fields = {str(key).lower(): value for key, value in item.items()}
         for key in _KEYS:
             value = fields.get(key)
             if isinstance(value, str) and (match := _ALONE.match(value)) and match[1].upper() in places:
-                return places[match[1].upper()], plain(reasons_in(item), MAX_REASONING_CHARS)
-    bare = _ALONE.fullmatch(words.strip().rstrip(".)*\"'"))
-    named = {bare[1].upper()} if bare else {match[1] for match in _NAMED.finditer(words)}
-    if len(named) == 1 and (letter := named.pop()) in places:
-        return places[letter], "" if bare else plain(words, MAX_REASONING_CHARS)
+                return places[match[1].upper()], reasons_in(item)
+    alone = _ALONE.fullmatch(visible.strip().rstrip(".)*\"'"))
+    letters = {alone[1].upper()} if alone else {match[1] for match in _NAMED.finditer(visible)}
+    if len(letters) == 1 and (letter := letters.pop()) in places:
+        return places[letter], "" if alone else plain_text(visible, MAX_REASONING_CHARS)
     answer = parse(text)
     if isinstance(answer, Answer):
-        (said,) = coarse_positions([answer.position], precision)
-        nearest = min(places.values(), key=lambda place: haversine_km(place, said))
-        if haversine_km(nearest, said) <= MERGE_KM:
+        (position,) = coarse_positions([answer.position], precision)
+        nearest = min(places.values(), key=lambda place: haversine_km(place, position))
+        if _is_near(nearest, position):
             return nearest, answer.reasoning
     return None, ""
 
 
-def is_picture(url: str) -> bool:
-    """Whether an address is a picture's on the web that a provider may be asked to fetch; nothing is fetched here.
+def _is_near(a: LatLon, b: LatLon) -> bool:
+    return haversine_km(a, b) <= MERGE_KM
 
-    Args:
-        url: Of a gallery's record, untrusted: no address in a network of somebody's own is passed on.
+
+def is_picture(url: str) -> bool:
+    """Whether an untrusted address is that of a picture on the public web, which a provider may be asked to fetch.
+
+    Nothing is fetched here, and no address in a private network is passed on.
     """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
     except ValueError:
         return False
-    plain_text = len(url) <= MAX_URL_CHARS and url.isascii() and url.isprintable() and " " not in url
-    named = "." in host and not host.endswith((".local", ".localhost", ".internal")) and not _is_number(host)
-    ours = parts.username is None and parts.password is None
+    is_plain = len(url) <= MAX_URL_CHARS and url.isascii() and url.isprintable() and " " not in url
+    is_public_name = "." in host and not host.endswith((".local", ".localhost", ".internal")) and not _is_number(host)
+    has_login = parts.username is not None or parts.password is not None
     path = parts.path.lower()
-    shown = path.endswith(_ENDINGS) and not any(f"/{page}/" in path for page in _PAGES)
-    return plain_text and parts.scheme == "https" and named and ours and shown
+    is_file = path.endswith(_EXTENSIONS) and not any(page in path for page in _PAGES)
+    return is_plain and parts.scheme == "https" and is_public_name and not has_login and is_file
 
 
 def _is_number(host: str) -> bool:
@@ -198,5 +181,5 @@ def _is_number(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return host.rpartition(".")[2].isdigit()  # some take 127.1 for one
+        return host.rpartition(".")[2].isdigit()  # some programs read 127.1 as an address
     return True

@@ -1,4 +1,4 @@
-"""Several answers of one model to one question, or to several, and the one that the others lie closest to."""
+"""Asks a model several times, and chooses the answer that is closest to the others."""
 
 from __future__ import annotations
 
@@ -22,27 +22,17 @@ CHOICE = "choice"
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """How a model is asked where its answers are judged; as a text, as read_judge has it.
+    """How a model is asked if its answers are judged; as a text, in read_judge's form."""
 
-    Args:
-        counts: With how many neighbours each way, a prompt each.
-        choice: Whether it is asked once more at the end, to choose among the best candidates.
-    """
-
-    counts: tuple[int, ...] = ()
-    choice: bool = False
+    counts: tuple[int, ...] = ()  # how many neighbours each way, one prompt each
+    choice: bool = False  # whether it is asked once more at the end, to choose among the best candidates
 
     def __str__(self) -> str:
         return ",".join(map(str, self.counts)) + f"+{CHOICE}" * self.choice
 
 
 def requests_of(judge: Judge | None, samples: int = 1) -> int:
-    """How many requests a photo takes, if every reply can be read.
-
-    Args:
-        judge: How the model is asked; None for one prompt.
-        samples: How often with each prompt.
-    """
+    """How many requests a photo takes, if every reply can be read and each prompt is sent `samples` times."""
     return samples if judge is None else samples * len(judge.counts) + judge.choice
 
 
@@ -57,22 +47,18 @@ def check_samples(samples: int) -> None:
 
 
 def read_judge(text: str) -> Judge | None:
-    """Read how a model is to be asked for its answers to be judged.
-
-    Args:
-        text: Numbers of neighbours each way with commas between, a prompt each, and "+choice" after them where the
-            model is to choose at the end; empty, or off, for one prompt and no judging.
+    """Read a Judge, such as "0,5,10,15" or "0,5+choice"; None for "off" and for nothing.
 
     Raises:
-        ConfigError: They are none, too many or too large.
+        ConfigError: The text has another form, or too many or too large numbers.
     """
-    whole = text.strip().lower()
-    if whole in ("", OFF):
+    text = text.strip().lower()
+    if text in ("", OFF):
         return None
-    numbers = whole.removesuffix(CHOICE)
-    choice = numbers != whole
+    numbers = text.removesuffix(CHOICE)
+    choice = numbers != text
     if choice:
-        numbers = numbers.rstrip().removesuffix("+")  # in an address a plus is a blank
+        numbers = numbers.rstrip().removesuffix("+")  # which a URL's decoding may have made a space
     parts = [part.strip() for part in numbers.split(",")]
     if len(parts) > 99 or not all(re.fullmatch(r"[0-9]{1,2}", part) and int(part) <= MAX_NEIGHBOURS for part in parts):
         parts = []
@@ -85,34 +71,16 @@ def read_judge(text: str) -> Judge | None:
     return Judge(counts, choice)
 
 
-def ask_often(lmm: LMM, text: str, jpeg: bytes, *, samples: int = 1, within: Area | None = None) -> Outcome:
-    """Ask a model where a photo was taken, several times over.
-
-    Args:
-        lmm: The model; its replies differ only at a temperature above 0.
-        text: The prompt.
-        jpeg: The photo, without metadata.
-        samples: How often to ask, 1 to MAX_SAMPLES. No answer is asked for after a provider's error.
-        within: Where the photo is known to have been taken; None for anywhere.
-
-    Returns:
-        The outcome whose position has the least sum of great-circle distances to the others' (the first of several
-        such), with the replies of all; where none has a position, the last. A mean would lie in the sea between two
-        good guesses.
-    """
-    return central_outcome(ask_all(lmm, [text], jpeg, samples=samples, within=within))
-
-
 def ask_all(
     lmm: LMM, texts: Sequence[str], jpeg: bytes, *, samples: int = 1, within: Area | None = None
 ) -> list[Outcome]:
-    """Ask a model each of several prompts, several times over.
+    """Ask a model each of several prompts, several times, up to the first provider error.
 
     Args:
-        lmm: The model.
+        lmm: The model; its replies to one prompt differ only at a temperature above 0.
         texts: The prompts.
         jpeg: The photo, without metadata.
-        samples: How often to ask each, 1 to MAX_SAMPLES. No answer is asked for after a provider's error.
+        samples: How often to ask each, 1 to MAX_SAMPLES.
         within: Where the photo is known to have been taken; None for anywhere.
 
     Returns:
@@ -129,38 +97,29 @@ def ask_all(
 
 
 def central_outcome(outcomes: Sequence[Outcome]) -> Outcome:
-    """Choose the outcome that the others lie closest to.
+    """Choose the outcome whose position has the least sum of great-circle distances to the others'.
+
+    A mean would lie in the sea between two good guesses.
 
     Args:
         outcomes: One or more.
 
     Returns:
-        As ask_often has it.
+        The first of several such, with the replies of all; where none has a position, the last.
     """
-    replies = tuple(reply for outcome in outcomes for reply in outcome.replies)
-    positions = [outcome.position for outcome in outcomes if outcome.position]
-    if not positions:
-        return replace(outcomes[-1], replies=replies)
-
-    def summed_km(position: LatLon) -> float:
-        return sum(haversine_km(position, other) for other in positions)
-
-    best = min(positions, key=summed_km)
-    return replace(next(outcome for outcome in outcomes if outcome.position == best), replies=replies)
+    return _closest(outcomes, [outcome.position for outcome in outcomes if outcome.position])
 
 
 def nearest_outcome(outcomes: Sequence[Outcome], position: LatLon | None) -> Outcome:
-    """Choose the outcome that speaks for a position.
+    """Choose the outcome nearest to a position, with the replies of all; the last where there is no position."""
+    return _closest(outcomes, [position] if position else [])
 
-    Args:
-        outcomes: One or more.
-        position: Where the photo was taken, as somebody has it; None where nobody has.
 
-    Returns:
-        The one whose position lies nearest to it, with the replies of all; where none has a position, the last.
-    """
+def _closest(outcomes: Sequence[Outcome], positions: Sequence[LatLon]) -> Outcome:
+    def summed_km(position: LatLon) -> float:
+        return sum(haversine_km(position, other) for other in positions)
+
     replies = tuple(reply for outcome in outcomes for reply in outcome.replies)
-    placed = [(outcome.position, outcome) for outcome in outcomes if outcome.position]
-    if position is None or not placed:
-        return replace(outcomes[-1], replies=replies)
-    return replace(min(placed, key=lambda pair: haversine_km(pair[0], position))[1], replies=replies)
+    placed = [(summed_km(outcome.position), outcome) for outcome in outcomes if outcome.position]
+    chosen = min(placed, key=lambda pair: pair[0])[1] if placed and positions else outcomes[-1]
+    return replace(chosen, replies=replies)

@@ -9,7 +9,7 @@ from typing import Final
 
 from img2loc.answer.prompt import OUTSIDE, REPAIR, WITHIN
 from img2loc.geo.areas import Area
-from img2loc.judge.choice import SHOWN
+from img2loc.judge.choice import MAX_OPTIONS
 from img2loc.judge.sampling import Judge, requests_of
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.prices import Pricing, expected_tokens
@@ -20,11 +20,11 @@ from img2loc.lmm.usage import MAX_PHOTO_TOKENS
 # Characters of a neighbour in a prompt: a pair of coordinates, or a line of a numbered list.
 PAIR_CHARS: Final = 22
 LINE_CHARS: Final = 85
-CHOICE_CHARS: Final = 700 + SHOWN * 200  # of the turn that chooses; a gallery's pictures cost as much again, each
+CHOICE_CHARS: Final = 700 + MAX_OPTIONS * 200  # of the turn that chooses; a gallery's pictures cost as much again, each
 # The same at most, in bytes. No token is shorter than a byte.
 MAX_PAIR_BYTES: Final = 25
 MAX_LINE_BYTES: Final = 200
-MAX_CHOICE_BYTES: Final = 1000 + SHOWN * 700
+MAX_CHOICE_BYTES: Final = 1000 + MAX_OPTIONS * 700
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def max_tokens(
         # The second turn reads the first again, its reply and what is wrong with it.
         total += samples * (2 * first + MAX_OUTPUT_TOKENS + second_bytes)
     if judge and judge.choice:
-        total += MAX_PHOTO_TOKENS * (1 + SHOWN) + MAX_CHOICE_BYTES + MAX_OUTPUT_TOKENS
+        total += MAX_PHOTO_TOKENS * (1 + MAX_OPTIONS) + MAX_CHOICE_BYTES + MAX_OUTPUT_TOKENS
     return total
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from img2loc.answer.angles import Problem, Unreadable, position, read_angle
+from img2loc.answer.angles import Problem, Unreadable, read_angle, to_position
 from img2loc.answer.coordinates import read_coordinates
 from img2loc.types import LatLon
 
@@ -229,12 +229,12 @@ def test_what_is_no_angle_is_none(value):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 10**400])
 def test_numbers_that_are_not_finite_are_no_position(value):
-    assert position(read_angle(value), read_angle(2.0), labelled=True).problem is Problem.OFF_EARTH
+    assert to_position(read_angle(value), read_angle(2.0), labelled=True).problem is Problem.OFF_EARTH
 
 
 def test_a_label_and_a_letter_that_contradict_each_other_are_no_position():
-    assert position(read_angle("48.85 E"), read_angle(2.29), labelled=True).problem is Problem.ABSENT
-    assert position(read_angle("2.29 E"), read_angle("48.85 N"), labelled=True) == LatLon(48.85, 2.29)
+    assert to_position(read_angle("48.85 E"), read_angle(2.29), labelled=True).problem is Problem.ABSENT
+    assert to_position(read_angle("2.29 E"), read_angle("48.85 N"), labelled=True) == LatLon(48.85, 2.29)
 
 
 def _dms(value, positive, negative, quotes):

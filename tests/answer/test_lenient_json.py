@@ -1,6 +1,6 @@
 import pytest
 
-from img2loc.answer.lenient_json import objects
+from img2loc.answer.lenient_json import find_objects
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ from img2loc.answer.lenient_json import objects
     ],
 )
 def test_objects_are_found_and_their_slips_put_right(text, found):
-    assert objects(text) == found
+    assert find_objects(text) == found

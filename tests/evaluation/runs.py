@@ -15,7 +15,7 @@ from img2loc.answer import prompt
 from img2loc.answer.vote import vote
 from img2loc.evaluation.data.datasets import Item
 from img2loc.evaluation.run.record import Setup
-from img2loc.judge.sampling import ask_often
+from img2loc.judge.sampling import ask_all, central_outcome
 from img2loc.types import LatLon, Neighbour, PhotoRecord, Prediction, Reply, Retrieval
 
 SETUP = Setup(
@@ -51,7 +51,8 @@ class GridLocator:
         retrieval = Retrieval(tuple(kept[: ask.nearest]), tuple(kept[::-1][: ask.farthest]))
         voted = vote(kept[:16])
         text = prompt.render(ask.template, retrieval) if ask.lmm else ""
-        outcome = ask_often(ask.lmm, text, photo.to_jpeg(), samples=ask.samples) if ask.lmm else None
+        outcomes = ask_all(ask.lmm, [text], photo.to_jpeg(), samples=ask.samples) if ask.lmm else []
+        outcome = central_outcome(outcomes) if outcomes else None
         position = outcome.position if outcome and outcome.position else voted.position
         return Prediction(position, None, "lmm" if outcome else "vote", None, voted, retrieval, text, outcome, ())
 

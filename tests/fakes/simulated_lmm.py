@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from img2loc.geo.sphere import FloatArray, arc_km, destination, haversine_km, to_latlon, unit_vectors
-from img2loc.judge.candidates import candidates, with_choice
-from img2loc.judge.choice import SHOWN
+from img2loc.judge.candidates import rank_candidates, with_choice
+from img2loc.judge.choice import MAX_OPTIONS
 from img2loc.types import Candidate, LatLon, Neighbour
 
 COUNTS = (0, 5, 10, 15)  # neighbours each way, a prompt each
@@ -118,25 +118,25 @@ def ablation(drawn: Sequence[Scene]) -> dict[str, float]:
         answers = [answer for prompt in scene.answers for answer in prompt]
         chosen = {
             "random": picks.choice(answers),
-            "majority": candidates(answers, ())[0].position,
-            "vote": candidates((), scene.neighbours)[0].position,
-            "without fit": candidates(answers, scene.neighbours)[0].position,
-            "without neighbours": candidates(answers, (), scene.fit)[0].position,
-            "without answers": candidates((), scene.neighbours, scene.fit)[0].position,
+            "majority": rank_candidates(answers, ())[0].position,
+            "vote": rank_candidates((), scene.neighbours)[0].position,
+            "without fit": rank_candidates(answers, scene.neighbours)[0].position,
+            "without neighbours": rank_candidates(answers, (), scene.fit)[0].position,
+            "without answers": rank_candidates((), scene.neighbours, scene.fit)[0].position,
         }
         for count, prompt in zip(COUNTS, scene.answers, strict=True):
             chosen[f"prompt {count}, one answer"] = prompt[0]
             chosen[f"prompt {count}, the midst of three"] = min(
                 prompt, key=lambda one: sum(haversine_km(one, other) for other in prompt)
             )
-        found = candidates(answers, scene.neighbours, scene.fit)
+        found = rank_candidates(answers, scene.neighbours, scene.fit)
         chosen["the rule"] = found[0].position
-        voices = candidates(answers, scene.neighbours)
+        voices = rank_candidates(answers, scene.neighbours)
         for chooses in CHOOSES:
-            alone = scene.choice(found[:SHOWN], chooses, chooser)
+            alone = scene.choice(found[:MAX_OPTIONS], chooses, chooser)
             chosen[f"a choice that is right {chooses:.0%} of the time, alone"] = alone
             chosen[f"the rule with a choice that is right {chooses:.0%} of the time"] = _best(found, alone)
-            heard = _best(voices, scene.choice(voices[:SHOWN], chooses, chooser))
+            heard = _best(voices, scene.choice(voices[:MAX_OPTIONS], chooses, chooser))
             chosen[f"without fit, with a choice that is right {chooses:.0%} of the time"] = heard
         chosen["the best there was"] = min((one.position for one in found), key=scene.error_km)
         right.update(name for name, position in chosen.items() if scene.error_km(position) <= 25)

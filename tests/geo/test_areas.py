@@ -15,7 +15,7 @@ from img2loc.answer.vote import modes, vote
 from img2loc.errors import ConfigError
 from img2loc.geo.areas import MAX_CHARS, Circle, Countries, country_of, holds, read_area
 from img2loc.geo.sphere import EARTH_RADIUS_KM, destination, geodesic_km, haversine_km
-from img2loc.judge.candidates import candidates, spread_km
+from img2loc.judge.candidates import rank_candidates, spread_km
 from img2loc.judge.sampling import Judge
 from img2loc.locator import Ask
 from img2loc.maps.figures import area_map, prediction_map
@@ -205,7 +205,7 @@ def test_no_answer_lies_outside(neighbours, answers, area):
     assert all(holds(area, mode) for mode, _ in modes(near, within=area))
     voted = vote(near, within=area)
     assert (voted is None) == (not near) and (voted is None or holds(area, voted.position))
-    assert all(holds(area, one.position) for one in candidates(answers, near, within=area))
+    assert all(holds(area, one.position) for one in rank_candidates(answers, near, within=area))
 
 
 def test_between_two_islands_the_more_similar_one_is_the_mode():

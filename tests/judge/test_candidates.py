@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from img2loc.geo.sphere import destination, haversine_km
-from img2loc.judge.candidates import MAX_CANDIDATES, MERGE_KM, PARTS, candidates
+from img2loc.judge.candidates import MAX_CANDIDATES, MERGE_KM, PARTS, rank_candidates
 from img2loc.types import LatLon, Neighbour
 from tests.fakes.simulated_lmm import CHOOSES, COUNTS, ablation, scenes
 
@@ -34,25 +34,25 @@ def fit(places):
 
 
 def test_without_witnesses_there_are_none():
-    assert candidates([], []) == () == candidates([], [], fit)
+    assert rank_candidates([], []) == () == rank_candidates([], [], fit)
 
 
 def test_one_is_all():
-    (only,) = candidates([PARIS], [])
+    (only,) = rank_candidates([PARIS], [])
     assert (only.position, only.score, only.answers, only.agreement) == (PARIS, 1, 1, 1)
     assert only.density == only.likelihood == 0
-    (only,) = candidates([], near((PARIS, 0.5)), fit)
+    (only,) = rank_candidates([], near((PARIS, 0.5)), fit)
     assert only.score == only.density == only.likelihood == 1 and only.answers == 0
 
 
 def test_all_equal_are_one():
-    (only,) = candidates([SUVA] * 5, near(*[(SUVA, 0.3)] * 16), fit)
+    (only,) = rank_candidates([SUVA] * 5, near(*[(SUVA, 0.3)] * 16), fit)
     assert only.answers == 5 and only.score == pytest.approx(1)
 
 
 def test_what_lies_close_together_speaks_for_one_place():
     around = [destination(PARIS, bearing, 5) for bearing in range(0, 360, 60)]
-    best, other = candidates([*around, PARIS, LIMA], [])
+    best, other = rank_candidates([*around, PARIS, LIMA], [])
     assert best.position == PARIS and best.answers == 7 and other.position == LIMA and other.answers == 1
     assert best.score == pytest.approx(7 / 8, abs=0.01)
 
@@ -60,26 +60,26 @@ def test_what_lies_close_together_speaks_for_one_place():
 @pytest.mark.parametrize("middle", [LatLon(-18, -180), LatLon(90, 0), LatLon(-90, 0)], ids=["antimeridian", "n", "s"])
 def test_the_antimeridian_and_the_poles_are_places_like_others(middle: LatLon):
     around = [destination(middle, bearing, 8) for bearing in range(0, 360, 45)]
-    found = candidates(around, near((destination(middle, 90, 3), 0.9), (LIMA, 0.1)))
+    found = rank_candidates(around, near((destination(middle, 90, 3), 0.9), (LIMA, 0.1)))
     assert found[0].answers == 8 and haversine_km(found[0].position, middle) <= 8.01
     assert [one.position for one in found[1:]] == [LIMA]
 
 
 def test_fit_and_neighbours_overrule_an_answer_and_agreement_overrules_them():
     neighbours = near((LIMA, 0.9), (LIMA, 0.9), (SUVA, 0.2))
-    assert candidates([PARIS], neighbours)[0].position == LIMA
-    assert candidates([PARIS] * 6, neighbours)[0].position == PARIS
+    assert rank_candidates([PARIS], neighbours)[0].position == LIMA
+    assert rank_candidates([PARIS] * 6, neighbours)[0].position == PARIS
 
     def likes_lima(places):
         return np.array([5.0 if place == LIMA else 0.0 for place in places])
 
-    assert candidates([PARIS] * 6, neighbours, likes_lima)[0].position == LIMA
+    assert rank_candidates([PARIS] * 6, neighbours, likes_lima)[0].position == LIMA
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(POSITIONS, max_size=12), st.lists(NEIGHBOURS, max_size=16), st.booleans(), st.randoms())
 def test_scores_are_shares_anywhere_on_earth_in_any_order(answers, neighbours, judged, shuffler: random.Random):
-    found = candidates(answers, neighbours, fit if judged else None)
+    found = rank_candidates(answers, neighbours, fit if judged else None)
     assert bool(found) == bool(answers or neighbours) and len(found) <= MAX_CANDIDATES
     for part in ("score", *PARTS):
         shares = np.array([getattr(one, part) for one in found])
@@ -92,13 +92,13 @@ def test_scores_are_shares_anywhere_on_earth_in_any_order(answers, neighbours, j
         assert haversine_km(one.position, other.position) > MERGE_KM * 0.999
     shuffler.shuffle(answers)
     shuffler.shuffle(neighbours)
-    again = candidates(answers, neighbours, fit if judged else None)
+    again = rank_candidates(answers, neighbours, fit if judged else None)
     assert [one.score for one in again] == pytest.approx([one.score for one in found], abs=1e-6)
 
 
 def test_a_thousand_candidates_are_cut_to_the_best():
     places = [LatLon(lat, lon) for lat in range(-80, 81, 10) for lon in range(-180, 180, 10)]
-    found = candidates([*places, PARIS, PARIS], [])
+    found = rank_candidates([*places, PARIS, PARIS], [])
     assert len(found) == MAX_CANDIDATES and found[0].position == PARIS
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from img2loc.errors import LMMTimeoutError
 from img2loc.geo.sphere import destination, haversine_km
-from img2loc.judge.candidates import candidates, rescored, spread_km, with_choice
-from img2loc.judge.choice import SHOWN, choose, is_picture, options, read_choice, worded
+from img2loc.judge.candidates import rank_candidates, rescored, spread_km, with_choice
+from img2loc.judge.choice import MAX_OPTIONS, choose, is_picture, make_options, read_choice, write_question
 from img2loc.lmm import BACKENDS, BackendOptions, Picture, Turn, open_lmm, retry
 from img2loc.lmm.request import ANSWER_SCHEMA
 from img2loc.types import Candidate, LatLon, Neighbour, OutcomeKind, PhotoRecord, Reply
@@ -28,14 +28,14 @@ NEIGHBOURS = (
     Neighbour(1, PARIS, 0.7, PhotoRecord("1", url=PICTURE)),
     Neighbour(2, SUVA, 0.6),
 )
-FOUND = candidates([PARIS, PARIS, LIMA], NEIGHBOURS)
-SHOWN_HERE = options(FOUND, NEIGHBOURS)
+FOUND = rank_candidates([PARIS, PARIS, LIMA], NEIGHBOURS)
+SHOWN_HERE = make_options(FOUND, NEIGHBOURS)
 A, B, C = (option.candidate.position for option in SHOWN_HERE)
 
 
 def test_the_best_stand_from_west_to_east_with_what_speaks_for_them():
     assert FOUND[0].position != A == LIMA and C == SUVA and [option.letter for option in SHOWN_HERE] == ["A", "B", "C"]
-    text = worded(SHOWN_HERE, guesses=3, neighbours=3)
+    text = write_question(SHOWN_HERE, answers=3, neighbours=3)
     a, b, c = text.split("\n")[2:5]
     assert a == (
         "A. -12.05000, -77.04000 (Lima, Peru): 1 of 3 earlier guesses lie here, "
@@ -43,15 +43,17 @@ def test_the_best_stand_from_west_to_east_with_what_speaks_for_them():
     )
     assert "2 of 3 earlier guesses" in b and "2 of the 3 most similar photos were taken here (" in b and "France" in b
     assert "0 of 3 earlier" in c and "Fiji" in c
-    assert "guesses lie" not in worded(SHOWN_HERE, guesses=0, neighbours=3)
+    assert "guesses lie" not in write_question(SHOWN_HERE, answers=0, neighbours=3)
     # Nothing that could be echoed as an answer: the letters stand in the list alone.
     assert not any(f'"{letter}"' in text for letter in "ABCDE") and "{" not in text
 
 
 def test_no_more_than_the_best_are_shown():
-    found = candidates([LatLon(0, lon) for lon in range(0, 90, 10)] + [LatLon(0, 40)] * 3, ())
-    shown = options(found, ())
-    assert len(shown) == SHOWN and [option.candidate for option in shown if option.candidate.answers > 1] == [found[0]]
+    found = rank_candidates([LatLon(0, lon) for lon in range(0, 90, 10)] + [LatLon(0, 40)] * 3, ())
+    shown = make_options(found, ())
+    assert len(shown) == MAX_OPTIONS and [option.candidate for option in shown if option.candidate.answers > 1] == [
+        found[0]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_the_spread_holds_half_of_the_score():
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.floats(-90, 90), st.floats(-180, 180)), min_size=1, max_size=12), st.randoms())
 def test_half_of_the_score_lies_within_the_spread_anywhere(places, random):
-    found = candidates([LatLon(*place) for place in places], ())
+    found = rank_candidates([LatLon(*place) for place in places], ())
     radius_km = spread_km(found)
     held = sum(one.score for one in found if haversine_km(one.position, found[0].position) <= radius_km * 1.000001)
     assert 25 <= radius_km <= 20_100 and held >= 0.5 - 1e-9

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from img2loc.errors import ConfigError, LMMRateLimitError
-from img2loc.judge.sampling import Judge, ask_all, ask_often, nearest_outcome, read_judge, requests_of
+from img2loc.judge.sampling import Judge, ask_all, central_outcome, nearest_outcome, read_judge, requests_of
 from img2loc.types import LatLon, OutcomeKind, Reply
 
 
@@ -25,38 +25,34 @@ class Model:
         return Reply(text, "m", 0.1)
 
 
+def central(*replies, samples):
+    return central_outcome(ask_all(Model(*replies), ["Where?"], b"", samples=samples))
+
+
 def test_the_answer_is_the_one_that_the_others_lie_closest_to():
-    model = Model((48.9, 2.4), (-33.9, 151.2), (48.8, 2.3), (48.7, 2.2))
-    outcome = ask_often(model, "Where?", b"", samples=4)
+    outcome = central((48.9, 2.4), (-33.9, 151.2), (48.8, 2.3), (48.7, 2.2), samples=4)
     assert outcome.kind is OutcomeKind.ANSWERED and outcome.position == LatLon(48.8, 2.3)
     assert len(outcome.replies) == 4
 
 
 def test_answers_on_both_sides_of_the_antimeridian_are_close():
-    assert ask_often(Model((0, 179.9), (0, -179.9), (0, 10)), "Where?", b"", samples=3).position.lon in (179.9, -179.9)
+    assert central((0, 179.9), (0, -179.9), (0, 10), samples=3).position.lon in (179.9, -179.9)
 
 
 def test_what_cannot_be_read_takes_no_part_but_is_kept():
-    outcome = ask_often(Model("hm", "hm", (1.0, 2.0)), "Where?", b"", samples=2)
+    outcome = central("hm", "hm", (1.0, 2.0), samples=2)
     assert outcome.position == LatLon(1, 2) and [reply.text for reply in outcome.replies][:2] == ["hm", "hm"]
 
 
 def test_without_any_position_the_last_failure_stands():
-    outcome = ask_often(Model(*["hm"] * 4), "Where?", b"", samples=2)
+    outcome = central(*["hm"] * 4, samples=2)
     assert outcome.kind is OutcomeKind.UNPARSEABLE and len(outcome.replies) == 4
-
-
-def test_after_a_providers_error_nobody_is_asked_and_what_came_before_counts():
-    model = Model((1.0, 2.0), LMMRateLimitError("Wait."), (3.0, 4.0))
-    assert ask_often(model, "Where?", b"", samples=3).position == LatLon(1, 2)
-    assert model.says == [(3.0, 4.0)]
-    assert ask_often(Model(LMMRateLimitError("Wait.")), "Where?", b"", samples=3).kind is OutcomeKind.PROVIDER_ERROR
 
 
 @pytest.mark.parametrize("samples", [0, -1, 21])
 def test_a_count_out_of_range_is_refused(samples):
     with pytest.raises(ConfigError, match="samples must be 1 to 20"):
-        ask_often(Model(), "Where?", b"", samples=samples)
+        ask_all(Model(), ["Where?"], b"", samples=samples)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +109,10 @@ def test_judge_that_is_none_gets_a_sentence(text: str):
         read_judge(text)
 
 
-def test_each_prompt_is_asked_until_the_provider_fails():
+def test_each_prompt_is_asked_until_the_provider_fails_and_what_came_before_counts():
     model = Model((1, 1), (2, 2), LMMRateLimitError("Wait."), (3, 3))
     outcomes = ask_all(model, ["a", "b", "c"], b"", samples=2)
+    assert model.says == [(3, 3)] and central_outcome(outcomes).position == LatLon(1, 1)
     assert [outcome.position for outcome in outcomes] == [LatLon(1, 1), LatLon(2, 2), None]
     chosen = nearest_outcome(outcomes, LatLon(2.1, 2))
     assert chosen.position == LatLon(2, 2) and len(chosen.replies) == 2

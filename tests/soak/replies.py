@@ -24,7 +24,7 @@ from functools import cache
 from img2loc.answer.angles import Unreadable, read_angle
 from img2loc.answer.ask import MAX_PLACE_CHARS, MAX_QUOTED_CHARS, MAX_REASONING_CHARS, Answer, ask, parse
 from img2loc.answer.coordinates import read_coordinates
-from img2loc.answer.lenient_json import objects
+from img2loc.answer.lenient_json import find_objects
 from img2loc.errors import ConfigError
 from img2loc.lmm import Turn
 from img2loc.maps import figures
@@ -189,7 +189,7 @@ def _growth_is_linear() -> bool:
     readers: dict[str, tuple[Callable[[str], object], int]] = {
         "parse": (parse, 1_000_000),
         "read_coordinates": (read_coordinates, 40_000),
-        "objects": (objects, 100_000),
+        "find_objects": (find_objects, 100_000),
         "parse_position": (_typed, 100_000),
         "escaped": (escaped, 1_000_000),
         "no_formula": (no_formula, 1_000_000),

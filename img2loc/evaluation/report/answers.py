@@ -23,7 +23,7 @@ from img2loc.evaluation.run.record import (
 )
 from img2loc.geo.areas import Area
 from img2loc.judge.candidates import rescored
-from img2loc.judge.sampling import ask_often
+from img2loc.judge.sampling import ask_all, central_outcome
 from img2loc.lmm import Turn
 from img2loc.types import LatLon, OutcomeKind, Reply
 
@@ -156,7 +156,8 @@ def _replayed(entry: Entry, samples: int, within: Area | None) -> Entry:
     if outcome is None:
         return replace(entry, vote=voted, position=voted.position if voted else None)
     failure = outcome.message if outcome.kind is OutcomeKind.PROVIDER_ERROR else ""
-    outcome = ask_often(_Recorded(outcome.replies, failure), "", b"", samples=samples, within=within)
+    recorded = _Recorded(outcome.replies, failure)
+    outcome = central_outcome(ask_all(recorded, [""], b"", samples=samples, within=within))
     position = outcome.position or (voted.position if voted else None)
     return replace(entry, kind=outcome.kind.value, outcome=outcome, vote=voted, position=position)
 
