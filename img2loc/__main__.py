@@ -1,4 +1,4 @@
-"""The command line: python -m img2loc locate PHOTO..., and evaluate, whose verbs have a package of their own."""
+"""The command line: the verb locate, and the verbs evaluate and calibrate, which are in img2loc/evaluation/."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ if __name__ == "__main__":
     try:
         from img2loc.system.signals import exit_on_interrupt
 
-        exit_on_interrupt()  # what follows takes a second
+        exit_on_interrupt()  # the imports take a second
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from img2loc.answer.prompt import TEMPLATES, check_template, template_named
 from img2loc.answer.recorder import Recorder
-from img2loc.errors import ConfigError, Img2LocError, PhotoError, describe_failure
+from img2loc.errors import ConfigError, EncoderError, GalleryError, Img2LocError, PhotoError, describe_failure
 from img2loc.evaluation.arguments import add_calibrate, add_evaluate, add_locating
 from img2loc.evaluation.calibrate import calibrate
 from img2loc.evaluation.cli import evaluate
@@ -44,44 +44,45 @@ from img2loc.system.terminal import Parser, parse_arguments, print_message
 from img2loc.types import OutcomeKind, Prediction
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "python -m img2loc") -> int:
     """Run one verb.
 
     Args:
         argv: The arguments; the process's own by default.
+        program: How the command line was called, for its help.
 
     Returns:
-        The exit code: 0, 1 where something failed, or 130 where Ctrl-C, SIGTERM or SIGHUP ended it. Wrong usage and
-        wrong settings exit with 2.
+        The exit code: 0; 1 where something failed; 2 for a wrong setting; 130 where Ctrl-C, SIGTERM or SIGHUP ended it.
+        Wrong usage exits with 2.
     """
     try:
         prepare_environment()
         settings = Settings.from_env()
-    except ConfigError as error:
-        print_message(f"img2loc: {error}")
-        return 2
-    try:
-        arguments = parse_arguments(_parser(settings), argv)
+        arguments = parse_arguments(_parser(settings, program), argv)
         if "calibrate" in arguments:
             return calibrate(arguments)
         if "evaluate" in arguments:
-            return evaluate(arguments, settings, open_lmm=_open_lmm, read_template=_template)
+            return evaluate(arguments, settings, open_lmm=_open_lmm, read_template=_read_template)
         return locate(arguments, settings)
     except Img2LocError as error:
         print_message(f"img2loc: {error}")
-        return 1
+        return 2 if isinstance(error, _WRONG_SETTING) else 1
     except KeyboardInterrupt as interrupt:
         print_message(f"img2loc: Stopped. {interrupt}".rstrip())
         return INTERRUPTED
 
 
+# Outside of a photo's own failure the last two mean that the configured gallery or encoder can't be used.
+_WRONG_SETTING = (ConfigError, GalleryError, EncoderError)
+
+
 def locate(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Say where photos were taken."""
+    """Locate photos and print each answer as soon as it is there."""
     cancel = threading.Event()
     lmm = _open_lmm(arguments, settings, cancel)
-    template = _template(arguments.prompt)
+    template = _read_template(arguments.prompt)
     if lmm is not None:
-        _say_cost(arguments, settings, template, lmm.model)
+        _print_cost(arguments, settings, template, lmm.model)
     locator = Locator.open(settings.gallery, encoder=settings.encoder, device=settings.device, dtype=settings.dtype)
     ask = Ask(
         nearest=arguments.nearest,
@@ -111,32 +112,29 @@ def _locate_one(
     recorder: Recorder | None,
     printer: Printer,
 ) -> str:
-    """Print where a photo was taken.
+    """Locate one photo and print the answer. A failure is returned as a message, and doesn't affect other photos.
 
-    The model's replies go to standard error where they can't be read from what is printed: they were paid for.
-
-    Returns:
-        What went wrong with the photo, which stops no other; empty where nothing did.
+    The model's replies were paid for, so those that the printed answer doesn't contain are printed to standard error.
     """
-    has_replies = False  # on standard output or standard error
+    replies_printed = False
     try:
-        item, failure, holds_replies = _answer(path, name, locate_photo, printer.form)
+        item, failure, contains_replies = _answer(path, name, locate_photo, printer.form)
         with hold_interrupts():
             try:
                 printer.add(item)
             finally:
-                has_replies = holds_replies
+                replies_printed = contains_replies
         return failure
     finally:
         with hold_interrupts():
-            for reply in recorder.replies if recorder and not has_replies else ():
+            for reply in recorder.replies if recorder and not replies_printed else ():
                 print_message(f"img2loc: {name}: The model replied: {_on_one_line(reply.text)}")
 
 
 def _answer(path: Path, name: str, locate_photo: Callable[[Photo], Prediction], form: Format) -> tuple[str, str, bool]:
-    """An answer as it is printed, what went wrong, and whether nothing of the model's replies is missing from it."""
+    """An answer as it is printed, its failure, and whether it contains everything that the model replied."""
     try:
-        prediction = locate_photo(open_photo(_read(path)))
+        prediction = locate_photo(open_photo(_read_file(path)))
         failure = _failure(prediction)
         return form.item(name, prediction), failure, form.holds_replies or not failure
     except Exception as error:
@@ -145,22 +143,21 @@ def _answer(path: Path, name: str, locate_photo: Callable[[Photo], Prediction], 
 
 
 def _on_one_line(text: str) -> str:
-    """Write a text as a JSON string without a character that a terminal may act on."""
+    """Write a text as a JSON string without control characters, which a terminal might act on."""
     quoted = json.dumps(text, ensure_ascii=False)
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in quoted)
 
 
-def _say_cost(arguments: argparse.Namespace, settings: Settings, template: str, model: str) -> None:
-    """Say what all will take where that is more than one request, before the first."""
-    server = arguments.base_url or settings.openai_base_url
-    prices = prices_of(arguments.backend, server, model)
-    asked = arguments.nearest, arguments.farthest
-    one = expense(arguments.judge, template, *asked, samples=arguments.samples, prices=prices)
+def _print_cost(arguments: argparse.Namespace, settings: Settings, template: str, model: str) -> None:
+    """Print the number of requests and their cost, before the first of several."""
+    prices = prices_of(arguments.backend, arguments.base_url or settings.openai_base_url, model)
+    counts = arguments.nearest, arguments.farthest
+    per_photo = expense(arguments.judge, template, *counts, samples=arguments.samples, prices=prices)
     photos = len(arguments.photos)
-    if photos * one.requests > 1:
-        cost = "price unknown" if one.cost_usd is None else f"about {dollars(photos * one.cost_usd)}"
+    if photos * per_photo.requests > 1:
+        cost = "price unknown" if per_photo.cost_usd is None else f"about {dollars(photos * per_photo.cost_usd)}"
         cost = "on this machine" if BACKENDS[arguments.backend].runs_here else cost
-        print_message(f"img2loc: {photos * one.requests} requests to {model}, {cost}")
+        print_message(f"img2loc: {photos * per_photo.requests} requests to {model}, {cost}")
 
 
 def _open_lmm(arguments: argparse.Namespace, settings: Settings, cancel: threading.Event) -> LMM | None:
@@ -172,68 +169,67 @@ def _open_lmm(arguments: argparse.Namespace, settings: Settings, cancel: threadi
             options,
             model=arguments.model or options.model,
             temperature=options.temperature if temperature is None else temperature,
-            pace=Pace(vars(arguments).get("rate", 0.0), wait=cancel.wait).take,  # a flag of evaluate only
+            pace=Pace(vars(arguments).get("rate", 0.0), wait=cancel.wait).take,  # only evaluate has this flag
             cancel=cancel,
-            resend_billed=vars(arguments).get("max_cost") is None,  # likewise; each request that may be billed counts
+            resend_billed=vars(arguments).get("max_cost") is None,  # and this; a resent request would not be counted
         ),
     )
 
 
-def _template(prompt: Path | None) -> str:
-    """Read a template by its name or from a file; the name goes first."""
-    if prompt is None or str(prompt) in TEMPLATES:
-        return template_named(str(prompt or "paper"))
+def _read_template(prompt: Path) -> str:
+    """Read a template by its name or from a file; a name goes before a file."""
+    if str(prompt) in TEMPLATES:
+        return template_named(str(prompt))
     try:
         template = prompt.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        names = ", ".join(TEMPLATES)
-        why = getattr(error, "strerror", error)
-        raise ConfigError(f"The prompt in {prompt} can't be read, and it is none of {names}: {why}.") from error
+        reason = getattr(error, "strerror", error)
+        raise ConfigError(
+            f"The prompt {prompt} can't be read ({reason}), and it is none of {', '.join(TEMPLATES)}."
+        ) from error
     check_template(template)
     return template
 
 
-def _read(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     if os.path.isdir(path):
         raise PhotoError(f"That is a folder; give its photos, for example {printable_name(path / '*.jpg')}.")
     if not os.path.exists(path):
         if str(path) == "-":
             raise PhotoError("Standard input isn't supported; give file names.")
-        if set(str(path)) & set("*?["):  # a pattern that the shell left as it was
+        if set(str(path)) & set("*?["):  # a pattern that the shell didn't expand
             raise PhotoError("No file matches this pattern.")
     return read_photo(path)
 
 
 def _failure(prediction: Prediction) -> str:
-    """What went wrong with a photo; empty where nothing did."""
+    """Why there is no answer, or not the model's; empty where there is."""
     outcome = prediction.outcome
     if outcome is not None and outcome.kind not in (OutcomeKind.ANSWERED, OutcomeKind.REPAIRED):
-        return f"{outcome.message}{_INSTEAD.get(prediction.method, '')}"
+        return f"{outcome.message}{_FALLBACKS.get(prediction.method, '')}"
     if prediction.position:
         return ""
     if prediction.within:
-        return f"The gallery has no photo from within this area, so there is no position: {prediction.within}."
+        return f"The gallery has no photo within this area, so there is no position: {prediction.within}."
     return "There are no neighbours to vote, so there is no position."
 
 
-# What stands in place of a model's answer that failed, by Prediction.method.
-_INSTEAD = {
+# What is shown if the model fails, by Prediction.method.
+_FALLBACKS = {
     "vote": " Showing the neighbours' vote instead.",
     "judge": " Showing the judge's choice among the other candidates instead.",
 }
 
 
-def _parser(settings: Settings) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = Parser(
-        prog="python -m img2loc", description="Where on Earth was this photo taken?"
-    )
+def _parser(settings: Settings, program: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = Parser(prog=program, description="Find out where photos were taken.")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    verb = verbs.add_parser("locate", help="say where photos were taken", description=locate.__doc__)
-    verb.add_argument("photos", nargs="+", type=Path, metavar="PHOTO")
+    verb = verbs.add_parser("locate", help="locate photos", description="Locate photos.")
+    verb.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="a photo's file")
     add_locating(verb, settings)
-    shape = verb.add_mutually_exclusive_group()
+    formats = verb.add_mutually_exclusive_group()
     for name in ("json", "geojson", "csv"):
-        shape.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")
+        formats.add_argument(f"--{name}", dest="format", action="store_const", const=name, help=f"print {name}")
     verb.set_defaults(format="text")
     add_evaluate(verbs, settings)
     add_calibrate(verbs)
@@ -241,9 +237,9 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
 
 
 def command() -> NoReturn:
-    """Run the command line as this process; what the installed command calls."""
-    run(main)
+    """Run the installed command img2loc."""
+    run(partial(main, program="img2loc"))
 
 
 if __name__ == "__main__":
-    command()
+    run(main)

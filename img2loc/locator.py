@@ -52,34 +52,24 @@ def ignore_stage(stage: str) -> None:
 class Ask:
     """What is asked about a photo.
 
-    Args:
-        lmm: The model to ask; None for the vote alone.
-        nearest: How many of the most similar photos are in the prompt and in the prediction.
-        farthest: How many of the most dissimilar.
-        template: The prompt's text, with the placeholders that check_template describes.
-        samples: How often the model is asked; the answer is the one closest to the others.
-        judge: Ask the model with several numbers of neighbours instead, and choose among all its answers and the
-            neighbours' modes by the rule in img2loc/judge/candidates.py.
-        within: Where the photo is known to have been taken; neighbours and answers outside are ignored. None for
-            anywhere.
-        precision: How precise the positions are from which the answer is made. The neighbours' are made coarse as soon
-            as they are found, the model's as soon as they are read, so that vote, prompt and candidates use no others;
-            `within` is made coarse, too. policy.precision.coarsen must follow.
-        exclude: Whether to ignore a neighbour; for evaluation.
-
     Raises:
         ConfigError: The template has a missing or unknown placeholder.
     """
 
-    lmm: LMM | None = None
-    nearest: int = DEFAULT_NEIGHBOURS
-    farthest: int = DEFAULT_NEIGHBOURS
-    template: str = prompt.DEFAULT_TEMPLATE
-    samples: int = 1
+    lmm: LMM | None = None  # the model to ask; None for the vote alone
+    nearest: int = DEFAULT_NEIGHBOURS  # how many of the most similar photos are in the prompt and in the prediction
+    farthest: int = DEFAULT_NEIGHBOURS  # how many of the most dissimilar
+    template: str = prompt.DEFAULT_TEMPLATE  # the prompt, with the placeholders that check_template describes
+    samples: int = 1  # how often the model is asked; the answer is the one closest to the others
+    # Ask with several numbers of neighbours instead, and choose among all answers and the neighbours' modes by the rule
+    # in img2loc/judge/candidates.py.
     judge: Judge | None = None
-    within: Area | None = None
+    within: Area | None = None  # where the photo is known to have been taken; everything outside is ignored
+    # How precise the positions are from which the answer is made: the neighbours', the model's and `within` are made
+    # coarse as soon as they are known, so that vote, prompt and candidates use no others. policy.precision.coarsen must
+    # follow.
     precision: Precision = EXACT
-    exclude: Exclude | None = None
+    exclude: Exclude | None = None  # which neighbours are ignored; for evaluation
 
     def __post_init__(self) -> None:
         prompt.check_template(self.template)

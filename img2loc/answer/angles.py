@@ -25,15 +25,10 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why a text gives no position.
-
-    Args:
-        problem: The kind.
-        reason: A clause about a reply, for a person, such as "it is empty".
-    """
+    """Why a text gives no position."""
 
     problem: Problem
-    reason: str
+    reason: str  # a clause about a reply, for a person, such as "it is empty"
 
 
 ABSENT = Unreadable(Problem.ABSENT, "it holds no coordinates that can be read")
@@ -41,22 +36,13 @@ ABSENT = Unreadable(Problem.ABSENT, "it holds no coordinates that can be read")
 
 @dataclass(frozen=True, slots=True)
 class Angle:
-    """One number of a position.
+    """One number of a position."""
 
-    Args:
-        value: Degrees, signed; not checked against any range.
-        axis: From its hemisphere letter; None without one.
-        decimals: Digits after the decimal point; minutes count as four.
-        marked: It has a degree sign or a hemisphere.
-        start: Where it begins in the text.
-        end: Where it ends.
-    """
-
-    value: float
-    axis: Axis | None = None
-    decimals: int = 0
-    marked: bool = False
-    start: int = 0
+    value: float  # degrees, signed; not checked against any range
+    axis: Axis | None = None  # from its hemisphere letter
+    decimals: int = 0  # digits after the decimal point; minutes count as four
+    marked: bool = False  # has a degree sign or a hemisphere
+    start: int = 0  # where it begins in the text
     end: int = 0
 
 

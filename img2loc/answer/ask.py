@@ -54,13 +54,7 @@ _REFUSED = Unreadable(Problem.REFUSED, "it refuses to say where the photo was ta
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a reply says.
-
-    Args:
-        position: Where the model places the photo.
-        place: Its name for the place: plain text of at most MAX_PLACE_CHARS characters, or empty.
-        reasoning: Its reasons: plain text of at most MAX_REASONING_CHARS characters, or empty.
-    """
+    """What a reply says, as plain text of bounded length."""
 
     position: LatLon
     place: str = ""

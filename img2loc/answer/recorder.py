@@ -12,15 +12,7 @@ from img2loc.types import Reply
 
 
 class Recorder:
-    """A model whose replies are kept. An interrupt ends a request, but loses no reply that has arrived.
-
-    Args:
-        lmm: The model.
-        cancel: Ends its requests.
-
-    Attributes:
-        replies: Those that arrived, in order.
-    """
+    """A model whose replies are kept. An interrupt sets `cancel` and ends a request, but loses no reply."""
 
     def __init__(self, lmm: LMM, cancel: threading.Event) -> None:
         self.name, self.model = lmm.name, lmm.model

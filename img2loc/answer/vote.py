@@ -11,7 +11,7 @@ from img2loc.geo.areas import Area, holds
 from img2loc.geo.sphere import EARTH_RADIUS_KM, FloatArray, arc_km, to_latlon, unit_vectors
 from img2loc.types import LatLon, Neighbour, Vote
 
-SIGMA_KM = 4.0
+SIGMA_KM = 4.0  # width of the Gaussian on each neighbour
 WEIGHT_POWER = 10
 SAME_PICTURE = 1e-4  # squared distance below which two embeddings count as equal: they show the same picture
 MEAN_SHIFT_STEPS = 100
@@ -35,57 +35,40 @@ def vote_weights(similarities: FloatArray) -> FloatArray:
     return np.asarray(weights / weights.sum())
 
 
-def vote(neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within: Area | None = None) -> Vote | None:
+def vote(neighbours: Sequence[Neighbour], *, within: Area | None = None) -> Vote | None:
     """Find the highest mode of the neighbours' density, and the radius around it that holds half of the density.
 
     Args:
         neighbours: The nearest neighbours of a query; without any there is no vote.
-        sigma_km: Width of the Gaussian.
         within: Where all neighbours lie, and so must the mode; None for anywhere.
 
     Source: [L]kNN of Vo, Jacobs, Hays 2017, https://arxiv.org/abs/1705.04838, with sigma = 4.
     """
     if not neighbours:
         return None
-    mode, _ = modes(neighbours, sigma_km=sigma_km, within=within)[0]
+    mode = modes(neighbours, within=within)[0]
     points, weights = _points_and_weights(neighbours)
-    radius_km = _half_mass_km(unit_vectors([mode])[0], points, weights, sigma_km)
+    radius_km = _half_mass_km(unit_vectors([mode])[0], points, weights)
     return Vote(mode, radius_km, len(neighbours))
 
 
-def modes(
-    neighbours: Sequence[Neighbour], *, sigma_km: float = SIGMA_KM, within: Area | None = None
-) -> list[tuple[LatLon, float]]:
-    """Find all modes of the neighbours' density.
+def modes(neighbours: Sequence[Neighbour], *, within: Area | None = None) -> list[LatLon]:
+    """Find all modes of the neighbours' density, the densest first, to a metre.
 
     A Gaussian of great-circle distance stands on each neighbour; the modes are found by mean shift on the sphere from
     every neighbour at once.
 
     Args:
         neighbours: The nearest neighbours of a query.
-        sigma_km: Width of the Gaussian.
         within: Where all neighbours lie; a mode outside, as between two islands, is replaced by the neighbour that led
             to it.
-
-    Returns:
-        Distinct positions, to a metre, with their densities, the densest first.
     """
     if not neighbours:
         return []
     points, weights = _points_and_weights(neighbours)
-    peaks = _peaks(neighbours, points, weights, sigma_km, within)
-    density = _kernel(unit_vectors(peaks), points, sigma_km) @ weights
-    order = np.argsort(-density, kind="stable")
-    return [(peaks[index], float(density[index])) for index in order]
-
-
-def _peaks(
-    neighbours: Sequence[Neighbour], points: FloatArray, weights: FloatArray, sigma_km: float, within: Area | None
-) -> list[LatLon]:
     shifted = points
     for _ in range(MEAN_SHIFT_STEPS):
-        pull = _kernel(shifted, points, sigma_km) * weights
-        moved = pull @ points
+        moved = (_kernel(shifted, points) * weights) @ points
         moved /= np.linalg.norm(moved, axis=1, keepdims=True)
         shift = np.square(moved - shifted).sum(axis=1).max()
         shifted = moved
@@ -96,7 +79,9 @@ def _peaks(
         mode = to_latlon(vector)
         # Rounded to a metre, so that modes which differ only numerically compare equal.
         starts[LatLon(round(mode.lat, 5), round(mode.lon, 5))] = neighbour.position
-    return list(dict.fromkeys(mode if holds(within, mode) else start for mode, start in starts.items()))
+    peaks = list(dict.fromkeys(mode if holds(within, mode) else start for mode, start in starts.items()))
+    density = _kernel(unit_vectors(peaks), points) @ weights
+    return [peaks[index] for index in np.argsort(-density, kind="stable")]
 
 
 def _points_and_weights(neighbours: Sequence[Neighbour]) -> tuple[FloatArray, FloatArray]:
@@ -104,19 +89,19 @@ def _points_and_weights(neighbours: Sequence[Neighbour]) -> tuple[FloatArray, Fl
     return unit_vectors([neighbour.position for neighbour in neighbours]), vote_weights(similarities)
 
 
-def _kernel(a: FloatArray, b: FloatArray, sigma_km: float) -> FloatArray:
+def _kernel(a: FloatArray, b: FloatArray) -> FloatArray:
     """(n, m): the Gaussian of the great-circle distances between two sets of points."""
-    return np.asarray(np.exp(-0.5 * np.square(arc_km(a, b) / sigma_km)))
+    return np.asarray(np.exp(-0.5 * np.square(arc_km(a, b) / SIGMA_KM)))
 
 
-def _half_mass_km(mode: FloatArray, points: FloatArray, weights: FloatArray, sigma_km: float) -> float:
+def _half_mass_km(mode: FloatArray, points: FloatArray, weights: FloatArray) -> float:
     """Radius around the mode that holds half of the density.
 
     Each neighbour's Gaussian is represented by 8 x 12 points of equal mass: at the mid-quantiles of its distance, which
     is Rayleigh distributed, and at even bearings.
     """
     quantiles = (np.arange(8) + 0.5) / 8
-    angles = sigma_km * np.sqrt(-2 * np.log(1 - quantiles)) / EARTH_RADIUS_KM
+    angles = SIGMA_KM * np.sqrt(-2 * np.log(1 - quantiles)) / EARTH_RADIUS_KM
     bearings = np.arange(12) * (2 * math.pi / 12)
     # Any two directions at right angles to a point and to each other span its tangent plane, at the poles as well.
     helper = np.where(np.abs(points[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])

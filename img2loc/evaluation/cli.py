@@ -28,7 +28,7 @@ from img2loc.system.names import escape_controls, printable_name
 from img2loc.system.terminal import print_message, print_text, write_out
 
 OpenLMM = Callable[[argparse.Namespace, Settings, threading.Event], LMM | None]
-ReadTemplate = Callable[[Path | None], str]
+ReadTemplate = Callable[[Path], str]
 _PREDICTION_COLUMNS: Final = ("id", "lat", "lon", "outcome")
 
 

@@ -57,8 +57,7 @@ def rank_candidates(
         each part, unless it is 0 for all.
     """
     answers = [answer for answer in answers if holds(within, answer)]
-    peaks = {mode for mode, _ in modes(neighbours, within=within)}
-    places = sorted({*answers, *peaks}, key=lambda position: (position.lat, position.lon))
+    places = sorted({*answers, *modes(neighbours, within=within)}, key=lambda position: (position.lat, position.lon))
     if not places:
         return ()
     points = unit_vectors(places)

@@ -23,27 +23,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A choice in the dropdown, and what it can do.
+    """A choice in the dropdown, and what it can do."""
 
-    Args:
-        name: Its exact name, in the API and on the command line.
-        label: Its name on the page.
-        needs_key: Whether a visitor must bring a key; the photo then goes to a provider.
-        models: Suggested models, the default first; any other name may be typed.
-        key_variable: The environment variable that holds the operator's key.
-        takes_base_url: Whether it can ask another server that speaks the same protocol.
-        lists_models: Whether its server can be asked which models it has.
-        runs_here: Whether the model runs on this machine; only the operator then chooses which one.
-    """
-
-    name: str
-    label: str
-    needs_key: bool = False
-    models: tuple[str, ...] = ()
-    key_variable: str = ""
-    takes_base_url: bool = False
-    lists_models: bool = False
-    runs_here: bool = False
+    name: str  # in the API and on the command line
+    label: str  # on the page
+    needs_key: bool = False  # a visitor must bring a key; the photo then goes to a provider
+    models: tuple[str, ...] = ()  # suggestions, the default first; any other name may be typed
+    key_variable: str = ""  # the environment variable that holds the operator's key
+    takes_base_url: bool = False  # it can ask another server that speaks the same protocol
+    lists_models: bool = False  # its server can be asked which models it has
+    runs_here: bool = False  # the model runs on this machine; only the operator then chooses which one
 
 
 BACKENDS = {

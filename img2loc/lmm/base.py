@@ -21,19 +21,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation; the photo goes with the user's first.
-
-    Args:
-        role: Who writes it.
-        text: The message.
-        pictures: Shown after the photo, on servers that take addresses; only with the first turn.
-        letters: The letters that the reply may choose among; empty where the reply gives a position.
-    """
+    """One message of a conversation; the photo goes with the user's first."""
 
     role: Literal["user", "assistant"]
     text: str
-    pictures: tuple[Picture, ...] = ()
-    letters: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()  # after the photo, on servers that take addresses; only with the first turn
+    letters: tuple[str, ...] = ()  # those that the reply may choose among; empty where it gives a position
 
 
 class LMM(Protocol):
@@ -64,31 +57,22 @@ def no_wait() -> float:
 class BackendOptions:
     """How a backend is to be used.
 
-    Args:
-        api_key: The provider's key; never logged, stored or shown.
-        model: The model's name; empty for the backend's default.
-        base_url: Another server that speaks the same protocol; empty for the provider's own.
-        public_only: Only servers on the public internet are asked, because a visitor gave the base_url.
-        timeout_s: Seconds to wait for one reply, retries included.
-        temperature: How freely the model words its reply, 0 to 2; None for the provider's own default.
-        pace: Called before each request, retries included; it waits for its turn and returns how many seconds that
-            took, which don't count towards timeout_s.
-        cancel: Set by the caller when the reply is no longer wanted; the request is then given up.
-        resend_billed: Whether to retry a failed request that the provider may bill, as after a broken connection.
-
     Raises:
         ConfigError: The temperature is out of range.
     """
 
-    api_key: str = field(default="", repr=False)
-    model: str = ""
-    base_url: str = field(default="", repr=False)  # it may contain a password
-    public_only: bool = False
-    timeout_s: float = 60.0
-    temperature: float | None = None
+    api_key: str = field(default="", repr=False)  # never logged, stored or shown
+    model: str = ""  # empty for the backend's default
+    base_url: str = field(default="", repr=False)  # empty for the provider's own server; may contain a password
+    public_only: bool = False  # a visitor gave the base_url, so only servers on the public internet are asked
+    timeout_s: float = 60.0  # for one reply, retries included
+    temperature: float | None = None  # how freely the model words its reply, 0 to 2; None for the provider's default
+    # Called before each request, retries included; waits for its turn and returns how many seconds that took, which
+    # don't count towards timeout_s.
     pace: Callable[[], float] = field(default=no_wait, repr=False, compare=False)
+    # Set by the caller when the reply is no longer wanted; the request is then given up.
     cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
-    resend_billed: bool = True
+    resend_billed: bool = True  # retry a failed request that the provider may bill, as after a broken connection
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 2:

@@ -46,18 +46,14 @@ class Connection:
     Each request has a client of its own, so that no cookie travels from one visitor to the next. Redirects aren't
     followed: the photo and the key are for this server. Of the environment only proxies and certificates are used.
 
-    Args:
-        base_url: The address that paths are appended to. A name and password in it take the key's place.
-        api_key: Sent as a bearer token; empty sends none.
-        public_only: Connect to addresses on the public internet only, and never through a proxy, which would look the
-            name up again and might be inside the private network.
-
     Raises:
         ConfigError: The address can't be read, or the environment's certificates or proxies can't be used.
     """
 
-    base_url: str = field(repr=False)
-    api_key: str = field(default="", repr=False)
+    base_url: str = field(repr=False)  # paths are appended to it; a name and password in it take the key's place
+    api_key: str = field(default="", repr=False)  # sent as a bearer token; empty sends none
+    # Connect to addresses on the public internet only, and never through a proxy, which would look the name up again
+    # and might be inside the private network.
     public_only: bool = False
 
     def __post_init__(self) -> None:

@@ -42,20 +42,13 @@ _turn = threading.Lock()  # held while a model is loaded or generates
 
 
 class LocalLMM:
-    """A model that transformers runs on this machine.
-
-    Args:
-        options: Model (a Hub repository or a folder), time-out and temperature. Nothing is loaded yet.
-        default_model: The model where the options name none.
-    """
+    """A model that transformers runs on this machine: a Hub repository or a folder. Making one loads nothing yet."""
 
     name = "llava"
 
     def __init__(self, options: BackendOptions, *, default_model: str) -> None:
         self.model = options.model.strip() or default_model
-        self._timeout_s = options.timeout_s
-        self._temperature = options.temperature
-        self._cancel = options.cancel
+        self._options = options
 
     def __repr__(self) -> str:
         return f"LocalLMM(model={self.model!r})"
@@ -77,7 +70,7 @@ class LocalLMM:
                 other requests and the generation, but not loading, which happens once and takes minutes.
         """
         failure = ""
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self._options.timeout_s
         while not _turn.acquire(timeout=_POLL_S):
             self._check(deadline)
         try:
@@ -90,9 +83,9 @@ class LocalLMM:
                 self.model,
                 tuple((turn.role, turn.text) for turn in turns),
                 jpeg,
-                self._temperature,
+                self._options.temperature,
                 deadline,
-                None if on_zero_gpu() else self._cancel.is_set,
+                None if on_zero_gpu() else self._options.cancel.is_set,
             )
             self._check(deadline)
         except LMMError:
@@ -115,11 +108,11 @@ class LocalLMM:
         )
 
     def _check(self, deadline: float) -> None:
-        if self._cancel.is_set():
+        if self._options.cancel.is_set():
             raise LMMCancelledError("The request was cancelled.")
         if time.monotonic() >= deadline:
             raise LMMTimeoutError(
-                f"{self.model} did not finish within {self._timeout_s:g} s on this machine. "
+                f"{self.model} did not finish within {self._options.timeout_s:g} s on this machine. "
                 "Try again, or allow more time."
             )
 
@@ -174,10 +167,10 @@ class _StopAtDeadline(StoppingCriteria):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, deadline: float, cancelled: Callable[[], bool] | None) -> None:
         self._deadline = deadline
-        self._cancelled = cancelled
+        self._options.cancelled = cancelled
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
-        stop = time.monotonic() >= self._deadline or (self._cancelled is not None and self._cancelled())
+        stop = time.monotonic() >= self._deadline or (self._options.cancelled is not None and self._options.cancelled())
         return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
 
 

@@ -73,9 +73,7 @@ class ChatLMM:
         self._secret_parts = _secret_parts(self._key, url)
         self._label = server.label
         self._host = server.label if server.public else host_of(url)
-        self._timeout_s = options.timeout_s
-        self._cancel, self._pace = options.cancel, options.pace
-        self._resend_billed = options.resend_billed
+        self._options = options
         # What a server refuses in one request is left out of the next.
         self._parameters = Parameters(temperature=options.temperature, limit_name=server.limit_name)
 
@@ -84,13 +82,7 @@ class ChatLMM:
 
     def reply(self, turns: Sequence[Turn], jpeg: bytes) -> Reply:
         """Continue a conversation about a photo; see LMM. The reply's text is empty where the model sent none."""
-        return with_retries(
-            lambda left_s: self._complete(turns, jpeg, left_s),
-            timeout_s=self._timeout_s,
-            cancel=self._cancel,
-            pace=self._pace,
-            resend_billed=self._resend_billed,
-        )
+        return with_retries(lambda left_s: self._complete(turns, jpeg, left_s), self._options)
 
     def models(self) -> tuple[str, ...]:
         """Ask the server for its models, in alphabetical order; the protocol doesn't say which of them see pictures.
@@ -98,7 +90,7 @@ class ChatLMM:
         Raises:
             LMMError: The server gave no list.
         """
-        response = with_retries(self._list_models, timeout_s=self._timeout_s, cancel=self._cancel)
+        response = with_retries(self._list_models, self._options)
         entries = _item(response.json(), "data")
         ids = [_item(entry, "id") for entry in entries] if isinstance(entries, list) else []
         names = {self._without_key(name) for name in ids if _is_name(name)}
@@ -128,15 +120,16 @@ class ChatLMM:
             if changed is None:
                 raise self._explain(response)
             parameters = changed
-            deadline += self._pace()
+            deadline += self._options.pace()
 
     def _request(self, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Response:
         """Send one request, without retries; if there is no response, raise the LMMError that says why."""
         try:
-            return self._connection.request(path, body, timeout_s=timeout_s, cancel=self._cancel)
+            return self._connection.request(path, body, timeout_s=timeout_s, cancel=self._options.cancel)
         except TimeoutError:
             failure: LMMError = LMMTimeoutError(
-                f"{self._host} sent no complete reply within {self._timeout_s:g} s. Try again, or allow more time.",
+                f"{self._host} sent no complete reply within {self._options.timeout_s:g} s. "
+                "Try again, or allow more time.",
                 may_be_billed=timeout_s > 0,  # otherwise nothing was sent
             )
         except (AddressError, ConfigError) as error:

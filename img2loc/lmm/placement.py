@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, Literal
 
 import torch
 
@@ -17,19 +17,12 @@ ROOMY_BYTES: Final = 20 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a model runs, and in which number format.
+    """Where a model runs, and in which number format."""
 
-    Args:
-        device: "cuda", "mps" or "cpu".
-        dtype: The weights' number format.
-        spread: Let accelerate spread it over all GPUs and memory.
-        four_bits: Quantise the weights to 4 bits.
-    """
-
-    device: str
+    device: Literal["cuda", "mps", "cpu"]
     dtype: torch.dtype
-    spread: bool = False
-    four_bits: bool = False
+    spread: bool = False  # let accelerate spread the model over all GPUs and memory
+    four_bits: bool = False  # quantise the weights to 4 bits
 
 
 def placement(*, gpu_bytes: int, gpu_bfloat16: bool, mps: bool, cpu_bfloat16: bool, packages: set[str]) -> Placement:
@@ -37,9 +30,9 @@ def placement(*, gpu_bytes: int, gpu_bfloat16: bool, mps: bool, cpu_bfloat16: bo
 
     Args:
         gpu_bytes: The first CUDA device's memory; 0 for none.
-        gpu_bfloat16: Whether it computes in bfloat16.
-        mps: Whether there is an Apple GPU.
-        cpu_bfloat16: Whether the CPU computes in bfloat16 itself.
+        gpu_bfloat16: It computes in bfloat16.
+        mps: There is an Apple GPU.
+        cpu_bfloat16: The CPU computes in bfloat16 itself.
         packages: Those of "accelerate" and "bitsandbytes" that are installed.
     """
     if gpu_bytes:

@@ -35,25 +35,15 @@ LimitName = Literal["max_completion_tokens", "max_tokens"]
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What goes with the messages. Servers and models differ in what they accept; `without` adapts to complaints.
+    """What goes with the messages. Servers and models differ in what they accept; `without` adapts to complaints."""
 
-    Args:
-        temperature: None leaves it to the model; models that reason refuse any other than their own.
-        limit: The most tokens that the model may write.
-        limit_name: What the server calls the limit; OpenAI's reasoning models accept the newer name only.
-        limit_renamed: The limit's other name was tried already.
-        schema: Whether the answer's JSON schema is sent.
-        letters: What the answer's schema offers, for this request; empty for the schema of a position.
-        pictures: Whether the addresses of pictures are sent, for this request.
-    """
-
-    temperature: float | None = None
+    temperature: float | None = None  # models that reason refuse any other than their own default, None
     limit: int = MAX_OUTPUT_TOKENS
-    limit_name: LimitName = "max_completion_tokens"
-    limit_renamed: bool = False
-    schema: bool = True
-    letters: tuple[str, ...] = ()
-    pictures: bool = False
+    limit_name: LimitName = "max_completion_tokens"  # OpenAI's reasoning models accept this name only
+    limit_renamed: bool = False  # the limit's other name was tried already
+    schema: bool = True  # send the answer's JSON schema
+    letters: tuple[str, ...] = ()  # offered by this request's schema; empty for the schema of a position
+    pictures: bool = False  # send the addresses of pictures with this request
 
     def without(self, complaint: str) -> Parameters | None:
         """Leave out or change what a server complains of.

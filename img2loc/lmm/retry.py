@@ -16,7 +16,7 @@ from img2loc.errors import (
     LMMServerError,
     LMMUnreachableError,
 )
-from img2loc.lmm.base import no_wait
+from img2loc.lmm.base import BackendOptions
 
 MAX_RETRIES: Final = 3
 FIRST_WAIT_S = 0.5
@@ -29,42 +29,32 @@ _POLL_S = 0.1
 T = TypeVar("T")
 
 
-def with_retries(
-    attempt: Callable[[float], T],
-    *,
-    timeout_s: float,
-    cancel: threading.Event,
-    pace: Callable[[], float] = no_wait,
-    resend_billed: bool = True,
-) -> T:
+def with_retries(attempt: Callable[[float], T], options: BackendOptions) -> T:
     """Try, and try again while the failure may pass and there is time.
 
     Args:
         attempt: One try; takes the seconds left until the deadline.
-        timeout_s: Seconds for everything together, the waits between tries included.
-        cancel: Set when the result is no longer wanted.
-        pace: See BackendOptions.
-        resend_billed: See BackendOptions.
+        options: The time-out is for everything together, the waits between tries included.
 
     Raises:
-        LMMError: The last failure; LMMCancelledError where `cancel` ended it.
+        LMMError: The last failure; LMMCancelledError where the request was cancelled.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + options.timeout_s
     may_be_billed = False  # for any of the tries
     for retries in range(MAX_RETRIES + 1):
-        if cancel.is_set():
+        if options.cancel.is_set():
             break
-        deadline += pace()
+        deadline += options.pace()
         try:
             return attempt(deadline - time.monotonic())
         except LMMError as error:
             failure = error
         failure.may_be_billed = may_be_billed = may_be_billed or failure.may_be_billed
         wait_s = pause_s(retries, failure.retry_after_s)
-        may_pass = isinstance(failure, _TRANSIENT) and (resend_billed or not may_be_billed)
+        may_pass = isinstance(failure, _TRANSIENT) and (options.resend_billed or not may_be_billed)
         if retries == MAX_RETRIES or not may_pass or wait_s >= deadline - time.monotonic():
             raise failure  # outside the handler: a provider's own error, which may quote the key, isn't chained
-        cancel.wait(wait_s)
+        options.cancel.wait(wait_s)
     raise LMMCancelledError("The request was cancelled.", may_be_billed=may_be_billed)
 
 

@@ -22,26 +22,17 @@ _HUGGING_FACE_MODEL: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*(?::[\w-]+)?", re.A
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that the openai client can ask.
+    """A server that the openai client can ask."""
 
-    Args:
-        name: Its name on the command line, on the page and in the API; its address where it has none.
-        label: Its name for people.
-        base_url: Its address; empty for OPENAI_URL.
-        public: A provider on the internet at a fixed address, which visitors may choose. Any other address would let
-            them send requests from inside the operator's network, so the operator decides whether they may.
-        key_variable: The environment variable that holds the operator's key for it.
-        models: Suggested models that see pictures, the default first.
-        limit_name: What it calls the limit on the reply's length.
-    """
-
-    name: str = field(repr=False)  # an address may contain a password
-    label: str
-    base_url: str = field(default="", repr=False)
+    name: str = field(repr=False)  # on the command line, the page and in the API; its address, if it has none
+    label: str  # its name for people
+    base_url: str = field(default="", repr=False)  # empty for OPENAI_URL; may contain a password
+    # A provider on the internet at a fixed address, which visitors may choose. Any other address would let them send
+    # requests from inside the operator's network, so the operator decides whether they may.
     public: bool = False
-    key_variable: str = ""
-    models: tuple[str, ...] = ()
-    limit_name: LimitName = "max_completion_tokens"
+    key_variable: str = ""  # the environment variable that holds the operator's key for it
+    models: tuple[str, ...] = ()  # suggested models that see pictures, the default first
+    limit_name: LimitName = "max_completion_tokens"  # what it calls the limit on the reply's length
 
     @property
     def needs_key(self) -> bool:

@@ -20,17 +20,11 @@ MAX_PHOTO_TOKENS: Final = 3500
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens that a request counts as.
+    """The tokens that a request counts as."""
 
-    Args:
-        input_tokens: The photo's among them; 0 only where the request costs nothing.
-        output_tokens: Those of thinking among them.
-        exact: False where one or both are an upper bound, because the provider gave no number.
-    """
-
-    input_tokens: int
-    output_tokens: int
-    exact: bool = True
+    input_tokens: int  # the photo's among them; 0 only where the request costs nothing
+    output_tokens: int  # those of thinking among them
+    exact: bool = True  # False where one or both are an upper bound, because the provider gave no number
 
 
 FREE: Final = Usage(0, 0)
@@ -43,9 +37,6 @@ class MeteredLMM:
         lmm: The model. It must not resend a request that may be billed, since that wouldn't be counted.
         on_request: Called before each request with the most that it may use. If it fails, nothing is sent.
         on_usage: Called after each request, answered or not.
-
-    Attributes:
-        used: What each request counts as.
     """
 
     def __init__(
@@ -55,7 +46,7 @@ class MeteredLMM:
         on_usage: Callable[[Usage], object] = lambda usage: None,
     ) -> None:
         self.name, self.model = lmm.name, lmm.model
-        self.used: list[Usage] = []
+        self.used: list[Usage] = []  # what each request counts as
         self._lmm, self._on_request, self._on_usage = lmm, on_request, on_usage
 
     @property

@@ -57,7 +57,7 @@ def test_a_known_area_holds_every_answer(capsys):
     for found in json.loads(capsys.readouterr().out):
         assert found["within"] == "India; Japan" and found["place"]["country"] in ("India", "Japan")
     assert main(["locate", EIFFEL, "--within", "30, -40, 300 km"]) == 1
-    assert "no photo from within this area" in capsys.readouterr().err
+    assert "no photo within this area" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
         main(["locate", EIFFEL, "--within", "Frnace"])
     assert caught.value.code == 2 and "Did you mean France?" in capsys.readouterr().err
@@ -97,10 +97,19 @@ def test_wrong_usage_exits_with_2(capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("program", ["img2loc", "python -m img2loc"])
+def test_wrong_usage_of_a_verb_shows_its_usage_as_it_was_called(capsys, program):
+    for arguments in (["locate", EIFFEL, "--nerest", "3"], ["locate", "--help"]):
+        with pytest.raises(SystemExit):
+            main(arguments, program=program)
+        said = capsys.readouterr()
+        assert (said.out or said.err).startswith(f"usage: {program} locate [-h]")
+    assert "PHOTO " in said.out and "a photo's file" in said.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
-        (["locate", "no/such/photo.jpg"], {}, "can't be read"),
         (["locate", EIFFEL, "--backend", "openai"], {}, "key"),
         (["locate", EIFFEL], {"IMG2LOC_GALLERY": "no/such/gallery/here"}, "neither a folder"),
         (["locate", EIFFEL], {"IMG2LOC_ENCODER": "no-such-encoder"}, "can't be loaded"),
@@ -110,10 +119,10 @@ def test_wrong_usage_exits_with_2(capsys, arguments, words):
         (["locate", EIFFEL, "--backend", "hf"], {}, "HF_TOKEN"),
     ],
 )
-def test_what_cannot_be_done_gets_one_sentence_and_exit_1(monkeypatch, capsys, arguments, environment, words):
+def test_a_wrong_setting_gets_one_sentence_and_exit_2(monkeypatch, capsys, arguments, environment, words):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     said = capsys.readouterr()
     assert words.lower() in said.err.lower() and "Traceback" not in said.err
     assert len(said.err.strip().splitlines()) == 1

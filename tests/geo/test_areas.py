@@ -202,7 +202,7 @@ def test_what_lies_within_is_looked_up_once(scattered, monkeypatch):
 )
 def test_no_answer_lies_outside(neighbours, answers, area):
     near = [n for n in neighbours if holds(area, n.position)]
-    assert all(holds(area, mode) for mode, _ in modes(near, within=area))
+    assert all(holds(area, mode) for mode in modes(near, within=area))
     voted = vote(near, within=area)
     assert (voted is None) == (not near) and (voted is None or holds(area, voted.position))
     assert all(holds(area, one.position) for one in rank_candidates(answers, near, within=area))

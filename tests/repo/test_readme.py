@@ -46,7 +46,7 @@ def flags(parser: argparse.ArgumentParser) -> dict[str, set[str]]:
     return below or {parser.prog: own}
 
 
-VERBS = flags(img2loc.__main__._parser(Settings()))
+VERBS = flags(img2loc.__main__._parser(Settings(), "img2loc"))
 
 
 @pytest.mark.parametrize(
