@@ -48,11 +48,6 @@ class LMM(Protocol):
         ...
 
 
-def no_wait() -> float:
-    """No rate limit."""
-    return 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class BackendOptions:
     """How a backend is to be used.
@@ -69,7 +64,7 @@ class BackendOptions:
     temperature: float | None = None  # how freely the model words its reply, 0 to 2; None for the provider's default
     # Called before each request, retries included; waits for its turn and returns how many seconds that took, which
     # don't count towards timeout_s.
-    pace: Callable[[], float] = field(default=no_wait, repr=False, compare=False)
+    pace: Callable[[], float] = field(default=lambda: 0.0, repr=False, compare=False)
     # Set by the caller when the reply is no longer wanted; the request is then given up.
     cancel: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     resend_billed: bool = True  # retry a failed request that the provider may bill, as after a broken connection

@@ -190,39 +190,33 @@ class ChatLMM:
         message, code = _error_in(response)
         wait_s = retry_after_s(response.headers)
         if status == 402 or code in _QUOTA_CODES:
-            return LMMRejectedError(
-                f"The account behind this key has no credit left at {host}. Top it up, or use another key."
-            )
-        if 300 <= status < 400:
-            return LMMRejectedError(
-                f"{host} redirects to another address (HTTP {status}); redirects aren't followed. "
-                "Give the final address instead."
-            )
-        if status == 401 and not self._key:
-            return LMMRejectedError(f"{host} needs a key, and none was sent.")
-        if status == 401:
-            return LMMRejectedError(f"{host} rejected the key. Check that it is complete and still valid.")
-        if status == 403:
-            return LMMRejectedError(
-                f"{host} doesn't allow this key to use the model {quoted(model)}. Choose another model or key."
-            )
-        if status == 404:
-            return LMMRejectedError(
-                f"{host} has no model {quoted(model)}. Check the model's name and the server's address."
-            )
-        if status == 429:
+            text = f"The account behind this key has no credit left at {host}. Top it up, or use another key."
+        elif status == 429:
             return LMMRateLimitError(
                 f"Rate limit reached at {host}; try again {_in_words(wait_s)}.", retry_after_s=wait_s
             )
-        if status >= 500 or status == 408:
+        elif status >= 500 or status == 408:
             return LMMServerError(
                 f"{host} returned an error (HTTP {status}). Try again later.",
                 retry_after_s=wait_s,
                 may_be_billed=status in _GATEWAY_STATUSES,
             )
-        reason = self._masked(message)
-        stop = "" if reason.endswith((".", "!", "?")) else "."
-        return LMMRejectedError(f"{host} rejected the request (HTTP {status}){f': {reason}' if reason else ''}{stop}")
+        elif 300 <= status < 400:
+            text = f"{host} redirects to another address (HTTP {status}); redirects aren't followed. "
+            text += "Give the final address instead."
+        elif status == 401 and not self._key:
+            text = f"{host} needs a key, and none was sent."
+        elif status == 401:
+            text = f"{host} rejected the key. Check that it is complete and still valid."
+        elif status == 403:
+            text = f"{host} doesn't allow this key to use the model {quoted(model)}. Choose another model or key."
+        elif status == 404:
+            text = f"{host} has no model {quoted(model)}. Check the model's name and the server's address."
+        else:
+            reason = self._masked(message)
+            text = f"{host} rejected the request (HTTP {status}){f': {reason}' if reason else ''}"
+            text += "" if reason.endswith((".", "!", "?")) else "."
+        return LMMRejectedError(text)
 
     def _masked(self, text: str) -> str:
         """A provider's or visitor's text on one line, shortened, with everything that looks like a key masked."""
