@@ -167,10 +167,10 @@ class _StopAtDeadline(StoppingCriteria):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, deadline: float, cancelled: Callable[[], bool] | None) -> None:
         self._deadline = deadline
-        self._options.cancelled = cancelled
+        self._cancelled = cancelled
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
-        stop = time.monotonic() >= self._deadline or (self._options.cancelled is not None and self._options.cancelled())
+        stop = time.monotonic() >= self._deadline or (self._cancelled is not None and self._cancelled())
         return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
 
 

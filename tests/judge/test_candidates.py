@@ -76,7 +76,7 @@ def test_fit_and_neighbours_overrule_an_answer_and_agreement_overrules_them():
     assert rank_candidates([PARIS] * 6, neighbours, likes_lima)[0].position == LIMA
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(POSITIONS, max_size=12), st.lists(NEIGHBOURS, max_size=16), st.booleans(), st.randoms())
 def test_scores_are_shares_anywhere_on_earth_in_any_order(answers, neighbours, judged, shuffler: random.Random):
     found = rank_candidates(answers, neighbours, fit if judged else None)
@@ -105,7 +105,7 @@ def test_a_thousand_candidates_are_cut_to_the_best():
 @pytest.fixture(scope="module")
 def chosen():
     """How often each way of choosing is right, on models whose law of error is known."""
-    return ablation(scenes(700, seed=11))
+    return ablation(scenes(350, seed=11))
 
 
 def test_a_choice_that_is_no_better_than_an_answer_does_no_harm_and_a_good_one_helps(chosen):

@@ -90,7 +90,7 @@ def test_what_is_no_choice_is_none(text: str):
     assert read_choice(text, SHOWN_HERE) == (None, "")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text())
 def test_junk_is_read_without_an_error(text: str):
     place, _ = read_choice(text, SHOWN_HERE)
