@@ -40,8 +40,8 @@ def models_of(settings: Settings, backend: str, server: str = "") -> tuple[str, 
         server: A provider's name; empty for the operator's choice.
     """
     chosen, options = backend_named(backend), settings.options(backend)
-    asked = server_named(server or options.base_url) if backend == "openai" else None
-    suggested = () if chosen.runs_here else (asked and asked.models) or chosen.models
+    target = server_named(server or options.base_url) if backend == "openai" else None
+    suggested = () if chosen.runs_here else (target and target.models) or chosen.models
     if settings.models and provided(settings, backend, server):
         suggested = (first_of(settings.models, chosen.models), *settings.models)
     return tuple(dict.fromkeys(name for name in ("" if server else options.model, *suggested) if name))

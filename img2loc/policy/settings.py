@@ -117,13 +117,13 @@ class Settings:
         key = model = ""
         match chosen.name:
             case "openai":
-                asked = server_named(server or self.openai_base_url)
-                by_address = asked.name not in SERVERS
+                target = server_named(server or self.openai_base_url)
+                by_address = target.name not in SERVERS
                 model = "" if server and not by_address else self.openai_model
-                if asked.name == "openai" or by_address:
+                if target.name == "openai" or by_address:
                     key = self.openai_api_key
                 else:
-                    key = self.server_keys.get(asked.key_variable, "")
+                    key = self.server_keys.get(target.key_variable, "")
                 server = server or self.openai_base_url
             case "hf":
                 key, model = self.hf_token, self.hf_model
