@@ -5,7 +5,6 @@ What a public parameter or a middleware can do is done that way, in web/page.py.
 
 from __future__ import annotations
 
-import sys
 import traceback
 from abc import ABCMeta
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from img2loc.hardening.bodies import TidyParser
 from img2loc.hardening.fetching import PhotoTransport
 from img2loc.hardening.patch import Patch, telemetry_patch
 from img2loc.hardening.queue import Mailboxes
+from img2loc.system.terminal import print_message
 
 TESTED_VERSIONS: Final = ((6, 31), (7, 0))  # of Gradio: from the first, and before the second
 IDLE_SLEEP_S: Final = 0.01
@@ -164,7 +164,7 @@ class CheckedBlocks(gr.Blocks):
             cause = error.__cause__ or error
             frame = traceback.extract_tb(cause.__traceback__)[-1]
             where = f"{type(cause).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
-            print(f"app.py: a request to {block_fn.name} can't be read ({where}).", file=sys.stderr)
+            print_message(f"app.py: a request to {block_fn.name} can't be read ({where}).")
             unknown = errors.GENERIC_MESSAGE if isinstance(error, OSError) else self._unreadable(name)
             message = errors.known_message(error) or unknown
         raise gr.Error(message, print_exception=False)

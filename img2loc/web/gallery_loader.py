@@ -6,11 +6,9 @@ folders of this machine.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from img2loc.policy.settings import Settings
 from img2loc.retrieval import gallery
 from img2loc.retrieval.hub import OnBytes, ignore_bytes, split_revision
 from img2loc.retrieval.manifest import Manifest, read_manifest
+from img2loc.system.terminal import print_message, write_err
 
 # The first answer waits so long for the configured gallery. If opening it takes longer, the starter answers meanwhile.
 GRACE_S = 10.0
@@ -149,7 +148,7 @@ class Host:
             is_permanent = isinstance(failure, PERMANENT)
             # A setting that is found wrong within the seconds of grace stops the start, and app.py prints it.
             if str(failure) != printed and (self._first is not None or not isinstance(failure, ConfigError)):
-                _log(f"app.py: {failure} {RESTART if is_permanent else RETRY}\n")
+                print_message(f"app.py: {failure} {RESTART if is_permanent else RETRY}")
             if is_permanent:
                 return
             printed = str(failure)
@@ -165,11 +164,11 @@ class Host:
         except Exception as error:  # nobody knows of what kind: without this the gallery would be pending for ever
             # Without its words, which may repeat a token or an address.
             frames = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-            _log(f"app.py: unexpected {type(error).__name__} at\n{frames}")
+            write_err(f"app.py: unexpected {type(error).__name__} at\n{frames}")
             return GalleryError(f"The gallery {name!r} can't be opened ({type(error).__name__}); the log has details.")
         folder = self._configured.gallery.folder
         if folder.parent.name == "snapshots" and "@" not in name:
-            _log(f"app.py: {name} names no commit; IMG2LOC_GALLERY={name}@{folder.name} keeps it at this one.\n")
+            print_message(f"app.py: {name} names no commit; IMG2LOC_GALLERY={name}@{folder.name} keeps it at this one.")
         return None
 
     def _count(self, received_bytes: int) -> None:
@@ -184,10 +183,3 @@ def _name_for_visitors(gallery: str) -> str:
     except (HubError, OSError, ValueError):
         is_repo = False
     return gallery if is_repo else Path(gallery).name or gallery
-
-
-def _log(text: str) -> None:
-    """Write to the log; one that can't be written, as on a full disk, must not end the opening."""
-    with suppress(OSError, ValueError):
-        sys.stderr.write(text)
-        sys.stderr.flush()
