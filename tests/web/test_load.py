@@ -29,10 +29,12 @@ from img2loc.locator import Locator
 from img2loc.maps.atlas import _countries, figure
 from img2loc.photo.decode import Photo, open_photo
 from img2loc.policy.limits import MODEL_PLACES
+from img2loc.policy.settings import Settings
 from img2loc.types import LatLon
 from img2loc.web.page import AT_ONCE, MAX_SESSIONS, MAX_THREADS, launch
 from tests.conftest import in_own_loop
 from tests.fakes.app_process import ROOT
+from tests.fakes.form import build_page
 
 SOON_S = 20
 SMALL = ((256, "JPEG"), (320, "PNG"), (640, "JPEG"))
@@ -186,18 +188,11 @@ def test_who_asks_again_is_not_forgotten_before_those_who_dont():
 
 
 def test_the_page_keeps_its_messages_in_them():
-    script = """
-from img2loc.web.gallery_loader import Host
-from img2loc.policy.settings import Settings
-from img2loc.web.page import build
-queue = build(Host(Settings()), Settings())._queue
-print(type(queue.pending_messages_per_session).__name__)
-queue.pending_messages_per_session["a"], queue.pending_event_ids_session["a"] = None, {"an event"}
-del queue.pending_messages_per_session["a"]
-print(len(queue.pending_event_ids_session))
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.split() == ["Mailboxes", "0"], done.stderr
+    queue = build_page(Settings())._queue
+    assert isinstance(queue.pending_messages_per_session, Mailboxes)
+    queue.pending_messages_per_session["a"], queue.pending_event_ids_session["a"] = None, {"an event"}
+    del queue.pending_messages_per_session["a"]
+    assert not queue.pending_event_ids_session
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
@@ -265,12 +260,12 @@ def test_who_waits_for_a_model_takes_no_thread_from_the_page(monkeypatch: pytest
     monkeypatch.setattr(img2loc.web.page, "FIRST_PAGE_S", 0)
     monkeypatch.setattr(img2loc.hardening.queue, "_ending", threading.Event())
     demo = SimpleNamespace(
-        backends=("vote",),
+        local_url="",
         launch=lambda **options: chosen.update(options),
         close=lambda **_: None,
         server=SimpleNamespace(config=SimpleNamespace()),
         _queue=SimpleNamespace(active_jobs=[]),
     )
     with pytest.raises(ZeroDivisionError):  # it serves until something is raised
-        launch(demo, SimpleNamespace(open=lambda: 1 / 0), Address("127.0.0.1", 1))
+        launch(demo, SimpleNamespace(open=lambda: 1 / 0), Address("127.0.0.1", 1), ["vote"])
     assert chosen["max_threads"] == MAX_THREADS and chosen["state_session_capacity"] == MAX_SESSIONS

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import gradio as gr
 import pytest
 
@@ -19,39 +14,30 @@ from img2loc.web.site import Site
 from img2loc.web.tabs.batch import BatchEvents
 from img2loc.web.tabs.compare import CompareEvents
 from img2loc.web.tabs.keys import KeyEvents
+from tests.fakes.form import build_page
 from tests.fakes.openai_server import KEY
 
 TOWER = gr.get_image("tower.jpg")
 
 
-def built(**environment: str) -> dict[str, list[str]]:
-    """The kinds of components and the public names of a page, built in a process of its own."""
-    script = """
-import json
-from img2loc.web.gallery_loader import Host
-from img2loc.policy.settings import Settings
-from img2loc.web.page import build
-settings = Settings.from_env()
-demo = build(Host(settings), settings)
-kinds = [type(block).__name__ for block in demo.blocks.values()]
-print(json.dumps({"kinds": kinds, "names": [fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"]}))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, **environment}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def kinds(demo: gr.Blocks) -> set[str]:
+    return {type(block).__name__ for block in demo.blocks.values()}
 
 
-def test_a_space_can_be_duplicated_and_only_the_api_is_public():
-    page = built(SYSTEM="spaces", SPACE_ID="owner/name")
-    assert "DuplicateButton" in page["kinds"] and "LoginButton" not in page["kinds"]
-    assert sorted(page["names"]) == ["backends", "info", "locate", "locate_batch", "neighbours"]
+def test_a_space_can_be_duplicated_and_only_the_api_is_public(monkeypatch):
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "owner/name")
+    demo = build_page(Settings())
+    assert "DuplicateButton" in kinds(demo) and "LoginButton" not in kinds(demo)
+    public = sorted(function.api_name for function in demo.fns.values() if function.api_visibility == "public")
+    assert public == ["backends", "info", "locate", "locate_batch", "neighbours"]
 
 
-def test_elsewhere_neither_button_is_there_and_the_page_starts_with_the_vote_alone():
-    page = built(OAUTH_CLIENT_ID="left over from a Space", IMG2LOC_BACKENDS="vote")
-    assert not {"DuplicateButton", "LoginButton"} & set(page["kinds"]) and "locate" in page["names"]
+def test_elsewhere_neither_button_is_there_and_the_page_starts_with_the_vote_alone(monkeypatch):
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "left over from a Space")
+    demo = build_page(Settings(backends=("vote",)))
+    assert not {"DuplicateButton", "LoginButton"} & kinds(demo)
+    assert "locate" in {function.api_name for function in demo.fns.values()}
 
 
 def test_signing_in_is_offered_where_it_works(monkeypatch):
