@@ -160,7 +160,7 @@ def _measure_lmm(folder: Path, device: str, tiny: bool) -> dict[str, Any]:
     }
     retrieval = Retrieval(*(tuple(_neighbour(16 * far + row) for row in range(K)) for far in range(2)))
     turns = (Turn("user", prompt.render(prompt.DEFAULT_TEMPLATE, retrieval)),)
-    jpeg = open_photo(_picture(0)).to_jpeg()
+    jpeg = open_photo(_picture(0)).jpeg
     whole, found["replies"] = llava.MAX_NEW_TOKENS, []
     for limit in (1, 1, whole, whole, 150):
         llava.MAX_NEW_TOKENS = limit  # type: ignore[misc]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -230,7 +230,7 @@ class _Stages:
         self.timings.append((name, time.perf_counter() - start))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Evidence:
     """What the strategies answer from."""
 
@@ -239,10 +239,6 @@ class _Evidence:
     vote: Vote | None
     fit: Fit | None
     within: Area | None  # no more precise than the answer may be
-
-    @cached_property
-    def jpeg(self) -> bytes:
-        return self.photo.to_jpeg()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +285,7 @@ def _by_judge(ask: Ask, judge: Judge, evidence: _Evidence, stages: _Stages) -> _
         with stages("choose"):
             options = make_options(candidates, voters)
             question = write_question(options, answers=len(answers), neighbours=len(voters))
-            choice = choose(ask.lmm, options, question, evidence.jpeg, precision=ask.precision)
+            choice = choose(ask.lmm, options, question, evidence.photo.jpeg, precision=ask.precision)
             candidates = with_choice(candidates, choice.position)
         prompts += (question,)
     best = candidates[0].position if candidates else None
@@ -306,7 +302,7 @@ def _ask_model(
         nearest, farthest = evidence.retrieval.nearest, evidence.retrieval.farthest
         retrievals = [Retrieval(nearest[:near], farthest[:far]) for near, far in counts]
         prompts = tuple(prompt.render(ask.template, retrieval, evidence.within) for retrieval in retrievals)
-        outcomes = ask_all(lmm, prompts, evidence.jpeg, samples=ask.samples, within=evidence.within)
+        outcomes = ask_all(lmm, prompts, evidence.photo.jpeg, samples=ask.samples, within=evidence.within)
         return prompts, [coarsen_outcome(outcome, ask.precision) for outcome in outcomes]
 
 

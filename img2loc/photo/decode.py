@@ -9,6 +9,7 @@ import threading
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ LARGE_PIXELS = 16_000_000
 _LARGE_SLOTS = threading.BoundedSemaphore(2)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Photo:
     """A picture that is safe to use."""
 
@@ -52,8 +53,9 @@ class Photo:
     exif_position: LatLon | None  # for a person to compare with; never used to predict
     format: str  # of the bytes it came from; "" for a picture that was never encoded
 
-    def to_jpeg(self) -> bytes:
-        """Encode the picture as a JPEG of at most JPEG_MAX_SIDE_PX a side, without metadata."""
+    @cached_property
+    def jpeg(self) -> bytes:
+        """The picture as a JPEG of at most JPEG_MAX_SIDE_PX a side, without metadata; made when it is first needed."""
         image = self.image.copy()
         image.thumbnail((JPEG_MAX_SIDE_PX, JPEG_MAX_SIDE_PX), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()

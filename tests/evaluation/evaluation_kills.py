@@ -60,7 +60,7 @@ class PhotoServer(OpenAIServer):
         self.behaviours: dict[str, tuple[str, str | None]] = {}
         self.asked: Counter[str] = Counter()
         for number, item in enumerate(items):
-            jpeg = open_photo((PHOTOS / item.id).read_bytes()).to_jpeg()
+            jpeg = open_photo((PHOTOS / item.id).read_bytes()).jpeg
             self.of_jpeg[hashlib.sha256(jpeg).hexdigest()] = item.id
             at = destination(item.position, 37 * number % 360, 10 ** (number % 9 / 2))  # from 1 to 10,000 km off
             self.behaviours[item.id] = "good", json.dumps({"latitude": at.lat, "longitude": at.lon})

@@ -51,7 +51,7 @@ class GridLocator:
         retrieval = Retrieval(tuple(kept[: ask.nearest]), tuple(kept[::-1][: ask.farthest]))
         voted = vote(kept[:16])
         text = prompt.render(ask.template, retrieval) if ask.lmm else ""
-        outcomes = ask_all(ask.lmm, [text], photo.to_jpeg(), samples=ask.samples) if ask.lmm else []
+        outcomes = ask_all(ask.lmm, [text], photo.jpeg, samples=ask.samples) if ask.lmm else []
         outcome = central_outcome(outcomes) if outcomes else None
         position = outcome.position if outcome and outcome.position else voted.position
         return Prediction(position, None, "lmm" if outcome else "vote", None, voted, retrieval, text, outcome, ())

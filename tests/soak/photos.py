@@ -215,7 +215,7 @@ def _flaw(photo: Photo, *, upright: bool) -> str:
         return f"metadata: {image.info}, {photo.exif_position!r}"
     if photo.format not in FORMATS:
         return f"the format is {photo.format!r}"
-    jpeg = photo.to_jpeg()
+    jpeg = photo.jpeg
     markers = set(re.findall(rb"\xff([\xc0-\xfe])", jpeg[2 : jpeg.index(b"\xff\xda") + 2], re.DOTALL))
     if not markers <= JPEG_PARTS or SERIAL in jpeg:
         return f"the JPEG has the parts {sorted(markers)}"

@@ -59,10 +59,10 @@ def test_ten_visitors_at_once_lose_and_cross_nothing(tmp_path: Path):
 def test_a_mark_survives_what_happens_to_a_photo_on_its_way(tmp_path: Path, tower: Photo):
     photos = [photo for own in make_photos(tmp_path, 3, (*SMALL, (1500, "WEBP"))) for photo in own]
     for photo in photos:
-        assert read_mark(open_photo(photo.path.read_bytes()).to_jpeg()) == photo.mark
+        assert read_mark(open_photo(photo.path.read_bytes()).jpeg) == photo.mark
     assert len({photo.mark for photo in photos}) == 12
     with pytest.raises(ValueError, match="no mark"):
-        read_mark(tower.to_jpeg())
+        read_mark(tower.jpeg)
 
 
 def prediction(mark: int, base: str = "a.jpg") -> dict[str, object]:

@@ -133,6 +133,8 @@ def ask_all(
         except Exception as error:  # whatever it is, the others' answers stay
             return page_message(error)
 
+    if any(contestant.provider.name != "vote" for contestant in contestants):
+        _ = photo.jpeg  # made once, before several need it at the same time
     answers: Answers = {}
     with ThreadPoolExecutor(len(contestants)) as pool:
         try:
