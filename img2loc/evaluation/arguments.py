@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from img2loc.answer.prompt import TEMPLATES
-from img2loc.errors import ConfigError, DataError
+from img2loc.errors import Img2LocError
 from img2loc.evaluation.data.datasets import DATA_SETS
 from img2loc.evaluation.outputs import RULE
 from img2loc.evaluation.run.record import OWN_COUNTRY
 from img2loc.geo.areas import Area, read_area
 from img2loc.geo.tables import Columns
-from img2loc.judge.sampling import CHOICE, MAX_NEIGHBOURS, MAX_PROMPTS, MAX_SAMPLES, OFF, Judge, read_judge
+from img2loc.judge.sampling import MAX_SAMPLES, read_judge
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import DEFAULT_NEIGHBOURS
@@ -23,6 +23,8 @@ from img2loc.system.terminal import whole_number
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+T = TypeVar("T")
 
 # The most similar of 260 different photos had 0.92 with MobileNet; the same photo saved twice has more than 0.99.
 NEAR_DUPLICATE: Final = 0.99
@@ -41,7 +43,10 @@ def add_evaluate(verbs: Verbs, settings: Settings) -> None:
     score.add_argument("predictions", type=Path, metavar="PREDICTIONS.csv", help="photo ids and predicted positions")
     _add_truth(score)
     score.add_argument(
-        "--columns", type=_columns, metavar="id=NAME,...", help="names of the predictions' columns id, lat, lon"
+        "--columns",
+        type=_checked(Columns.parse),
+        metavar="id=NAME,...",
+        help="names of the predictions' columns id, lat, lon",
     )
     score.add_argument(
         "--match",
@@ -104,7 +109,7 @@ def add_locating(verb: argparse.ArgumentParser, settings: Settings, *, several: 
         )
     verb.add_argument(
         "--judge",
-        type=_judge,
+        type=_checked(read_judge),
         nargs="+" if several else None,
         default=[settings.judge] if several else settings.judge,
         metavar="N[,N...][+choice]",
@@ -115,7 +120,7 @@ def add_locating(verb: argparse.ArgumentParser, settings: Settings, *, several: 
     also = f"; {OWN_COUNTRY}: the country of each photo's true position" if several else ""
     verb.add_argument(
         "--within",
-        type=_area_or_own_country if several else _area,
+        type=_checked(_area_or_own_country if several else read_area),
         metavar="AREA",
         help="where the photos are known to have been taken: countries or regions of the world, separated by "
         f"semicolons, or a circle such as 'Paris, 50 km' or '48.86, 2.35, 50 km'{also} (default: anywhere)",
@@ -203,7 +208,7 @@ def _add_truth(verb: argparse.ArgumentParser) -> None:
     add("--truth", type=Path, required=True, metavar="TRUTH.csv", help="photo ids, authors and true positions")
     add("--dataset", choices=DATA_SETS, default="csv", help="the data set that --truth lists (default: %(default)s)")
     columns = "names of the columns id, author, lat, lon of --truth"
-    add("--truth-columns", type=_columns, metavar="id=NAME,...", help=columns)
+    add("--truth-columns", type=_checked(Columns.parse), metavar="id=NAME,...", help=columns)
     add("--skip-bad-rows", action="store_true", help="leave rows without a position out of N")
     _add_seed(verb)
 
@@ -252,29 +257,17 @@ def _counts(text: str) -> list[int]:
     return list(dict.fromkeys(whole_number(part) for part in text.split(",")))
 
 
-def _columns(text: str) -> Columns:
-    try:
-        return Columns.parse(text)
-    except DataError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _checked(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Turn an error of ours into one that argparse shows as wrong usage."""
 
+    def read_argument(text: str) -> T:
+        try:
+            return read(text)
+        except Img2LocError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
 
-def _judge(text: str) -> Judge | None:
-    try:
-        return read_judge(text)
-    except ConfigError:
-        raise argparse.ArgumentTypeError(
-            f"{text[:40]!r} is not up to {MAX_PROMPTS} numbers from 0 to {MAX_NEIGHBOURS}, separated by commas and "
-            f"optionally followed by +{CHOICE}; nor {OFF}."
-        ) from None
-
-
-def _area(text: str) -> Area | None:
-    try:
-        return read_area(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return read_argument
 
 
 def _area_or_own_country(text: str) -> Area | str | None:
-    return text if text == OWN_COUNTRY else _area(text)
+    return text if text == OWN_COUNTRY else read_area(text)

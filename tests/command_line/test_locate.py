@@ -84,7 +84,7 @@ def test_one_bad_photo_spoils_no_other(tmp_path, capsys, shape):
         (["locate", EIFFEL, "--nearest", "9" * 5000], "--nearest: The number is too large."),
         (["locate", EIFFEL, "--nearest", "1.5"], "'1.5' is not a whole number from 0."),
         (["locate", EIFFEL, "--samples", "21"], "--samples: '21' is not a whole number from 1 to 20."),
-        (["locate", EIFFEL, "--judge", "x"], "--judge: 'x' is not up to 8 numbers from 0 to 50"),
+        (["locate", EIFFEL, "--judge", "x"], "--judge: judge must be off, or 1 to 8 numbers from 0 to 50"),
         (["locate", EIFFEL, "--model", "gpt-\udcff"], "argument model: gpt-\\xff must be text in UTF-8."),
         (["locate", EIFFEL, "--json", "--csv"], "not allowed with"),
         (["locate", EIFFEL, "--temperature", "9"], "from 0 to 2"),

@@ -62,8 +62,15 @@ def counted_usd(record):
     return Meter(PRICES, record.used).spent.cost_usd
 
 
-@pytest.mark.parametrize("behaviour", ["no_choices", "not_json", "cut", "hang", "html_error"])
-@pytest.mark.parametrize("more", [(), ("--samples", "3"), ("--judge", "0,5+choice")], ids=["one", "samples", "judge"])
+@pytest.mark.parametrize(
+    ("behaviour", "more"),
+    [
+        *((behaviour, ()) for behaviour in ("no_choices", "not_json", "cut", "hang", "html_error")),
+        # With several requests a photo: one reply whose tokens are reported, and one whose tokens are not.
+        *((behaviour, ("--samples", "3")) for behaviour in ("no_choices", "cut")),
+        *((behaviour, ("--judge", "0,5+choice")) for behaviour in ("no_choices", "cut")),
+    ],
+)
 def test_what_is_billed_without_a_reply_that_can_be_used_counts(evaluate, monkeypatch, behaviour, more):
     monkeypatch.setenv("IMG2LOC_TIMEOUT_S", "2")
     with OpenAIServer() as server:

@@ -102,8 +102,8 @@ def _setups(runs: Sequence[Run], drop_absent: bool) -> list[Block]:
     notes = [f"{run.name}: {note}" for run in runs for note in _notes(run)]
     if drop_absent:
         notes.append("Photos that were not available are left out of N (--drop-absent).")
-    found: list[Block] = [Heading("Setup"), Grid(header, tuple(rows))]
-    return [*found, Bullets(tuple(notes))] if notes else found
+    section: list[Block] = [Heading("Setup"), Grid(header, tuple(rows))]
+    return [*section, Bullets(tuple(notes))] if notes else section
 
 
 def _setup(name: str, header: Header) -> dict[str, str]:
@@ -260,7 +260,7 @@ def _ablation(runs: Sequence[Run], title: str, name: Literal["nearest", "farthes
         setup = run.record.header.setup
         others = tuple(getattr(setup, item.name) for item in fields(setup) if item.name != name)
         groups.setdefault(others, []).append(run)
-    found: list[Block] = []
+    section: list[Block] = []
     for group in groups.values():
         if len(group) > 1:
             counts = {run.name: getattr(run.record.header.setup, name) for run in group}
@@ -268,8 +268,8 @@ def _ablation(runs: Sequence[Run], title: str, name: Literal["nearest", "farthes
             grid = accuracy_grid([run.main for run in group])
             labels = [f"{counts[run.name]} ({run.main.name})" for run in group]
             rows = tuple((label, *row[1:]) for label, row in zip(labels, grid.rows, strict=True))
-            found += [Heading(title), replace(grid, rows=rows)]
-    return found
+            section += [Heading(title), replace(grid, rows=rows)]
+    return section
 
 
 def _fewer_voters(run: Run) -> list[Block]:

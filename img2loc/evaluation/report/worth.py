@@ -41,13 +41,13 @@ def worth(runs: Sequence[Run]) -> list[Block]:
         "points (25 km) and points (GeoScore), with 95% intervals, compared photo by photo. An interval that contains "
         "0 means that these photos don't show a difference."
     )
-    found: list[Block] = [
+    section: list[Block] = [
         Heading("What each part of the judge contributes"),
         Paragraph(text),
         Grid(header, tuple(rows)),
     ]
     choices = tuple(filter(None, map(_choices, runs)))
-    return [*found, Bullets(choices)] if choices else found
+    return [*section, Bullets(choices)] if choices else section
 
 
 def _row(judged: Score, score: Score, record: Record) -> tuple[str, ...]:
