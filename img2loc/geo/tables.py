@@ -27,11 +27,7 @@ _PHOTO: Final[Names] = {
     "author": ["(author|user|owner)(id)?|photographer|nsid"],
 }
 _NAMES: Final[dict[Role, Names]] = {
-    "truth": {
-        **_PHOTO,
-        "lat": ("(gt|true)lat(itude)?", LATITUDE),
-        "lon": (f"(gt|true){_LON}", LONGITUDE),
-    },
+    "truth": {**_PHOTO, "lat": ("(gt|true)lat(itude)?", LATITUDE), "lon": (f"(gt|true){_LON}", LONGITUDE)},
     "predictions": {
         **_PHOTO,
         "lat": ("pred(icted)?lat(itude)?|lat(itude)?pred", LATITUDE),
@@ -76,36 +72,22 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of a table that has an id.
+    """A line of a table of positions."""
 
-    Args:
-        line: Its number in the file, from 1.
-        id: The photo's.
-        author: The photographer's; empty where the table has none.
-        position: Where; or, in words, why that can't be read.
-    """
-
-    line: int
+    line: int  # from 1
     id: str
-    author: str
-    position: LatLon | str
+    author: str  # empty where the table has none
+    position: LatLon | str  # or, in words, why that can't be read
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file of positions, read.
-
-    Args:
-        path: The file.
-        columns: The names of its columns.
-        rows: The lines that have an id, with a position or the reason why not.
-        text_lines: Numbers of lines that are no rows at all: another count of cells, or no number where two belong.
-    """
+    """A file of positions, read."""
 
     path: Path
     columns: Columns
     rows: tuple[Row, ...]
-    text_lines: tuple[int, ...]
+    text_lines: tuple[int, ...]  # that are no rows: another number of cells, or no number where two belong
 
 
 def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:

@@ -29,15 +29,8 @@ def build_gallery(
     What one stage writes for the next is in a working folder beside the gallery's: if the build is cut short, or the
     index can't be made, the same command continues from there.
 
-    Args:
-        candidates: The photos.
-        counts: Grows by what is kept and what is dropped.
-        encoder: Makes the embeddings.
-        settings: How it is used.
-        output: The gallery to write.
-
     Returns:
-        The gallery's manifest.
+        The gallery's manifest; what is kept and dropped is added to the counts.
 
     Raises:
         ConfigError: No photo can be used; or see write_gallery.

@@ -37,19 +37,11 @@ CHANGED = "its file changed since it was listed"
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Who reads and decodes pictures while the network runs.
-
-    Args:
-        workers: How many.
-        processes: Processes instead of threads. Threads share Python's lock, which is enough for a CPU's network and
-            starves a fast accelerator.
-        passes: Batches that the network is given at once. With two, one is brought to an accelerator while it works on
-            the other.
-    """
+    """The workers that read and decode pictures while the network runs."""
 
     workers: int
-    processes: bool
-    passes: int = 1
+    processes: bool  # instead of threads, which share Python's lock: enough for a CPU's network, too slow for a GPU's
+    passes: int = 1  # batches given to the network at once; with two, one is copied to a GPU that works on the other
 
     def open(self) -> Executor:
         """Start the workers."""
@@ -69,42 +61,29 @@ def _die_with_parent() -> None:
 
 @dataclass(frozen=True, slots=True)
 class EmbedSettings:
-    """How a listing is embedded.
-
-    Args:
-        pool: Who decodes the photos.
-        device: Where the encoder's network runs.
-        dtype: Its number format.
-        batch: Pictures in one pass of it; 0 for what suits the device.
-        shard_rows: Photos a shard.
-    """
+    """How a listing is embedded."""
 
     pool: Pool
     device: str = "auto"
-    dtype: str = "float32"
-    batch: int = 0
+    dtype: str = "float32"  # the network's number format
+    batch: int = 0  # pictures in one pass of the network; 0 for what suits the device
     shard_rows: int = SHARD_ROWS
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """One batch of a shard, ready for the network.
+    """One batch of a shard, ready for the network."""
 
-    Args:
-        inputs: The readable pictures, here or in another process's memory; None where there is none.
-        unreadable: Reasons by row of the batch, from 0.
-    """
-
-    inputs: Inputs | Handover | None = field(repr=False)
-    unreadable: dict[int, str]
+    inputs: Inputs | Handover | None = field(repr=False)  # the readable pictures; None where there is none
+    unreadable: dict[int, str]  # reasons by row of the batch, from 0
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """One batch of a shard, embedded: the readable pictures' embeddings, or None where there is none."""
+    """One batch of a shard, embedded."""
 
-    rows: Embeddings | None = field(repr=False)
-    unreadable: dict[int, str]
+    rows: Embeddings | None = field(repr=False)  # the readable pictures'; None where there is none
+    unreadable: dict[int, str]  # reasons by row of the batch, from 0
 
 
 def has_accelerator(device: str) -> bool:
@@ -159,14 +138,7 @@ def embed_local(listing: Listing, store: Store, encoder: Encoder, pool: Pool) ->
 def embed_batches(
     listing: Listing, batches: Iterable[range], encoder: Encoder, pool: Pool, workers: Executor
 ) -> Iterator[Iterator[Embedded]]:
-    """Embed batches of rows, decoded ahead of the network.
-
-    Args:
-        listing: The photos.
-        batches: Rows, in the order in which they are wanted.
-        encoder: What embeds them.
-        pool: Who decodes them.
-        workers: The pool, opened.
+    """Embed batches of rows, decoded ahead of the network by the workers of a pool.
 
     Yields:
         The batches, in order, each embedded when it is asked for or somewhat before.
@@ -212,10 +184,10 @@ def write_shard(shard: int, store: Store, embedded: Iterator[Embedded], progress
     """Embed one shard and write it: the one piece of work that every machine does in the same way.
 
     Args:
-        shard: Which.
+        shard: Its number.
         store: Where it goes.
-        embedded: Its batches, in order, embedded as they are taken; no more than its own are.
-        progress: Moves on by each batch.
+        embedded: Its batches and those of later shards, in order, embedded as they are taken.
+        progress: A bar that counts photos.
     """
     import torch  # noqa: PLC0415
 

@@ -65,18 +65,11 @@ BATCH = 512  # the fastest of 256 to 8192 on two cores: the layers' inputs stay 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a gallery needs of GeoCLIP's wheel.
-
-    Args:
-        positions: GeoCLIP's coordinates.
-        location: The network that embeds coordinates.
-        head: A safetensors file with the layers that GeoCLIP puts behind CLIP, and the licence of all this.
-        location_file: Likewise with the location encoder's weights.
-    """
+    """What a gallery needs of GeoCLIP's wheel; the files are safetensors, and have its licence in them."""
 
     positions: tuple[LatLon, ...]
-    location: LocationEncoder
-    head: bytes
+    location: LocationEncoder  # the network that embeds positions
+    head: bytes  # the file of the layers that GeoCLIP puts behind CLIP
     location_file: bytes
 
 

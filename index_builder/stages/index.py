@@ -19,7 +19,7 @@ from img2loc.retrieval.gallery import first_off_earth, open_gallery
 from img2loc.retrieval.manifest import HEAD, INDEX, LOCATION, MANIFEST, POSITIONS, RECORDS, Manifest, describe_file
 from img2loc.system.durable import write_whole
 from index_builder.stages.listing import Listing
-from index_builder.storage.folders import NEW, check_gallery, partial_folder, put_in_place, restore, working_folder
+from index_builder.storage.folders import NEW, partial_folder, put_in_place, restore, working_folder
 from index_builder.storage.layout import Layout, make_index, tune
 from index_builder.storage.recall import exact_neighbours
 from index_builder.storage.rows import Rows, from_shards, regroup
@@ -31,14 +31,7 @@ MAX_NORM_ERROR = 0.1  # embeddings that were stored in 8 or 4 bits a value are w
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a gallery says about itself to people.
-
-    Args:
-        name: Its short name.
-        about: What it knows and what it can't, in a sentence or two for visitors.
-        source: The data set.
-        licence: The data set's licence.
-    """
+    """What a gallery says about itself to people; see Manifest."""
 
     name: str
     about: str = ""
@@ -48,36 +41,22 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The gallery to write.
-
-    Args:
-        folder: Where it goes.
-        label: What it says about itself.
-        layout: The index's kind; None for the one that suits the size.
-        may_replace: Whether another gallery that is already there may be replaced.
-    """
+    """The gallery to write."""
 
     folder: Path
     label: Label
-    layout: Layout | None = None
-    may_replace: bool = False
+    layout: Layout | None = None  # None for the one that suits the size
+    may_replace: bool = False  # whether another gallery that is already there may be replaced
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The networks that a gallery is searched with.
-
-    Args:
-        encoder: What made its embeddings.
-        head: The file of the projection put after the encoder; empty where there is none.
-        location: The file of the location encoder; likewise.
-        bfloat16_keeps_neighbours: See Manifest.
-    """
+    """The networks that a gallery is searched with."""
 
     encoder: EncoderSpec
-    head: bytes = b""
-    location: bytes = b""
-    bfloat16_keeps_neighbours: bool = False
+    head: bytes = b""  # the file of the projection put after the encoder; empty where there is none
+    location: bytes = b""  # the file of the location encoder; empty where there is none
+    bfloat16_keeps_neighbours: bool = False  # see Manifest
 
 
 def write_gallery(output: Output, rows: Rows, networks: Networks) -> Manifest:
@@ -96,7 +75,6 @@ def write_gallery(output: Output, rows: Rows, networks: Networks) -> Manifest:
     _check_positions(rows)
     with working_folder(partial_folder(folder)) as work:
         restore(work, folder)
-        check_gallery(folder, may_replace=output.may_replace)
         work.delete(NEW)
         new = work.path / NEW
         new.mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from img2loc.photo.decode import exif_position
 from img2loc.retrieval.checksums import file_sha256
 from img2loc.system.durable import write_whole
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.stages.sources import NO_FILE, Candidate, Counts
+from index_builder.stages.sources import NO_FILE, Candidate, Counts, open_temporary_database
 from index_builder.storage.pieces import Piece, read_pieces
 from index_builder.storage.prefetch import ordered_map
 from index_builder.storage.tables import photo_number, read_table
@@ -47,17 +46,10 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A photo of a listing.
-
-    Args:
-        piece: Where its bytes lie.
-        content: The beginning of its bytes' sha256.
-        position: Where it was taken.
-        record: Where it comes from.
-    """
+    """A photo of a listing."""
 
     piece: Piece
-    content: bytes
+    content: bytes  # the beginning of its bytes' sha256
     position: LatLon
     record: PhotoRecord
 
@@ -78,14 +70,9 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """Photos and photographers that must not be in a gallery, since it will be tested on them.
+    """Photos and photographers that must not be in a gallery, since it will be tested on them."""
 
-    Args:
-        photos: Their photo numbers.
-        authors: Their authors.
-    """
-
-    photos: frozenset[str]
+    photo_numbers: frozenset[str]
     authors: frozenset[str]
 
     @classmethod
@@ -105,7 +92,7 @@ class Excluded:
 
     def reason(self, record: PhotoRecord) -> str:
         """Why a photo is excluded; "" where it is not."""
-        if photo_number(record.id) in self.photos:
+        if photo_number(record.id) in self.photo_numbers:
             return EXCLUDED_PHOTO
         return EXCLUDED_AUTHOR if record.author in self.authors else ""
 
@@ -119,14 +106,9 @@ class Excluded:
 
 
 def write_listing(candidates: Iterable[Candidate], counts: Counts, path: Path) -> None:
-    """Check candidates and write those that may go into a gallery.
+    """Check candidates, write those that may go into a gallery to a Parquet file, and count them.
 
     Memory stays the same whatever the length: rows leave in groups, and the contents seen so far lie on disk.
-
-    Args:
-        candidates: The photos, in the order in which they are to stand in the gallery.
-        counts: Grows by what is kept and what is dropped.
-        path: The Parquet file; it appears when it is whole.
 
     Raises:
         ConfigError: No photo can be used, or the path is a folder's or a file's that isn't a listing.
@@ -188,39 +170,29 @@ def _inspect(candidate: Candidate) -> Listed | str:
 
 
 def digest(data: bytes) -> bytes:
-    """What tells one photo's content from another's."""
+    """Tells one photo's content from another's."""
     return hashlib.sha256(data).digest()[:DIGEST_BYTES]
 
 
 class Seen:
-    """A set of contents on disk, since there may be more of them than fit in memory.
-
-    Its file has no name, so that nothing of it is left when the process is killed.
-    """
+    """A set of contents on disk."""
 
     def __init__(self) -> None:
-        # Checked rows come from this thread alone, but a generator may be closed by another.
-        self._rows = sqlite3.connect("", check_same_thread=False)
-        self._rows.execute("PRAGMA journal_mode = OFF")
-        self._rows.execute("PRAGMA synchronous = OFF")
-        self._rows.execute("CREATE TABLE seen (content BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._database = open_temporary_database("content BLOB PRIMARY KEY")
 
     def __enter__(self) -> Seen:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._rows.close()
+        self._database.close()
 
     def add(self, content: bytes) -> bool:
         """Add a content; whether it is new."""
-        return self._rows.execute("INSERT OR IGNORE INTO seen VALUES (?)", (content,)).rowcount == 1
+        return self._database.execute("INSERT OR IGNORE INTO rows VALUES (?)", (content,)).rowcount == 1
 
 
 class Listing:
     """A written listing, read a group of rows at a time.
-
-    Args:
-        path: Its file.
 
     Raises:
         ConfigError: It is no listing, or can't be read.

@@ -56,12 +56,7 @@ IMG2LOC_GALLERY=$repo python app.py
 
 
 def publish_gallery(folder: Path, repo: str, *, private: bool = False) -> str:
-    """Upload a gallery; broken off, it goes on with the files that have not arrived.
-
-    Args:
-        folder: The gallery's, checked first.
-        repo: owner/name; made where there is none.
-        private: Make it so that only its owner sees it.
+    """Check a gallery and upload it to owner/name; interrupted, it continues with the files that have not arrived.
 
     Returns:
         What to set IMG2LOC_GALLERY to: the repository at the commit that completed it.
@@ -102,12 +97,7 @@ def _upload(repo: str, files: Mapping[str, Path | bytes], private: bool) -> str:
 
 
 def card(gallery: Gallery, repo: str) -> str:
-    """The gallery's page on the Hub.
-
-    Args:
-        gallery: The gallery.
-        repo: Where it will stand.
-    """
+    """The gallery's page on the Hub."""
     manifest = gallery.manifest
     named = RECORDS in manifest.files
     return _CARD.substitute(

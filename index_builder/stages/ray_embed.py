@@ -24,14 +24,7 @@ ROUNDS = 3  # how often a shard is given out that is still missing, after its no
 
 
 class ShardWorker:
-    """An actor: opens the encoder once, then embeds the shards that it is given.
-
-    Args:
-        listing: The listing's file.
-        folder: The shards' folder.
-        job: What the shards are of.
-        encoder: What embeds them, as the command line names it.
-        settings: How it is used.
+    """An actor: opens the encoder, as the command line names it, and embeds the shards that it is given.
 
     Raises:
         ConfigError: This node's encoder is another one than the job's.
@@ -62,9 +55,9 @@ def embed_on_ray(listing: Path, store: Store, encoder: str, settings: EmbedSetti
     Args:
         listing: The listing's file.
         store: Where the shards go.
-        encoder: What embeds them, as the command line names it.
+        encoder: As the command line names it.
         settings: How it is used.
-        address: The cluster's; "local" for one on this machine.
+        address: The cluster's; LOCAL for one on this machine.
 
     Raises:
         ConfigError: Ray is not installed, the cluster can't be reached, or shards failed again and again.

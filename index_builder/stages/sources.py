@@ -27,12 +27,12 @@ OUTSIDE, NOT_TEXT = "file outside the folder", "name that is not UTF-8: rename t
 
 @dataclass(slots=True)
 class Counts:
-    """What became of a listing's rows; of those dropped for their name, the first one's."""
+    """What became of a listing's rows."""
 
     read: int = 0
     kept: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    example: str = ""
+    dropped: Counter[str] = field(default_factory=Counter)  # by reason
+    example: str = ""  # the first name that can't be stored
 
     def drop_name(self, path: Path) -> None:
         """Count a file as dropped whose name can't be stored."""
@@ -55,19 +55,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A photo that a source offers.
-
-    Args:
-        piece: Where its bytes lie.
-        position: Where it was taken; None to take it from its EXIF.
-        record: Where it comes from.
-        data: Its bytes, where the source had to read them anyway.
-    """
+    """A photo that a source offers."""
 
     piece: Piece
-    position: LatLon | None
+    position: LatLon | None  # None to take it from its EXIF
     record: PhotoRecord
-    data: bytes | None = field(default=None, repr=False)
+    data: bytes | None = field(default=None, repr=False)  # its bytes, where the source had to read them anyway
 
 
 def list_folder(folder: Path, counts: Counts) -> Iterator[Candidate]:
@@ -98,7 +91,7 @@ def list_table(table: Path, folder: Path, counts: Counts, *, url: str = "") -> I
     Args:
         table: A CSV or Parquet file: file, lat and lon in degrees, and where known id, author, url, licence.
         folder: Where the files are.
-        counts: Grows by what is read and what is dropped.
+        counts: What is read and dropped is added here.
         url: See PhotoColumns.record.
 
     Raises:
@@ -133,7 +126,7 @@ def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None,
 
     Args:
         tars: Files here, or under hf:// on the Hub, where they are streamed.
-        counts: Grows by what is read and what is dropped.
+        counts: What is read and dropped is added here.
         table: Positions by file name, for tars that hold pictures alone.
         url: See PhotoColumns.record.
 
@@ -141,14 +134,16 @@ def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None,
         ConfigError: A tar can't be read at all.
         DataError: The table can't be read, or the columns of a tar's JSON make no sense.
     """
-    with closing(_Positions(table)) as positions:
+    with closing(open_temporary_database("name TEXT PRIMARY KEY, row TEXT")) as positions:
+        if table is not None:
+            _store_positions(table, positions)
         for tar in tars:
             if not is_text(tar):
                 raise ConfigError(f"The name of {printable_name(tar)} is not UTF-8; rename the tar file or its folder.")
             columns: PhotoColumns | None = None
             for sample in _samples(tar, counts):
                 counts.read += 1
-                row = sample.row or positions.find(sample.name)
+                row = sample.row or _find_position(sample.name, positions)
                 if row is None and table is not None:
                     counts.dropped[NOT_IN_TABLE] += 1
                 elif row is None:
@@ -242,37 +237,31 @@ def _json_row(data: bytes | None) -> Row | None:
     return {printable_name(key): "" if value is None else printable_name(str(value)) for key, value in values.items()}
 
 
-class _Positions:
-    """A table's rows by the names of their files, on disk, since a table may be longer than memory.
+def open_temporary_database(columns: str) -> sqlite3.Connection:
+    """An SQLite database with one table, `rows`, on disk since it may not fit in memory.
 
-    Their file has no name, so that nothing of it is left when the process is killed.
+    Its file has no name, so that nothing of it is left when the process is killed.
     """
+    database = sqlite3.connect("", check_same_thread=False)  # another thread may close a generator that uses it
+    for setting in ("journal_mode", "synchronous"):
+        database.execute(f"PRAGMA {setting} = OFF")
+    database.execute(f"CREATE TABLE rows ({columns}) WITHOUT ROWID")
+    return database
 
-    def __init__(self, table: Path | None) -> None:
-        self._rows = sqlite3.connect("")
-        self._rows.execute("PRAGMA synchronous = OFF")
-        self._rows.execute("CREATE TABLE rows (name TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID")
-        if table is not None:
-            pairs = (
-                (PurePosixPath(columns.value(row, "file")).name, json.dumps(row))
-                for columns, row in read_table(table, needed=("file", "lat", "lon"))
-            )
-            try:
-                self._rows.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?)", pairs)
-                self._rows.commit()
-            except BaseException:
-                self._rows.close()
-                raise
 
-    def find(self, name: str) -> Row | None:
-        """A photo's row; None where the table has none."""
-        match = self._rows.execute("SELECT row FROM rows WHERE name = ?", (PurePosixPath(name).name,)).fetchone()
-        row: Row | None = None if match is None else json.loads(match[0])
-        return row
+def _store_positions(table: Path, database: sqlite3.Connection) -> None:
+    """Store a table's rows by the names of their files."""
+    rows = (
+        (PurePosixPath(columns.value(row, "file")).name, json.dumps(row))
+        for columns, row in read_table(table, needed=("file", "lat", "lon"))
+    )
+    database.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?)", rows)
 
-    def close(self) -> None:
-        """Close the file, so that it can be removed."""
-        self._rows.close()
+
+def _find_position(name: str, database: sqlite3.Connection) -> Row | None:
+    match = database.execute("SELECT row FROM rows WHERE name = ?", (PurePosixPath(name).name,)).fetchone()
+    row: Row | None = None if match is None else json.loads(match[0])
+    return row
 
 
 def _resolve_folder(folder: Path) -> Path:

@@ -27,17 +27,11 @@ MAX_DEGREES_OFF = 1e-4  # float32 holds a longitude to 1.5e-5 degrees
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found sound.
+    """What was checked and is sound."""
 
-    Args:
-        rows: All of the gallery's.
-        photos: Rows embedded again and compared.
-        absent: Rows of the sample whose photo is not there any more.
-    """
-
-    rows: int
-    photos: int = 0
-    absent: int = 0
+    rows: int  # all of the gallery's
+    photos: int = 0  # rows embedded again and compared
+    absent: int = 0  # rows of the sample whose photo is not there any more
 
 
 def verify_gallery(

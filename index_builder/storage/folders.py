@@ -40,37 +40,21 @@ def build_folder(folder: Path) -> Path:
 def check_out(folder: Path, *, may_replace: bool) -> None:
     """Make sure, before the work begins, that a gallery can be written to a folder.
 
-    Raises:
-        ConfigError: See check_gallery; or something else has the name of a working folder, or another process works
-            there.
-    """
-    for path in filter(os.path.lexists, _working_folders(folder)):
-        OwnFolder(path, MARKER).close()
-    check_gallery(folder, may_replace=may_replace)
-
-
-def check_gallery(folder: Path, *, may_replace: bool) -> None:
-    """Make sure that a gallery may be written to a folder: there is none, it is empty, or it may be replaced.
-
     If a killed run has left a working folder, the gallery that is there may be its own. Then put_in_place decides.
 
-    Args:
-        folder: The gallery's.
-        may_replace: Whether a gallery that is there may be replaced. Anything else never is.
-
     Raises:
-        ConfigError: The folder has something else in it, or a gallery that may not be replaced.
+        ConfigError: The folder has a gallery that may not be replaced, or something else in it; or something else has
+            the name of a working folder, or another process is at work there.
     """
+    place = folder.resolve()
+    working_folders = partial_folder(place), build_folder(place)
+    for path in filter(os.path.lexists, working_folders):
+        OwnFolder(path, MARKER).close()
     manifest = _gallery_in(folder)
     if manifest is None or may_replace:
         return
-    if not any(os.path.lexists(path) or _unfinished(path) for path in _working_folders(folder)):
+    if not any(os.path.lexists(path) or _unfinished(path) for path in working_folders):
         raise _occupied(folder, manifest)
-
-
-def _working_folders(folder: Path) -> tuple[Path, Path]:
-    place = folder.resolve()
-    return partial_folder(place), build_folder(place)
 
 
 def _gallery_in(folder: Path) -> Manifest | None:
@@ -157,7 +141,7 @@ def put_in_place(work: OwnFolder, folder: Path, *, may_replace: bool) -> None:
     Args:
         work: The working folder, with the finished gallery as NEW. One that is replaced is OLD until it is deleted.
         folder: The gallery's place.
-        may_replace: Whether a gallery that is there may be replaced by another.
+        may_replace: Whether another gallery that is there may be replaced.
 
     Raises:
         ConfigError: The folder has another gallery that may not be replaced, or something else.

@@ -21,15 +21,10 @@ CAN_HAND_OVER = hasattr(os, "memfd_create")  # on Linux
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """Arrays that lie in memory which another process can map.
+    """Arrays that lie in memory which another process can map."""
 
-    Args:
-        arrays: Name, shape and number format of each, in the order in which they lie there.
-        memory: The memory's file descriptor, in a form that can be sent.
-    """
-
-    arrays: tuple[tuple[str, tuple[int, ...], str], ...]
-    memory: Any = field(repr=False)
+    arrays: tuple[tuple[str, tuple[int, ...], str], ...]  # name, shape and number format, as they lie there
+    memory: Any = field(repr=False)  # its file descriptor, in a form that can be sent
 
     @classmethod
     def of(cls, inputs: Inputs) -> Handover:

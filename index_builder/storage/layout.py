@@ -14,7 +14,7 @@ from img2loc.errors import ConfigError
 from img2loc.retrieval.encoders import Embeddings
 from img2loc.retrieval.index import search_parameters
 from index_builder.storage.arrange import arrange_by_place
-from index_builder.storage.recall import RECALL_K, Found, measure_recall
+from index_builder.storage.recall import RECALL_K, RowNumbers, measure_recall
 from index_builder.storage.rows import Rows, take
 
 RECALL_QUERIES = 512
@@ -37,24 +37,14 @@ PROBED_SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """An index's kind and how it is searched; see Manifest.factory and Manifest.search.
-
-    Args:
-        factory: In FAISS's words.
-        search: Settings that are given; the others are found by measuring.
-    """
+    """An index's kind and how it is searched; see Manifest.factory and Manifest.search."""
 
     factory: str
-    search: dict[str, int]
+    search: dict[str, int]  # settings that are given; the others are found by measuring
 
     @classmethod
     def choose(cls, count: int, dim: int) -> Layout:
-        """The kind that suits a gallery's size, as benchmarks/retrieval.py shows.
-
-        Args:
-            count: How many rows.
-            dim: Length of an embedding.
-        """
+        """The kind that suits a gallery of so many rows and dimensions, as benchmarks/retrieval.py shows."""
         codes = dim // DIMS_PER_CODE // CODES_STEP * CODES_STEP
         if count < LARGE_ROWS or not codes:
             return cls(FLAT, {})
@@ -64,12 +54,12 @@ class Layout:
 
     @classmethod
     def named(cls, factory: str, *, k_factor: int | None = None, nprobe: int | None = None) -> Layout:
-        """A kind that was asked for.
+        """A kind by its factory string.
 
         Args:
-            factory: In FAISS's words.
+            factory: See Manifest.
             k_factor: For one that ends in Refine(...); None to find it by measuring.
-            nprobe: For one with IVF in it; likewise.
+            nprobe: For one with IVF in it; None to find it by measuring.
         """
         given = {"k_factor": k_factor, "nprobe": nprobe}
         needed = cls(factory, {}).needed
@@ -78,8 +68,8 @@ class Layout:
     @property
     def cells(self) -> int:
         """How many cells an inverted file has; 0 where there is none."""
-        found = re.search(r"\bIVF(\d+)", self.factory)
-        return int(found[1]) if found else 0
+        match = re.search(r"\bIVF(\d+)", self.factory)
+        return int(match[1]) if match else 0
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -178,33 +168,28 @@ def _sample(rows: Rows, layout: Layout) -> Embeddings:
 
 
 def tune(index: Any, rows: Rows, layout: Layout) -> tuple[Layout, dict[str, float]]:  # noqa: ANN401
-    """Find the cheapest way to search that finds enough, and surely so for a sample.
-
-    Args:
-        index: As made.
-        rows: What is in it.
-        layout: Its kind, with the settings that are given.
+    """Find the cheapest way to search that reaches TARGET, with a margin since the recall is a sample's.
 
     Returns:
-        The layout with all its settings, and the recall of the "nearest" and of the "farthest"; where no setting finds
-        enough, of the one that finds most.
+        The layout with all its settings, and the recall of the "nearest" and of the "farthest"; where no setting
+        reaches TARGET, of the best one.
     """
-    own = _query_rows(rows.count)
-    queries = take(rows.embeddings(), own)
+    query_rows = _query_rows(rows.count)
+    queries = take(rows.embeddings(), query_rows)
     both = np.concatenate([queries, -queries])
     ways = layout.settings()
-    found = [_search(index, both, rows.count, way) for way in ways]
-    hits = np.stack(measure_recall(rows.embeddings(), both, found, own=np.concatenate([own, own])))
-    recalls = hits.reshape(len(ways), 2, len(own))
-    share, error = recalls.mean(axis=2), recalls.std(axis=2) / len(own) ** 0.5
-    surely = (share - STANDARD_ERRORS * error).min(axis=1)
-    chosen = int(np.argmax(surely >= TARGET)) if (surely >= TARGET).any() else int(np.argmax(surely))
-    nearest, farthest = (round(float(each), 4) for each in share[chosen])
+    results = [_search(index, both, rows.count, way) for way in ways]
+    hits = np.stack(measure_recall(rows.embeddings(), both, results, own=np.concatenate([query_rows, query_rows])))
+    recalls = hits.reshape(len(ways), 2, len(queries))
+    mean, error = recalls.mean(axis=2), recalls.std(axis=2) / len(queries) ** 0.5
+    lower = (mean - STANDARD_ERRORS * error).min(axis=1)
+    chosen = int(np.argmax(lower >= TARGET)) if (lower >= TARGET).any() else int(np.argmax(lower))
+    nearest, farthest = (round(float(recall), 4) for recall in mean[chosen])
     return replace(layout, search=ways[chosen]), {"nearest": nearest, "farthest": farthest}
 
 
-def _search(index: Any, queries: Embeddings, count: int, way: dict[str, int]) -> Found:  # noqa: ANN401
+def _search(index: Any, queries: Embeddings, count: int, way: dict[str, int]) -> RowNumbers:  # noqa: ANN401
     """Search as the app will."""
     k = min(RECALL_K + 1, count)
-    _, found = index.search(queries, k, params=search_parameters(index, way))
-    return np.pad(found, ((0, 0), (0, RECALL_K + 1 - k)), constant_values=-1)
+    _, rows = index.search(queries, k, params=search_parameters(index, way))
+    return np.pad(rows, ((0, 0), (0, RECALL_K + 1 - k)), constant_values=-1)

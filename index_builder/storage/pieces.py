@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -17,66 +17,51 @@ STREAM_BLOCK_BYTES = 8 * 2**20  # a tar of the Hub is read in requests of this s
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A picture's place.
+    """The bytes of a picture."""
 
-    Args:
-        file: An absolute path, or hf://datasets/owner/name[@revision]/path on the Hub.
-        offset: Of its first byte.
-        length: In bytes; -1 for the whole file.
-    """
-
-    file: str
-    offset: int = 0
-    length: int = -1
+    file: str  # an absolute path, or hf://datasets/owner/name[@revision]/path on the Hub
+    offset: int = 0  # of the first byte
+    length: int = -1  # in bytes; -1 for the whole file
 
 
 def read_pieces(pieces: Sequence[Piece]) -> list[bytes | OSError]:
-    """Read pictures; neighbours in one tar cost one sequential read.
-
-    Args:
-        pieces: In the order of their files.
-
-    Returns:
-        Each one's bytes, or why they can't be had.
-    """
-    found: list[bytes | OSError] = []
+    """Read pictures, each its bytes or why they can't be had; neighbours in one tar cost one sequential read."""
+    contents: list[bytes | OSError] = []
     for file, group in groupby(pieces, key=lambda piece: piece.file):
         members = list(group)
         try:
-            found += _read_hub(file, members) if file.startswith(HUB_PREFIX) else _read_local(file, members)
+            contents += _read_hub(file, members) if file.startswith(HUB_PREFIX) else _read_local(file, members)
         except OSError as error:
-            found += [error] * len(members)
-    return found
+            contents += [error] * len(members)
+    return contents
 
 
-def _read_local(file: str, pieces: list[Piece]) -> Iterator[bytes]:
+def _read_local(file: str, pieces: list[Piece]) -> list[bytes]:
+    contents = []
     with open(file, "rb", buffering=0) as handle:
-        contents = []
         for piece in pieces:
             handle.seek(piece.offset)
             contents.append(handle.read(piece.length))
-    return iter(contents)
+    return contents
 
 
-def _read_hub(file: str, pieces: list[Piece]) -> Iterator[bytes]:
+def _read_hub(file: str, pieces: list[Piece]) -> list[bytes]:
     start = min(piece.offset for piece in pieces)
     whole = any(piece.length < 0 for piece in pieces)
     end = None if whole else max(piece.offset + piece.length for piece in pieces)
     data: bytes = _hub().cat_file(file, start=start, end=end)
-    return (data[p.offset - start : None if p.length < 0 else p.offset - start + p.length] for p in pieces)
+    return [data[p.offset - start : None if p.length < 0 else p.offset - start + p.length] for p in pieces]
 
 
 def find_files(patterns: Sequence[str]) -> list[str]:
-    """The files that patterns name, in the order of their names.
+    """The files that paths or shell patterns name, here or under hf://, in the order of their names.
 
-    Args:
-        patterns: Paths or shell patterns, here or under hf://. A Hub data set without a revision is pinned to its
-            present commit, so that every later stage reads the same bytes.
+    A Hub data set without a revision is pinned to its present commit, so that every later stage reads the same bytes.
 
     Raises:
         ConfigError: A pattern names no file, or the Hub can't be reached.
     """
-    found: list[str] = []
+    files: list[str] = []
     for pattern in patterns:
         if pattern.startswith(HUB_PREFIX):
             matching = _find_on_hub(pattern)
@@ -85,8 +70,8 @@ def find_files(patterns: Sequence[str]) -> list[str]:
             matching = [str(file.resolve()) for file in path.parent.glob(path.name) if file.is_file()]
         if not matching:
             raise ConfigError(f"There is no file {pattern}; give --photos a folder, or the paths of tar files.")
-        found += sorted(matching)
-    return found
+        files += sorted(matching)
+    return files
 
 
 def _find_on_hub(pattern: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""How well an index finds what exact search finds; the exact side is read block by block and never held."""
+"""How well an index finds what exact search finds; the exact side is read block by block."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from img2loc.retrieval.encoders import Embeddings
 RECALL_K = 16
 TIE = 1e-6  # one as near as the last true neighbour counts, too
 
-Found = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 
 
 def measure_recall(
-    blocks: Iterable[Embeddings], queries: Embeddings, found: Sequence[Found], *, own: npt.NDArray[np.int64]
+    blocks: Iterable[Embeddings], queries: Embeddings, found: Sequence[RowNumbers], *, own: npt.NDArray[np.int64]
 ) -> list[npt.NDArray[np.float64]]:
     """Share of each query's true neighbours that were found, for several ways to search in one pass over the vectors.
 
@@ -47,12 +47,8 @@ def measure_recall(
     return list(np.where(true > 0, hits / np.maximum(true, 1), 1.0))
 
 
-def exact_neighbours(blocks: Iterable[Embeddings], queries: Embeddings) -> Found:
-    """The rows of the true nearest neighbours.
-
-    Args:
-        blocks: All vectors, in the order of their rows.
-        queries: (n, dim) what to search for.
+def exact_neighbours(blocks: Iterable[Embeddings], queries: Embeddings) -> RowNumbers:
+    """The rows of the true nearest neighbours of (n, dim) queries among all vectors, block by block.
 
     Returns:
         (n, at most RECALL_K), each query's in the order of their rows.

@@ -21,21 +21,13 @@ BLOCK_ROWS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a gallery to be; each part can be read again and again, a piece at a time.
-
-    Args:
-        count: How many.
-        dim: Length of an embedding.
-        embeddings: Blocks (n, dim) float32 of unit norm.
-        positions: Blocks (n, 2) of latitudes and longitudes in degrees.
-        records: Tables of PhotoRecord's columns; none where the rows are no photos.
-    """
+    """The rows of a gallery to be; each part can be read again and again, a piece at a time."""
 
     count: int
-    dim: int
-    embeddings: Callable[[], Iterable[Embeddings]]
-    positions: Callable[[], Iterable[npt.NDArray[Any]]]
-    records: Callable[[], Iterable[pa.Table]]
+    dim: int  # length of an embedding
+    embeddings: Callable[[], Iterable[Embeddings]]  # blocks (n, dim) float32 of unit norm
+    positions: Callable[[], Iterable[npt.NDArray[Any]]]  # blocks (n, 2) of latitudes and longitudes in degrees
+    records: Callable[[], Iterable[pa.Table]]  # of PhotoRecord's columns; none where the rows are no photos
 
 
 def from_memory(embeddings: Embeddings, positions: Sequence[LatLon], records: Sequence[PhotoRecord] = ()) -> Rows:
@@ -43,8 +35,8 @@ def from_memory(embeddings: Embeddings, positions: Sequence[LatLon], records: Se
 
     Args:
         embeddings: (count, dim) float32 of unit norm.
-        positions: Where each was taken.
-        records: Where each comes from; empty where the rows are no photos.
+        positions: n positions.
+        records: n records; none where the rows are no photos.
     """
     degrees = np.array([(position.lat, position.lon) for position in positions], dtype=np.float32)
     starts = range(0, len(embeddings), BLOCK_ROWS)
@@ -91,7 +83,7 @@ def from_shards(listing: Listing, store: Store) -> Rows:
 
 
 def take(blocks: Iterable[Embeddings], wanted: npt.NDArray[np.int64]) -> Embeddings:
-    """Some rows of a sequence of blocks; `wanted` rises."""
+    """Some rows of a sequence of blocks, their numbers in order."""
     taken = []
     start = 0
     for block in blocks:

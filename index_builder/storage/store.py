@@ -31,16 +31,12 @@ BLOCK_ROWS = 4096  # read at a time where a shard is longer
 class ShardPlan:
     """Which rows of a listing each shard holds: row = shard * size + offset.
 
-    Args:
-        count: Rows of the listing.
-        size: Rows of every shard but the last, which holds what is left.
-
     Raises:
         ValueError: A number is out of range.
     """
 
-    count: int
-    size: int
+    count: int  # rows of the listing
+    size: int  # rows of every shard but the last, which holds what is left
 
     def __post_init__(self) -> None:
         if self.count < 0 or self.size < 1:
@@ -69,26 +65,15 @@ class ShardPlan:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What has to stay the same until the last shard is done, for the bytes to be the same.
+    """What has to stay the same until the last shard is done, for the bytes to be the same."""
 
-    Args:
-        listing: sha256 of the listing's file.
-        count: Its rows.
-        size: Rows a shard.
-        batch: Pictures in one pass of the network: another number may change the last digits.
-        dtype: The network's number format.
-        threads: Of the CPU's matrix products: likewise.
-        dim: Length of an embedding.
-        encoder: What makes them.
-    """
-
-    listing: str
-    count: int
-    size: int
-    batch: int
-    dtype: str
-    threads: int
-    dim: int
+    listing: str  # sha256 of its file
+    count: int  # its rows
+    size: int  # rows a shard
+    batch: int  # pictures in one pass of the network: another number may change the last digits
+    dtype: str  # the network's number format
+    threads: int  # of the CPU's matrix products: another number may change the last digits, too
+    dim: int  # length of an embedding
     encoder: EncoderSpec
 
 

@@ -57,9 +57,9 @@ class PhotoColumns:
     """Reads the rows of a table of photos.
 
     Args:
-        table: What the table is called in messages.
+        table: What it is called in messages.
         header: Its columns' names.
-        needed: Columns that it has to have.
+        needed: Those of NAMES that it has to have.
 
     Raises:
         DataError: A needed one is missing.
@@ -121,7 +121,7 @@ class PhotoColumns:
 
         Args:
             row: The row.
-            name: The photo's file name, its id where the table has none.
+            name: Its id where the table has none.
             url: Pattern of its address, as "https://example.org/$column/$photo_number"; "" for the url column.
         """
         photo_id = self.value(row, "id") or name
@@ -136,12 +136,8 @@ class PhotoColumns:
 def read_table(path: Path, *, needed: Sequence[str]) -> Iterator[tuple[PhotoColumns, Row]]:
     """Read a CSV or Parquet file row by row.
 
-    Args:
-        path: See img2loc.geo.tables.read_lines.
-        needed: Columns that it has to have.
-
     Raises:
-        DataError: It can't be read, lacks a column, or its columns make no sense.
+        DataError: It can't be read, lacks a needed column, or its columns make no sense.
     """
     lines = read_lines(path)
     _, header = next(lines)
