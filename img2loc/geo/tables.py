@@ -104,29 +104,29 @@ def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
     """
     lines = read_lines(path)
     _, header = next(lines)
-    found = recognise(str(path), header, _NAMES[role], needed=("id", "lat", "lon"), flag=_FLAGS[role], given=columns)
+    names = recognise(str(path), header, _NAMES[role], needed=("id", "lat", "lon"), flag=_FLAGS[role], given=columns)
     rows: list[Row] = []
     text_lines: list[int] = []
     swapped: list[int] = []
     has_far_longitude = False
     for number, cells in lines:
         row = dict(zip(header, cells, strict=False))
-        lat, lon = row.get(found.lat, "-"), row.get(found.lon, "-")
+        lat, lon = row.get(names.lat, "-"), row.get(names.lon, "-")
         if len(cells) != len(header) or not (_like_number(lat) or _like_number(lon)):
             text_lines.append(number)
             continue
         if is_beyond_a_pole(lat):
             swapped.append(number)
         has_far_longitude |= is_beyond_a_pole(lon)
-        rows.append(Row(number, row[found.id], row.get(found.author, ""), read_position(lat, lon)))
+        rows.append(Row(number, row[names.id], row.get(names.author, ""), read_position(lat, lon)))
     if not rows:
         raise DataError(f"{path} has no row with a position. Use a decimal point, not a comma.")
     if swapped and not has_far_longitude and not (columns and columns.lat and columns.lon):
         raise DataError(
             f"{path} has latitudes beyond 90 degrees in {len(swapped):,} of {len(rows):,} rows and no such longitude "
-            f"(lines {named(swapped)}): the headers look swapped. {swapped_hint(found, role)}"
+            f"(lines {named(swapped)}): the headers look swapped. {swapped_hint(names, role)}"
         )
-    return Table(path, found, tuple(rows), tuple(text_lines))
+    return Table(path, names, tuple(rows), tuple(text_lines))
 
 
 def swapped_hint(columns: Columns, role: Role) -> str:
@@ -207,12 +207,12 @@ def recognise(
     flag: str = "",
     given: Columns | None = None,
 ) -> Columns:
-    """Find out which of a table's columns are which.
+    """Recognise a table's columns by their names.
 
     Args:
         table: What it is called in messages.
         header: Its columns' names.
-        names: Which columns to look for.
+        names: The columns to look for.
         needed: Those that it has to have.
         flag: The flag that names columns on the command line; empty where there is none.
         given: Columns that were named there.
@@ -220,7 +220,7 @@ def recognise(
     Raises:
         DataError: A needed column is missing, or it isn't clear which it is.
     """
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for key, patterns in names.items():
         advice = f"with {flag} {key}=NAME" if flag else f"{key!r} in its header"
         name: str = getattr(given or Columns(), key)
@@ -235,8 +235,8 @@ def recognise(
             raise DataError(
                 f"{table} has no column that looks like the {key}; it has: {named(header)}. Name it {advice}."
             )
-        found[key] = name
-    return Columns(**found)
+        columns[key] = name
+    return Columns(**columns)
 
 
 def matching(pattern: str, header: Iterable[str]) -> list[str]:

@@ -41,9 +41,9 @@ def verify_gallery(
 
     Args:
         folder: The gallery's.
-        encoder: What made it; needed for photos or listing.
-        photos: The folder in which its photos lie under their ids.
-        listing: The listing that it was built from; positions are compared, too.
+        encoder: What made it, to compare a sample of rows with their photos.
+        photos: The folder that has the photos under their ids.
+        listing: The listing that the gallery was built from; positions are compared, too.
 
     Raises:
         GalleryError: It is torn, or contradicts its photos; the message names the row.
@@ -72,13 +72,13 @@ def _check_vectors(gallery: Gallery) -> None:
 
 
 def _compare(gallery: Gallery, encoder: Encoder, photos: Path | None, listing: Listing | None) -> Report:
-    vectors, positions = stored_vectors(gallery), gallery.positions
     count = gallery.manifest.count
     rows = [int(row) for row in np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).astype(int))]
     records = gallery.records(rows)
     if not records:
         raise ConfigError(f"{gallery.folder} keeps no records, so that its rows' photos aren't known.")
     places = _places(records, photos, listing)
+    vectors = stored_vectors(gallery)
     absent = 0
     for row in tqdm(rows, unit="photo", desc="verify"):
         piece, degrees = places.get(row, (None, None))
@@ -86,34 +86,35 @@ def _compare(gallery: Gallery, encoder: Encoder, photos: Path | None, listing: L
         if not isinstance(data, bytes):
             absent += 1
             continue
-        if degrees is not None and np.abs(positions[row] - degrees).max() > MAX_DEGREES_OFF:
-            raise GalleryError(f"Row {row} ({records[row].id}) lies at {positions[row]}, and its photo at {degrees}.")
-        stored = vectors.reconstruct(row)
+        photo, position = records[row].id, gallery.positions[row]
+        if degrees is not None and np.abs(position - degrees).max() > MAX_DEGREES_OFF:
+            raise GalleryError(f"Row {row} ({photo}) lies at {position}, and its photo at {degrees}.")
         try:
-            cosine = float(stored @ encoder.embed([open_photo(data).image])[0])
+            cosine = float(vectors.reconstruct(row) @ encoder.embed([open_photo(data).image])[0])
         except PhotoError as error:
-            raise GalleryError(f"The photo of row {row} ({records[row].id}) can't be read: {error}") from error
+            raise GalleryError(f"The photo of row {row} ({photo}) can't be read: {error}") from error
         if cosine < MIN_COSINE:
             raise GalleryError(
-                f"Row {row} of {gallery.folder} is not the embedding of its photo {records[row].id} "
-                f"(cosine {cosine:.4f}); build it again."
+                f"Row {row} of {gallery.folder} is not the embedding of its photo {photo} (cosine {cosine:.4f}); build "
+                "it again."
             )
     return Report(count, len(rows) - absent, absent)
 
 
-def _places(
-    records: dict[int, PhotoRecord], photos: Path | None, listing: Listing | None
-) -> dict[int, tuple[Piece, tuple[float, float] | None]]:
-    """Where rows' photos lie, and were taken."""
+# Where a photo's bytes lie, and where it was taken, in degrees, if that is known.
+_Place = tuple[Piece, tuple[float, float] | None]
+
+
+def _places(records: dict[int, PhotoRecord], photos: Path | None, listing: Listing | None) -> dict[int, _Place]:
     if photos is not None:
         return {row: (Piece(str(photos / record.id)), None) for row, record in records.items()}
     if listing is None:
         raise ConfigError("Give --photos or --listing to compare rows with their photos.")
     rows = {record.id: row for row, record in records.items()}
-    found: dict[int, tuple[Piece, tuple[float, float] | None]] = {}
+    places: dict[int, _Place] = {}
     for table in listing.columns(("id", "file", "offset", "length", "lat", "lon")):
         for index, name in enumerate(table["id"].to_pylist()):
             if name in rows:
                 _, file, offset, length, lat, lon = (table[column][index].as_py() for column in table.column_names)
-                found[rows[name]] = (Piece(file, offset, length), (lat, lon))
-    return found
+                places[rows[name]] = (Piece(file, offset, length), (lat, lon))
+    return places

@@ -179,7 +179,7 @@ def tune(index: Any, rows: Rows, layout: Layout) -> tuple[Layout, dict[str, floa
     both = np.concatenate([queries, -queries])
     ways = layout.settings()
     results = [_search(index, both, rows.count, way) for way in ways]
-    hits = np.stack(measure_recall(rows.embeddings(), both, results, own=np.concatenate([query_rows, query_rows])))
+    hits = np.stack(measure_recall(rows.embeddings(), both, results, query_rows=np.tile(query_rows, 2)))
     recalls = hits.reshape(len(ways), 2, len(queries))
     mean, error = recalls.mean(axis=2), recalls.std(axis=2) / len(queries) ** 0.5
     lower = (mean - STANDARD_ERRORS * error).min(axis=1)

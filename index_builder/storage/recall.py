@@ -16,26 +16,29 @@ RowNumbers = npt.NDArray[np.int64]
 
 
 def measure_recall(
-    blocks: Iterable[Embeddings], queries: Embeddings, found: Sequence[RowNumbers], *, own: npt.NDArray[np.int64]
+    blocks: Iterable[Embeddings], queries: Embeddings, results: Sequence[RowNumbers], *, query_rows: RowNumbers
 ) -> list[npt.NDArray[np.float64]]:
     """Share of each query's true neighbours that were found, for several ways to search in one pass over the vectors.
 
     Args:
         blocks: All vectors, in the order of their rows.
         queries: (n, dim) what was searched for.
-        found: For each way (n, RECALL_K + 1) rows that the index found, the nearest first; -1 for none.
-        own: (n,) the row that each query is itself, which is no neighbour; -1 for none.
+        results: For each way (n, RECALL_K + 1) rows that the index found, the nearest first; -1 for none.
+        query_rows: (n,) the row that each query is itself, which is no neighbour; -1 for none.
 
     Returns:
         For each way (n,) from 0 to 1; 1 where there is no neighbour to be found.
     """
-    kept = np.stack([[np.r_[row[row != own[i]], [-1]][:RECALL_K] for i, row in enumerate(way)] for way in found])
+    kept = np.stack(
+        [[np.r_[row[row != query_rows[i]], [-1]][:RECALL_K] for i, row in enumerate(rows)] for rows in results]
+    )
     best = np.full((len(queries), RECALL_K), -np.inf, np.float32)
     similarity = np.full(kept.shape, -np.inf, np.float32)
     start = 0
     for block in blocks:
         exact = queries @ block.T
-        _hide(exact, own - start)
+        itself = np.flatnonzero((query_rows >= start) & (query_rows < start + len(block)))
+        exact[itself, query_rows[itself] - start] = -np.inf
         inside = (kept >= start) & (kept < start + len(block))
         similarity[inside] = exact[np.nonzero(inside)[1], kept[inside] - start]
         together = np.concatenate([best, exact], axis=1)
@@ -64,9 +67,3 @@ def exact_neighbours(blocks: Iterable[Embeddings], queries: Embeddings) -> RowNu
         best, rows = np.take_along_axis(best, chosen, axis=1), np.take_along_axis(rows, chosen, axis=1)
         start += len(block)
     return np.sort(rows, axis=1)
-
-
-def _hide(exact: npt.NDArray[np.float32], own: npt.NDArray[np.int64]) -> None:
-    """Take each query itself out of a block's similarities."""
-    inside = np.flatnonzero((own >= 0) & (own < exact.shape[1]))
-    exact[inside, own[inside]] = -np.inf

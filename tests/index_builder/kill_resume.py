@@ -37,7 +37,7 @@ from index_builder.storage.layout import Layout
 from index_builder.storage.store import Job, Store
 from tests.conftest import MOBILENET, PHOTOS
 
-ROWS, DIM, SHARD_ROWS = 12_000, 64, 512  # of the synthetic job whose index stage is killed
+ROWS, DIM, SHARD_ROWS = 6_000, 64, 512  # of the synthetic job whose index stage is killed
 
 
 def main() -> int:

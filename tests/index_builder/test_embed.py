@@ -22,6 +22,7 @@ from index_builder.storage.store import Store
 from tests.conftest import MOBILENET, PHOTOS
 from tests.index_builder.test_listing import picture, with_gps, write_table, write_tar
 
+COUNT = 50
 LABEL = ("--name", "all", "--about", "all of the photos", "--source", "made here", "--licence", "several")
 
 
@@ -46,9 +47,9 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory, photo_rows):
-    """All of the photos, three ways: a folder with EXIF, a table, tars."""
+    """Some photos, three ways: a folder with EXIF, a table, tars."""
     folder = tmp_path_factory.mktemp("sources")
-    rows = sorted(photo_rows, key=lambda row: row["file"])
+    rows = sorted(photo_rows, key=lambda row: row["file"])[:COUNT]
     (folder / "exif").mkdir()
     members = []
     for row in rows:
@@ -57,7 +58,7 @@ def sources(tmp_path_factory, photo_rows):
         place = json.dumps({"lat": float(row["lat"]), "lon": float(row["lon"])}).encode()
         members += [(row["file"], jpeg), (row["file"].replace(".jpg", ".json"), place)]
     for number in range(3):
-        write_tar(folder / f"{number}.tar", members[number * 200 : (number + 1) * 200])
+        write_tar(folder / f"{number}.tar", members[number * 40 : (number + 1) * 40])
     write_table(folder / "photos.csv", [(row["file"], row["lat"], row["lon"]) for row in rows])
     return {
         "folder": ("--photos", folder / "exif"),
@@ -72,16 +73,16 @@ def embedded(tmp_path_factory, sources):
     folder = tmp_path_factory.mktemp("table")
     listing, shards = folder / "listing.parquet", folder / "shards"
     assert run("listing", *sources["table"], "--out", listing) == 0
-    embed = ("embed", "--listing", listing, "--encoder", MOBILENET, "--shard-rows", 96)
+    embed = ("embed", "--listing", listing, "--encoder", MOBILENET, "--shard-rows", 16)
     assert run(*embed, "--out", shards) == 0
     assert run("index", "--listing", listing, "--embeddings", shards, *LABEL, "--out", folder / "gallery") == 0
     return folder
 
 
 @pytest.mark.parametrize("source", ["folder", "tars"])
-def test_all_photos_give_the_same_gallery_from_every_source(sources, embedded, tmp_path, source, capsys):
+def test_photos_give_the_same_gallery_from_every_source(sources, embedded, tmp_path, source, capsys):
     assert run("build", *sources[source], "--encoder", MOBILENET, *LABEL, "--out", tmp_path / "gallery") == 0
-    assert "260 in, 260 kept, 0 dropped" in capsys.readouterr().out
+    assert "50 in, 50 kept, 0 dropped" in capsys.readouterr().out
     # Built in one go in another shard size: batches are the same as long as shards hold whole batches.
     expected, found = contents(embedded / "gallery"), contents(tmp_path / "gallery")
     assert set(found) == {"manifest.json", "index.faiss", "positions.npy", "records.parquet"}
@@ -90,13 +91,13 @@ def test_all_photos_give_the_same_gallery_from_every_source(sources, embedded, t
 
 def test_shards_hold_each_rows_own_embedding(embedded, mobilenet):
     store = Store.open(embedded / "shards")
-    assert (store.plan.count, store.plan.shards, store.missing()) == (260, 3, [])
-    assert [len(np.load(store.array(shard))) for shard in range(3)] == [96, 96, 68]
+    assert (store.plan.count, store.plan.shards, store.missing()) == (COUNT, 4, [])
+    assert [len(np.load(store.array(shard))) for shard in range(4)] == [16, 16, 16, 2]
     with Listing(embedded / "listing.parquet") as listing:
-        for row in (0, 95, 96, 259):
+        for row in (0, 15, 16, 49):
             (listed,) = listing.rows([row])
             expected = mobilenet.embed([open_photo(Path(listed.piece.file).read_bytes()).image])[0]
-            shard, offset = divmod(row, 96)
+            shard, offset = divmod(row, 16)
             assert np.load(store.array(shard))[offset] == pytest.approx(expected, abs=1e-5)
 
 
@@ -107,7 +108,7 @@ def test_what_is_done_is_not_done_again(embedded, tmp_path):
         (tmp_path / "shards" / name).unlink()
     (tmp_path / "shards" / ".00002.npy.77.tmp").write_bytes(b"half")
     kept = (tmp_path / "shards" / "00000.npy").stat().st_mtime_ns
-    embed = ("embed", "--listing", embedded / "listing.parquet", "--encoder", MOBILENET, "--shard-rows", 96)
+    embed = ("embed", "--listing", embedded / "listing.parquet", "--encoder", MOBILENET, "--shard-rows", 16)
     assert run(*embed, "--out", tmp_path / "shards") == 0
     assert contents(tmp_path / "shards") == before
     assert (tmp_path / "shards" / "00000.npy").stat().st_mtime_ns == kept
@@ -118,13 +119,13 @@ def test_processes_decode_to_the_same_bytes(tmp_path, mobilenet):
     table = write_table(tmp_path / "t.csv", [(path.name, 1, 1) for path in photos])
     assert run("listing", "--photos", PHOTOS, "--positions", table, "--out", tmp_path / "listing.parquet") == 0
     with Listing(tmp_path / "listing.parquet") as listing:
-        for pool in (Pool(1, False), Pool(1, True), Pool(1, True, passes=2)):
+        for pool in (Pool(1, False), Pool(1, True, passes=2)):
             out = tmp_path / f"{pool.processes} {pool.passes}"
             store = begin(listing, out, mobilenet, EmbedSettings(pool, "cpu", batch=4, shard_rows=8))
             embed_local(listing, store, mobilenet, pool)
             assert finish(listing, store, mobilenet) == 0
     threads, *others = (contents(folder) for folder in sorted(tmp_path.iterdir()) if folder.is_dir())
-    assert len(others) == 2 and all(other == threads for other in others)
+    assert others == [threads]
 
 
 def test_arrays_are_handed_over_as_they_are_and_leave_nothing_behind():
@@ -256,10 +257,10 @@ def test_nothing_readable_gets_words(some, capsys):
 
 
 def test_kills_at_random_moments_leave_identical_bytes():
-    """Six here; fifty by `python -m tests.index_builder.kill_resume --kills 50`."""
-    command = [sys.executable, "-m", "tests.index_builder.kill_resume", "--kills", "6", "--photos", "24"]
+    """Four here; fifty by `python -m tests.index_builder.kill_resume --kills 50`."""
+    command = [sys.executable, "-m", "tests.index_builder.kill_resume", "--kills", "4", "--photos", "24"]
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, env={**os.environ})
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout)
-    assert [report[stage]["kills"] for stage in ("embed", "index")] == [3, 3]
+    assert [report[stage]["kills"] for stage in ("embed", "index")] == [2, 2]

