@@ -276,7 +276,7 @@ def test_two_builders_dont_work_in_one_folder(tmp_path):
 
 def test_a_build_that_is_killed_at_any_step_is_finished_by_the_same_command():
     """Some steps here; all by `python -m tests.index_builder.kill_steps`, and with a second kill by --twice."""
-    command = [sys.executable, "-m", "tests.index_builder.kill_steps", "--every", "4"]
+    command = [sys.executable, "-m", "tests.index_builder.kill_steps", "--every", "6"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout.splitlines()[-1])
