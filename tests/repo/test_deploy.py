@@ -13,12 +13,13 @@ import pytest
 import yaml
 
 from img2loc.policy.settings import Settings
-from img2loc.retrieval.gallery import STARTER
+from img2loc.retrieval.gallery import STARTER, open_gallery
 from img2loc.retrieval.manifest import MANIFEST
 from tests.fakes.hub_server import Hub, Space, serve_hub
 from tests.paths import ROOT
-from tests.retrieval.test_hub import OPEN_GALLERY
-from tests.retrieval.test_hub import run as run_hub
+from tests.retrieval.test_hub import connect
+
+__all__ = ["connect"]  # a fixture
 
 WRITTEN = yaml.safe_load((ROOT / ".huggingface" / "space.yaml").read_text(encoding="utf-8"))
 SPACE = "someone/world"
@@ -155,7 +156,7 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(hub, clone, tmp_path):
     assert "files, delete 0\nNothing was done" in words
 
 
-def test_the_planets_gallery_is_published_beside_the_space_and_pinned(hub, clone, tmp_path):
+def test_the_planets_gallery_is_published_beside_the_space_and_pinned(hub, clone, tmp_path, connect):
     assert deploy(hub, clone, tmp_path, SPACE, "--private").returncode == 0
     shutil.copytree(STARTER, clone / "galleries" / "geoclip")  # stands for one that was built before
     try:
@@ -166,7 +167,9 @@ def test_the_planets_gallery_is_published_beside_the_space_and_pinned(hub, clone
     assert hub.private == {f"spaces/{SPACE}", f"{SPACE}-geoclip"}
     name = hub.spaces[SPACE].variables["IMG2LOC_GALLERY"]
     assert name == f"{SPACE}-geoclip@{hub.commit(f'{SPACE}-geoclip')}"
-    assert run_hub(OPEN_GALLERY, name, hub.url, tmp_path / "pulled") == f"260 {name.partition('@')[2]}"
+    connect(hub.url)
+    pulled = open_gallery(name)
+    assert (pulled.manifest.count, pulled.folder.name) == (260, name.partition("@")[2])
 
 
 def test_the_planets_gallery_is_built_where_there_is_none(hub, tmp_path, monkeypatch):

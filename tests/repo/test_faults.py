@@ -28,9 +28,18 @@ from img2loc.retrieval.manifest import CALIBRATION
 from tests.conftest import PHOTOS
 from tests.fakes.app_process import ROOT, AppProcess
 from tests.fakes.hub_server import Hub, serve_hub
-from tests.retrieval.test_hub import OPEN_GALLERY
 from tests.soak import faults
 
+OPEN_GALLERY = """
+import sys
+from img2loc.errors import Img2LocError
+from img2loc.retrieval.gallery import open_gallery
+try:
+    gallery = open_gallery(sys.argv[1])
+    print(gallery.manifest.count, gallery.folder.name)
+except Img2LocError as error:
+    print(type(error).__name__, error)
+"""
 NAME = "someone/gallery"
 SOON_S = 30
 
