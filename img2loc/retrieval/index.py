@@ -81,7 +81,9 @@ class Searcher:
         import faiss  # noqa: PLC0415
 
         is_refined = isinstance(self._index, faiss.IndexRefine)
-        storage = faiss.downcast_index(self._index.refine_index) if is_refined else self._index
+        storage: Any = faiss.downcast_index(self._index.refine_index) if is_refined else self._index
+        if is_refined:
+            storage.referenced_objects = [self._index]  # without it, FAISS would free the storage with the index
         return storage if isinstance(storage, faiss.IndexScalarQuantizer | faiss.IndexFlat) else None
 
     def search(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from unittest.mock import Mock
 
 import gradio as gr
@@ -13,6 +15,7 @@ from img2loc.errors import ConfigError
 from img2loc.hardening.install import install, patches, queue_patches
 from img2loc.photo.decode import MAX_BYTES
 from tests.conftest import in_own_loop
+from tests.paths import ROOT
 
 
 async def make_queue() -> queueing.Queue:  # in a loop, or Gradio makes one that nobody closes
@@ -58,3 +61,18 @@ def test_a_part_that_has_moved_is_named(monkeypatch):
     monkeypatch.delattr("gradio.route_utils.GradioMultiPartParser")
     with pytest.raises(ConfigError, match=r"there is no gradio\.route_utils\.GradioMultiPartParser"):
         install(max_photo_bytes=MAX_BYTES)
+
+
+def test_gradio_is_imported_without_rewriting_the_stub_files_of_its_components():
+    program = """
+import sys
+stubs = []
+sys.addaudithook(lambda event, values: event == "open" and str(values[0]).endswith(".pyi") and stubs.append(values))
+from img2loc.hardening.patch import import_gradio
+import_gradio()
+import gradio, inspect
+inspect.getfile(gradio.Textbox)
+print(stubs)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[]\n" and done.stderr == ""

@@ -73,7 +73,7 @@ def faults(source: str) -> Iterator[str]:
                 ("trust_remote_code", "False"),
                 ("verify", "True"),
             ):
-                if given.get(argument, safe) not in (safe, "self._tls"):
+                if given.get(argument, safe) not in (safe, "self._tls", "tls"):
                     yield f"{name}({argument}={given[argument]})"
 
 
