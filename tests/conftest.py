@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import csv
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from img2loc.locator import Locator
 from img2loc.photo.decode import Photo, open_photo
@@ -20,6 +21,7 @@ from tests.paths import SHARED
 
 PHOTOS = SHARED / "photos"
 MOBILENET = SHARED / "models" / "hf_mobilenet_v1"
+NOBODY = "http://127.0.0.1:9"  # where no server listens
 
 # Fixtures and helpers of tests that take seconds: they start the app, a browser or another process.
 SLOW = {"address", "page", "AppProcess", "subprocess"}
@@ -83,3 +85,17 @@ def tower() -> Photo:
     import gradio
 
     return open_photo(Path(gradio.get_image("tower.jpg")).read_bytes())
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Points the Hub's client to an address, and to a cache of the test's own."""
+
+    def connect(address: str) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return connect

@@ -15,11 +15,9 @@ from img2loc.retrieval.manifest import INDEX, MANIFEST
 from index_builder.__main__ import main
 from index_builder.stages.publish import card
 from index_builder.storage import pieces
+from tests.conftest import NOBODY
 from tests.fakes.hub_server import serve_hub
 from tests.index_builder.test_listing import picture, write_tar
-from tests.retrieval.test_hub import NOBODY, connect
-
-__all__ = ["connect"]  # a fixture
 
 # The Hub's client wonders about records.parquet in a model repository.
 pytestmark = pytest.mark.filterwarnings("ignore:It seems that you are about to commit a data file")

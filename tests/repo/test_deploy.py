@@ -17,9 +17,6 @@ from img2loc.retrieval.gallery import STARTER, open_gallery
 from img2loc.retrieval.manifest import MANIFEST
 from tests.fakes.hub_server import Hub, Space, serve_hub
 from tests.paths import ROOT
-from tests.retrieval.test_hub import connect
-
-__all__ = ["connect"]  # a fixture
 
 WRITTEN = yaml.safe_load((ROOT / ".huggingface" / "space.yaml").read_text(encoding="utf-8"))
 SPACE = "someone/world"

@@ -6,13 +6,12 @@ import shutil
 import time
 
 import pytest
-from huggingface_hub import constants
 
 from img2loc.errors import GalleryError, HubError
 from img2loc.retrieval.encoders import open_encoder
 from img2loc.retrieval.gallery import STARTER, open_gallery
 from img2loc.retrieval.hub import split_revision
-from tests.conftest import MOBILENET
+from tests.conftest import MOBILENET, NOBODY
 from tests.fakes.hub_server import serve_hub
 
 
@@ -23,23 +22,6 @@ def hub(tmp_path_factory):
         shutil.copytree(STARTER, hub.repos["someone/gallery"])
         hub.repos["someone/mobilenet"] = MOBILENET
         yield hub
-
-
-@pytest.fixture
-def connect(monkeypatch, tmp_path):
-    """Points the Hub's client to an address, and to a cache of the test's own."""
-
-    def connect(address: str) -> None:
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return connect
-
-
-NOBODY = "http://127.0.0.1:9"
 
 
 def test_a_gallery_is_pulled_at_its_revision_and_kept_when_the_hub_goes(hub, connect):
