@@ -8,7 +8,7 @@ if __name__ == "__main__":
     try:
         from img2loc.system.signals import exit_on_interrupt
 
-        exit_on_interrupt()  # what follows takes a second
+        exit_on_interrupt()  # the imports below take a second
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -20,7 +20,7 @@ from img2loc.web.serve import serve
 
 
 def main() -> None:
-    """Serve the page until a signal ends it; on the starter gallery where the configured one can't be had."""
+    """Serve the page until a signal ends it; with the starter gallery if the configured one can't be opened."""
     prepare_environment()
     serve(Settings.from_env(), read_address())
 

@@ -115,7 +115,7 @@ def read_wanted(arguments: argparse.Namespace) -> Wanted:
     """Join the command line and space.yaml.
 
     Raises:
-        ConfigError: A name can't be one.
+        ConfigError: A name is invalid.
     """
     written = yaml.safe_load(Path(__file__).with_name("space.yaml").read_text(encoding="utf-8"))
     try:

@@ -63,7 +63,7 @@ def _faiss(
         return _FaissSearch(index)
 
     def own_settings(rows: int) -> Sequence[dict[str, int]]:
-        return Layout(factory(rows, 768), {}).settings()
+        return Layout(factory(rows, 768), {}).ways_to_search()
 
     return Candidate(name, why, build, open_, settings or own_settings, max_rows)
 

@@ -11,7 +11,7 @@ What is known of CLIP's image embeddings, and how it is copied here:
 - Photos come in scenes: of one place there are many or one. So half of that rest is shared by a scene's photos (two of
   which then have a cosine of about 0.72), and the scenes' sizes fall as their rank to the power of -0.8.
 
-They are no CLIP embeddings: what an index finds of real ones, the builder measures and writes in the manifest.
+They aren't CLIP embeddings: what an index finds of real ones, the builder measures and writes in the manifest.
 """
 
 from __future__ import annotations

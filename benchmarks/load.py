@@ -4,7 +4,7 @@
 
 Starts the app and a provider on loopback that knows each photo by a mark in it (provider.py). Visitors ask in all ways
 at once (visitors.py), each with photos, a key and an address of their own, and check every answer; some leave midway.
-Before that all places for asking models are taken, votes are asked for meanwhile, and those who wait leave; afterwards
+Before that all model slots are taken, votes are asked for meanwhile, and those who wait leave; afterwards
 more is asked at the operator's expense than is allowed. Prints a table and what was violated, writes JSON, and ends
 with 1 if anything was.
 """
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.provider import MarkedPhoto, SlowProvider, make_photos
 from benchmarks.visitors import Page, Refused, Visitor, faults_of, faults_of_page, marks_in
-from img2loc.policy.limits import MODEL_PLACES
+from img2loc.policy.limits import MODEL_SLOTS
 from img2loc.web.page import MAX_SESSIONS
 from tests.fakes.app_process import AppProcess
 
@@ -197,16 +197,16 @@ class Load:
             await _give_key(visitor)
 
     async def full_house(self) -> None:
-        """Take all places for asking models: votes go on, and once those who wait leave, others get their places."""
+        """Take all model slots: votes go on, and once those who wait leave, others get their slots."""
         self._provider.delay_s = (600.0, 600.0)
         ways = [self._model, self._batch, self._page, self._compare, self._tab]
-        owners = [self._visitors[n % len(self._visitors)] for n in range(MODEL_PLACES)]
+        owners = [self._visitors[n % len(self._visitors)] for n in range(MODEL_SLOTS)]
         crowd = [replace(owner, session=f"crowd{n}") for n, owner in enumerate(owners)]
         for visitor in crowd:
             await _give_key(visitor)
         asking = [asyncio.create_task(ways[n % len(ways)](visitor)) for n, visitor in enumerate(crowd)]
-        if not await _soon(lambda: len(self._provider.holding) == MODEL_PLACES):
-            self._violated(f"{len(self._provider.holding)} of {MODEL_PLACES} places were taken")
+        if not await _soon(lambda: len(self._provider.holding) == MODEL_SLOTS):
+            self._violated(f"{len(self._provider.holding)} of {MODEL_SLOTS} model slots were taken")
         one, other = self._visitors[:2]
         said = ""
         try:
@@ -225,15 +225,15 @@ class Load:
         for fault in await self._vote(one) + await self._page_vote(one):
             self._violated(f"in a full house: {fault}")
         self.report.facts["two votes in a full house, s"] = time.monotonic() - start
-        if len(self._provider.holding) != MODEL_PLACES:
+        if len(self._provider.holding) != MODEL_SLOTS:
             self._violated("a vote waited until a model had replied")
         start, left = time.monotonic(), self._provider.hung_up
         for n, (visitor, task) in enumerate(zip(crowd, asking, strict=True)):
             if ways[n % len(ways)] == self._model and n % 2:
                 await visitor.cancel("locate")
             task.cancel()
-        if not await _soon(lambda: self._provider.hung_up - left == MODEL_PLACES):
-            self._violated(f"the provider saw {self._provider.hung_up - left} of {MODEL_PLACES} leave")
+        if not await _soon(lambda: self._provider.hung_up - left == MODEL_SLOTS):
+            self._violated(f"the provider saw {self._provider.hung_up - left} of {MODEL_SLOTS} leave")
         self.report.facts["until the provider saw all leave, s"] = time.monotonic() - start
         self._provider.delay_s = (0.0, 0.0)
         for faults in await asyncio.gather(self._model(one), self._model(other)):

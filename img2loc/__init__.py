@@ -1,9 +1,10 @@
 """Img2Loc: where on Earth was this photo taken?
 
-from img2loc import Locator
+Example:
+    from img2loc import Locator
 
-prediction = Locator.open("starter").locate("photo.jpg")
-print(prediction.position, prediction.radius_km, prediction.place)
+    prediction = Locator.open("starter").locate("photo.jpg")
+    print(prediction.position, prediction.radius_km, prediction.place)
 """
 
 from __future__ import annotations

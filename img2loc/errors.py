@@ -1,4 +1,4 @@
-"""Every exception that Img2Loc raises on purpose.
+"""The errors meant for people.
 
     Img2LocError
     ├── AddressError             an address that a stranger gave is not on the public internet, or gives no photo
@@ -6,8 +6,9 @@
     │   └── MissingKeyError      a backend needs a key and has none
     ├── DataError                a data set, predictions or a journal of the evaluation can't be used
     ├── HubError                 files of the Hugging Face Hub can't be had
+    ├── LimitError               a visitor, or all together, asked for more than the operator allows
     ├── OutputError              standard output is closed, or its disk is full
-    ├── PhotoError               the bytes are no photo that can be used
+    ├── PhotoError               the bytes aren't a photo that can be used
     ├── EncoderError             the image encoder can't be loaded, or can't embed a picture
     ├── GalleryError             the gallery is missing, damaged or can't be read
     │   └── GalleryMismatchError the gallery was made with another encoder than the one loaded
@@ -64,12 +65,16 @@ class HubError(Img2LocError):
     """Files of the Hugging Face Hub can't be had."""
 
 
+class LimitError(Img2LocError):
+    """A visitor, or all together, asked for more than the operator allows."""
+
+
 class OutputError(Img2LocError):
     """Standard output can't be written: it is closed, or its disk is full."""
 
 
 class PhotoError(Img2LocError):
-    """The bytes are no photo that can be used."""
+    """The bytes aren't a photo that can be used."""
 
 
 class EncoderError(Img2LocError):

@@ -33,12 +33,12 @@ from img2loc.retrieval.manifest import Manifest
 from img2loc.types import Candidate, LatLon, Method, Neighbour, Outcome, OutcomeKind, Prediction, Retrieval, Vote
 
 DEFAULT_NEIGHBOURS = 16  # each way, as in the authors' own app
-VOTE_NEIGHBOURS = 16  # the vote never uses fewer, so that there is one when a prompt is sent without neighbours
-# If neighbours are excluded, the search begins with this many more and extends to at most so many.
+VOTE_NEIGHBOURS = 16  # the vote asks for at least this many, even if the prompt lists none
+# If neighbours are excluded, the first search asks for SPARE_NEIGHBOURS more; later ones for up to MAX_SEARCHED in all.
 SPARE_NEIGHBOURS = 48
 MAX_SEARCHED = 2048
 
-PROMPTS_APART = "\n\n--- another prompt ---\n\n"
+PROMPT_SEPARATOR = "\n\n--- another prompt ---\n\n"
 
 OnStage = Callable[[str], None]
 Exclude = Callable[[Neighbour], bool]
@@ -65,9 +65,8 @@ class Ask:
     # in img2loc/judge/candidates.py.
     judge: Judge | None = None
     within: Area | None = None  # where the photo is known to have been taken; everything outside is ignored
-    # How precise the positions are from which the answer is made: the neighbours', the model's and `within` are made
-    # coarse as soon as they are known, so that vote, prompt and candidates use no others. policy.precision.coarsen must
-    # follow.
+    # Positions (neighbours', the model's, `within`) are made this coarse before anything uses them. The caller must
+    # still pass the prediction to policy.precision.coarsen.
     precision: Precision = EXACT
     exclude: Exclude | None = None  # which neighbours are ignored; for evaluation
 
@@ -136,10 +135,11 @@ class Locator:
             on_stage: Called with each stage's name as it begins.
 
         Returns:
-            The prediction. If the model fails in any way, it has the vote's position and the reason.
+            The prediction. If the model fails, the position is the vote's, or with a judge the best candidate's;
+            `outcome` has the reason.
 
         Raises:
-            PhotoError: It can't be read, or is no photo.
+            PhotoError: It can't be read, or isn't a photo.
         """
         photo, ask = load_photo(photo), ask or Ask()
         within = coarse_area(ask.within, ask.precision)
@@ -167,7 +167,7 @@ class Locator:
             place=place,
             vote=voted,
             retrieval=Retrieval(retrieval.nearest[: ask.nearest], retrieval.farthest[: ask.farthest]),
-            prompt=PROMPTS_APART.join(estimate.prompts),
+            prompt=PROMPT_SEPARATOR.join(estimate.prompts),
             outcome=estimate.outcome,
             timings=tuple(stages.timings),
             candidates=estimate.candidates,
@@ -270,7 +270,10 @@ def _by_model(ask: Ask, lmm: LMM, evidence: _Evidence, stages: _Stages) -> _Esti
 
 
 def _by_judge(ask: Ask, judge: Judge, evidence: _Evidence, stages: _Stages) -> _Estimate:
-    """Take the best candidate from neighbours and the model's answers, if there is a model, or the vote if none."""
+    """Take the best candidate among the neighbours' modes and the model's answers, if a model is asked.
+
+    Without any candidate, take the vote.
+    """
     voters = evidence.retrieval.nearest[:VOTE_NEIGHBOURS]
     prompts: tuple[str, ...] = ()
     outcomes: list[Outcome] = []

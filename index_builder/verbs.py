@@ -19,7 +19,7 @@ from index_builder.stages.merge import AGAIN, merge_galleries
 from index_builder.stages.publish import publish_gallery
 from index_builder.stages.sources import Candidate, Counts, list_folder, list_table, list_tars
 from index_builder.stages.verify import verify_gallery
-from index_builder.storage.folders import check_out
+from index_builder.storage.folders import check_gallery_folder
 from index_builder.storage.layout import Layout
 from index_builder.storage.pieces import find_files
 from index_builder.storage.store import Store
@@ -128,7 +128,7 @@ def _settings(arguments: argparse.Namespace) -> EmbedSettings:
 
 def _output(arguments: argparse.Namespace) -> Output:
     """The gallery to write, checked before the work begins."""
-    check_out(arguments.out, may_replace=arguments.replace)
+    check_gallery_folder(arguments.out, may_replace=arguments.replace)
     name = arguments.name or printable_name(arguments.out.resolve().name)
     label = Label(name, arguments.about, arguments.source, arguments.licence)
     layout = None

@@ -11,7 +11,7 @@ from img2loc.errors import ConfigError, GalleryMismatchError, LMMTimeoutError
 from img2loc.geo.sphere import haversine_km
 from img2loc.judge.candidates import MERGE_KM
 from img2loc.judge.sampling import Judge
-from img2loc.locator import PROMPTS_APART, VOTE_NEIGHBOURS, Ask, Locator
+from img2loc.locator import PROMPT_SEPARATOR, VOTE_NEIGHBOURS, Ask, Locator
 from img2loc.photo.decode import open_photo
 from img2loc.types import LatLon, OutcomeKind
 from index_builder.__main__ import main
@@ -40,7 +40,7 @@ def test_the_judge_asks_a_prompt_each_and_chooses_among_all(starter, tower):
     lmm = ScriptedLMM([said[0], said[1], "I can't tell.", said[2]])
     prediction = starter.locate(tower, Ask(lmm=lmm, nearest=3, farthest=2, judge=Judge((0, 5, 10))))
     texts = [turns[0].text for turns, _ in lmm.asked]
-    assert len(texts) == 4 and prediction.prompt == PROMPTS_APART.join([texts[0], texts[1], texts[2]])
+    assert len(texts) == 4 and prediction.prompt == PROMPT_SEPARATOR.join([texts[0], texts[1], texts[2]])
     assert texts[0].count("(") < texts[1].count("(") < texts[2].count("(")
     assert (len(prediction.retrieval.nearest), len(prediction.retrieval.farthest)) == (3, 2)
     best, *others = prediction.candidates
@@ -63,7 +63,7 @@ def test_the_model_may_choose_at_the_end(starter, tower):
     lmm = ScriptedLMM([vegas, paris, '{"choice": "A", "reasoning": "A copy."}'])
     prediction = starter.locate(tower, Ask(lmm=lmm, judge=Judge((0, 5), choice=True)))
     question = lmm.asked[2][0][0]
-    assert prediction.prompt.endswith(PROMPTS_APART + question.text) and question.letters[0] == "A"
+    assert prediction.prompt.endswith(PROMPT_SEPARATOR + question.text) and question.letters[0] == "A"
     assert "1 of 2 earlier guesses lie here" in question.text and "United States)" in question.text
     assert question.pictures == ()  # the starter's records link pages, not pictures
     assert prediction.choice.kind is OutcomeKind.ANSWERED and prediction.choice.reasoning == "A copy."

@@ -118,7 +118,7 @@ def read_angle(value: object) -> Angle | None:
 
     Args:
         value: A number, or text such as "48.8584° N", "48,8584" or 48°51'30.1"N. Anything else (true, null, "unknown",
-            a range) is no angle.
+            a range) isn't an angle.
     """
     if isinstance(value, bool):
         return None
@@ -162,8 +162,8 @@ def to_position(first: Angle, second: Angle, *, labelled: bool = False) -> LatLo
     """Make a position of two angles. Nothing is clamped or wrapped into range.
 
     They are latitude and longitude in this order, unless their hemispheres say otherwise, or unless nothing names them
-    and the first cannot be a latitude (beyond 90 degrees) while the second can. Exactly (0, 0) is no answer: it is what
-    models copy from examples and what programs write for "none".
+    and the first cannot be a latitude (beyond 90 degrees) while the second can. Exactly (0, 0) isn't an answer: it is
+    what models copy from examples and what programs write for "none".
 
     Args:
         first: Probably the latitude.

@@ -20,7 +20,7 @@ MAX_REASONING_CHARS: Final = 2000
 # Of a longer reply only its head and tail are read: the answer is at the end, sometimes at the start.
 HEAD_CHARS: Final = 8_000
 TAIL_CHARS: Final = 32_000
-MAX_QUOTED_CHARS: Final = 4_000  # of an unreadable reply that is sent back
+MAX_QUOTED_CHARS: Final = 4_000  # of a rejected reply (unreadable, or outside the area) that is sent back
 
 _MAX_DEPTH = 4
 _LAT_KEYS = frozenset({"lat", "latitude"})
@@ -40,7 +40,7 @@ _REASONING_KEYS = ("reasoning", "reason", "reasons", "explanation", "rationale",
 _THOUGHT = r"(?:think|thinking|thought|thoughts|reasoning)"
 _THOUGHT_BEGIN = re.compile(rf"<{_THOUGHT}>|\[THINK\]", re.I)
 _THOUGHT_END = re.compile(rf"</{_THOUGHT}>|\[/THINK\]", re.I)
-# It will not tell. One that can't ("I can't determine the exact place") is asked for a guess instead.
+# Matches a refusal. A model that says it can't tell ("I can't determine the exact place") is asked again, for a guess.
 _REFUSAL = re.compile(
     r"\b(?:can(?:'t|not| not)|unable to|not able to|not allowed to|won't|will not)\s(?:\w+\s){0,2}?"
     r"(?:help|assist|comply|provide|share|give|do (?:that|this)|fulfil|support|disclose|participate|engage)\b(?! but\b)"
@@ -68,7 +68,7 @@ def ask(lmm: LMM, text: str, jpeg: bytes, within: Area | None = None) -> Outcome
         lmm: The model.
         text: The prompt.
         jpeg: The photo, without metadata.
-        within: Where the photo is known to have been taken; a position outside is no answer.
+        within: Where the photo is known to have been taken; a position outside isn't an answer.
 
     Returns:
         How it ended; a failure is an outcome, never an exception. After a refusal the model isn't asked again.
@@ -102,8 +102,8 @@ def ask(lmm: LMM, text: str, jpeg: bytes, within: Area | None = None) -> Outcome
 def parse(text: str) -> Answer | Unreadable:
     """Read a model's reply, or say why it can't be read.
 
-    A JSON object with a latitude and a longitude goes before prose; of several such objects the last whose position
-    can be used counts. An object that gives null, a range, (0, 0) or values off Earth is a failure, whatever the prose
+    A JSON object with a latitude and a longitude takes precedence over prose. Among several, the last with a usable
+    position counts. An object that gives null, a range, (0, 0) or values off Earth is a failure, whatever the prose
     around it says. Text in <think> blocks is never an answer. Takes time linear in the text, of which no more than
     HEAD_CHARS + TAIL_CHARS are read.
     """
@@ -146,7 +146,7 @@ def visible_text(text: str) -> str:
 
 
 def refuses(text: str) -> bool:
-    """Whether a text begins with a refusal to say anything."""
+    """Whether the first 1,000 characters of a text contain a refusal."""
     return bool(_REFUSAL.search(text[:1000].replace("\u2019", "'")))
 
 

@@ -22,7 +22,7 @@ from img2loc.types import LatLon
 
 
 class _Rank(IntEnum):
-    OFF_EARTH = 0  # a pair that is no position on Earth; kept for the reason
+    OFF_EARTH = 0  # a pair that isn't a position on Earth; kept for the reason
     BARE = 1
     MARKED = 2
     ANNOUNCED = 3

@@ -1,4 +1,4 @@
-"""The keyless answer: the neighbours vote, and the highest mode of their density is the position."""
+"""The answer without a model: the neighbours vote, and the highest mode of their density is the position."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def vote(neighbours: Sequence[Neighbour], *, within: Area | None = None) -> Vote
 
 
 def modes(neighbours: Sequence[Neighbour], *, within: Area | None = None) -> list[LatLon]:
-    """Find all modes of the neighbours' density, the densest first, to a metre.
+    """Find all modes of the neighbours' density, densest first, rounded to a metre.
 
     A Gaussian of great-circle distance stands on each neighbour; the modes are found by mean shift on the sphere from
     every neighbour at once.
@@ -74,7 +74,7 @@ def modes(neighbours: Sequence[Neighbour], *, within: Area | None = None) -> lis
         shifted = moved
         if shift < MEAN_SHIFT_TOLERANCE:
             break
-    starts: dict[LatLon, LatLon] = {}  # of each mode, the most similar neighbour that led to it
+    starts: dict[LatLon, LatLon] = {}  # for each mode, the most similar neighbour that led to it
     for vector, neighbour in sorted(zip(shifted, neighbours, strict=True), key=lambda pair: pair[1].similarity):
         mode = to_latlon(vector)
         # Rounded to a metre, so that modes which differ only numerically compare equal.

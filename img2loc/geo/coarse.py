@@ -46,7 +46,7 @@ class CoarsePlace:
 
 
 def round_radius_km(radius_km: float) -> float:
-    """The smallest of RADII_KM that is no smaller than a radius."""
+    """The smallest of RADII_KM that is at least a radius."""
     return next((radius for radius in RADII_KM if radius >= radius_km), RADII_KM[-1])
 
 

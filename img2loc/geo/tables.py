@@ -59,7 +59,7 @@ class Columns:
         """Read what a person wrote: "id=NAME,lat=NAME,lon=NAME,author=NAME", any of them.
 
         Raises:
-            DataError: A part is no such pair.
+            DataError: A part isn't such a pair.
         """
         values: dict[str, str] = {}
         for part in filter(None, text.split(",")):
@@ -87,7 +87,7 @@ class Table:
     path: Path
     columns: Columns
     rows: tuple[Row, ...]
-    text_lines: tuple[int, ...]  # that are no rows: another number of cells, or no number where two belong
+    text_lines: tuple[int, ...]  # that aren't rows: another number of cells, or text instead of numbers
 
 
 def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
@@ -247,7 +247,7 @@ def matching(pattern: str, header: Iterable[str]) -> list[str]:
 def read_position(lat: str, lon: str) -> LatLon | str:
     """The position that two cells hold, or why they hold none."""
     if not (is_number(lat) and is_number(lon)):
-        return f"{lat or 'nothing'}, {lon or 'nothing'} is no position"
+        return f"{lat or 'nothing'}, {lon or 'nothing'} isn't a position"
     try:
         return LatLon(float(lat), float(lon))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The one place where private parts of libraries are replaced: what, why, and what would make it unnecessary.
+"""Every lasting replacement of a private part of a library: what, why, and what would make it unnecessary.
 
 What a public parameter or a middleware can do is done that way, in web/page.py.
 """
@@ -91,7 +91,7 @@ def install(*, max_photo_bytes: int) -> None:
         max_photo_bytes: The largest photo that is fetched from another server.
 
     Raises:
-        ConfigError: This version of Gradio isn't one that this was written for.
+        ConfigError: This version of Gradio is untested, or a part to be replaced is missing.
     """
     first, beyond = TESTED_VERSIONS
     if not first <= tuple(map(int, gr.__version__.split(".")[:2])) < beyond:
@@ -122,7 +122,7 @@ class WithoutStub(ComponentMeta):
 
 
 class CheckedBlocks(gr.Blocks):
-    """Blocks that answer for values that can't be used with a message of ours; Gradio's messages would repeat them.
+    """Blocks that answer unusable values with our own message; Gradio's messages would repeat the values.
 
     Unnecessary once Gradio lets an app check the values of every call, of the API or the page, before it reads them.
 
@@ -144,7 +144,7 @@ class CheckedBlocks(gr.Blocks):
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
     ) -> list[Any]:
-        """Read the values of a call; every way to call comes by here.
+        """Read the values of a call; every kind of call passes through here.
 
         Raises:
             gr.Error: They can't be read.

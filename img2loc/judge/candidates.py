@@ -26,10 +26,10 @@ from img2loc.types import Candidate, LatLon, Neighbour
 
 MERGE_KM: Final = 25.0  # city level: a place closer to a better candidate is merged with it
 MAX_CANDIDATES: Final = 64
-# Chosen on simulated models, where 2 to 8 differ little; with fewer a single answer could never be overruled.
+# Chosen on simulated models, where 2 to 8 differ little; with less weight a single answer could never be overruled.
 NEIGHBOURS_WEIGHT: Final = 4.0
-# Chosen on simulated models, too: with an eighth a model that chooses right only 38% of the time does no harm, and one
-# that chooses better helps; with a fourth the former does harm.
+# Chosen on simulated models, too. At 1/8, a model that chooses right only 38 % of the time does no harm and a better
+# one helps; at 1/4, the weak model does harm.
 CHOICE_WEIGHT: Final = 1 / 8
 PARTS: Final = ("agreement", "density", "likelihood", "choice")  # of a candidate's score
 
@@ -99,9 +99,12 @@ def with_choice(candidates: Sequence[Candidate], chosen: LatLon | None) -> tuple
 
 
 def spread_km(candidates: Sequence[Candidate]) -> float:
-    """The great-circle distance from the first candidate, the best, that holds half of the score; at least MERGE_KM.
+    """The distance from the best candidate within which candidates have half of the total score; at least MERGE_KM.
 
-    It is a spread, not a probability, since scores are none.
+    The distance is along a great circle. It is a spread, not a probability, since scores aren't probabilities.
+
+    Args:
+        candidates: The best first.
     """
     positions = [candidate.position for candidate in candidates]
     distances_km = arc_km(unit_vectors(positions[:1]), unit_vectors(positions))[0]
@@ -121,7 +124,7 @@ def _pool(
 
 
 def _support(points: FloatArray, supporters: FloatArray, weights: FloatArray) -> FloatArray:
-    """(n,) what weighted points give to each of n places: a Gaussian of their distance, city level wide."""
+    """(n,) what weighted points give to each of n places: a Gaussian with a standard deviation of MERGE_KM."""
     if not len(supporters):
         return np.zeros(len(points))
     return np.asarray(np.exp(-0.5 * np.square(arc_km(points, supporters) / MERGE_KM)) @ weights)

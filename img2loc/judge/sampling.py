@@ -40,14 +40,14 @@ def check_samples(samples: int) -> None:
     """Check how often a model is to be asked.
 
     Raises:
-        ConfigError: It is no number from 1 to MAX_SAMPLES.
+        ConfigError: It isn't a number from 1 to MAX_SAMPLES.
     """
     if not 1 <= samples <= MAX_SAMPLES:
         raise ConfigError(f"samples must be 1 to {MAX_SAMPLES} (got {samples}).")
 
 
 def read_judge(text: str) -> Judge | None:
-    """Read a Judge, such as "0,5,10,15" or "0,5+choice"; None for "off" and for nothing.
+    """Read a Judge, such as "0,5,10,15" or "0,5+choice"; None for "off" and for an empty text.
 
     Raises:
         ConfigError: The text has another form, or too many or too large numbers.
@@ -58,7 +58,7 @@ def read_judge(text: str) -> Judge | None:
     numbers = text.removesuffix(CHOICE)
     choice = numbers != text
     if choice:
-        numbers = numbers.rstrip().removesuffix("+")  # which a URL's decoding may have made a space
+        numbers = numbers.rstrip().removesuffix("+")  # decoding a URL may have turned the "+" into a space
     parts = [part.strip() for part in numbers.split(",")]
     if len(parts) > 99 or not all(re.fullmatch(r"[0-9]{1,2}", part) and int(part) <= MAX_NEIGHBOURS for part in parts):
         parts = []

@@ -291,7 +291,7 @@ def _is_success(response: Response) -> bool:
 
 
 def _item(value: object, name: str) -> object:
-    """A member of a JSON object; None where the value is no object or lacks it."""
+    """A member of a JSON object; None where the value isn't an object or lacks it."""
     return value.get(name) if isinstance(value, dict) else None
 
 

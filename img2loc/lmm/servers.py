@@ -141,7 +141,7 @@ def host_of(url: str) -> str:
     """Name a server for messages: without path, and without a password that the address may contain.
 
     Raises:
-        ConfigError: It is no http(s) address.
+        ConfigError: It isn't an http(s) address.
     """
     with suppress(ValueError):
         parts = urlsplit(url)

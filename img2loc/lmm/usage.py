@@ -75,7 +75,7 @@ def usage_of(result: Reply | LMMError, most: Usage) -> Usage:
     """Count a request: by the provider's numbers, and by the most that it may have used where there are none."""
     if isinstance(result, LMMError) and not result.may_be_billed:
         return FREE
-    input_tokens = token_count(result.input_tokens) or None  # there is a photo in each request, so 0 is no count
+    input_tokens = token_count(result.input_tokens) or None  # there is a photo in each request, so 0 isn't a count
     output_tokens = token_count(result.output_tokens)
     return Usage(
         most.input_tokens if input_tokens is None else input_tokens,

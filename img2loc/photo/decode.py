@@ -67,7 +67,7 @@ def read_photo(path: Path) -> bytes:
     """Read a file that should be a photo; of a file that is too large, one byte more than allowed.
 
     Raises:
-        PhotoError: It can't be read, or is no regular file: reading a pipe or a device might never end.
+        PhotoError: It can't be read, or isn't a regular file: reading a pipe or a device might never end.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -131,7 +131,7 @@ def load_photo(source: PhotoSource) -> Photo:
     """Open a photo given as a path, bytes, a picture of Pillow's or a Photo.
 
     Raises:
-        PhotoError: It can't be read, or is no photo.
+        PhotoError: It can't be read, or isn't a photo.
         TypeError: It is something else.
     """
     if isinstance(source, Photo):
@@ -145,7 +145,7 @@ def exif_position(source: bytes) -> LatLon | None:
     """The position in a file's EXIF, read without decoding pixels; None where there is none, or it makes no sense.
 
     Raises:
-        PhotoError: The bytes are no picture of a known format.
+        PhotoError: The bytes aren't a picture of a known format.
     """
     _mute_pillow()
     try:

@@ -13,17 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from img2loc.errors import Img2LocError
+from img2loc.errors import LimitError
 
 HOUR_S: Final = 3600.0
 # A request holds a thread until its model has replied. The page keeps other threads for the rest (web/page.py).
-MODEL_PLACES: Final = 40
-VISITORS_PLACES: Final = MODEL_PLACES // 8
+MODEL_SLOTS: Final = 40
+SLOTS_PER_VISITOR: Final = MODEL_SLOTS // 8
 _INSTEAD: Final = "use a key of your own at a provider such as OpenAI, or take the vote, which is free."
-
-
-class LimitError(Img2LocError):
-    """A visitor, or all together, asked for more than the operator allows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +29,7 @@ class Reservation:
     Args:
         at_s: When it was made, by the clock of Limits.
         visitor: A hash.
-        requests: How often a model is asked.
+        requests: Prompts, and the choice; samples don't count.
         tokens: The most that may be used, or what was used once it is settled.
         used_per_request: Tokens, once it is settled.
     """
@@ -74,50 +70,50 @@ class Limits:
         self._reservations: deque[Reservation] = deque()  # the oldest first
         self._lock = threading.Lock()
         self._is_sweeping = False
-        self._places: Counter[str] = Counter()  # in use, by visitor
+        self._slots: Counter[str] = Counter()  # in use, by visitor
 
     @contextmanager
-    def place(self, *backends: str, visitor: str = "") -> Iterator[None]:
-        """Hold one of the places for asking models; the vote needs none.
+    def slot(self, *backends: str, visitor: str = "") -> Iterator[None]:
+        """Hold one of the model slots; the vote needs none.
 
         Args:
             backends: Who is asked meanwhile.
-            visitor: As visitors.single_visitor_of returns it; empty if it may be many visitors, who share all places.
+            visitor: As visitors.single_visitor_of returns it; empty if it may be many visitors, who share all slots.
 
         Raises:
-            LimitError: All places are taken, or the visitor's. Nobody waits for one, since waiting requests would take
+            LimitError: All slots are taken, or the visitor's. Nobody waits for one, since waiting requests would take
                 the threads that votes need.
         """
         if all(backend == "vote" for backend in backends):
             yield
             return
-        self._take_place(visitor)
+        self._take_slot(visitor)
         try:
             yield
         finally:
             with self._lock:
-                self._places[visitor] -= 1
-                self._places += Counter()  # drops visitors without a place, so that no address stays in memory
+                self._slots[visitor] -= 1
+                self._slots += Counter()  # drops visitors without a slot, so that no address stays in memory
 
-    def _take_place(self, visitor: str) -> None:
+    def _take_slot(self, visitor: str) -> None:
         with self._lock:
-            if visitor and self._places[visitor] >= VISITORS_PLACES:
+            if visitor and self._slots[visitor] >= SLOTS_PER_VISITOR:
                 raise LimitError(
-                    f"{VISITORS_PLACES} of your requests are asking models already, which is the most at a time. "
+                    f"{SLOTS_PER_VISITOR} of your requests are asking models already, which is the most at a time. "
                     "Wait for one of them, or take the vote."
                 )
-            if self._places.total() >= MODEL_PLACES:
+            if self._slots.total() >= MODEL_SLOTS:
                 raise LimitError(
                     "Too many models are being asked at the moment. Try again in a minute, or take the vote."
                 )
-            self._places[visitor] += 1
+            self._slots[visitor] += 1
 
     def reserve(self, address: str, requests: int = 1, tokens: float = 0.0) -> Reservation:
         """Reserve what a photo needs.
 
         Args:
             address: The visitor's, as visitors.visitor_of returns it.
-            requests: How often a model will be asked.
+            requests: Prompts, and the choice; samples don't count.
             tokens: The most that they may use. If a recent request used more, that counts instead: the model takes more
                 for a photo than was expected.
 

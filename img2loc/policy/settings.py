@@ -21,7 +21,7 @@ from img2loc.lmm.servers import SERVERS, server_named
 PREFIX: Final = "IMG2LOC_"
 MAX_BANNER_CHARS: Final = 300
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
-KEYS: Final = ("openai_api_key", "hf_token", "server_keys")  # these come from the providers' own variables
+KEY_FIELDS: Final = ("openai_api_key", "hf_token", "server_keys")  # these come from the providers' own variables
 _DEVICES: Final = re.compile(r"auto|cpu|mps|cuda(:\d+)?", re.ASCII)
 _UNUSABLE: Final = ("Cc", "Cs")  # control characters; what Python makes of bytes that aren't UTF-8
 _YES_NO: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -70,7 +70,7 @@ class Settings:
         Raises:
             ConfigError: A variable of ours is unknown, or a value can't be used.
         """
-        known = {PREFIX + item.name.upper(): item.name for item in fields(cls) if item.name not in KEYS}
+        known = {PREFIX + item.name.upper(): item.name for item in fields(cls) if item.name not in KEY_FIELDS}
         values: dict[str, Any] = {}
         for variable, text in env.items():
             if not variable.startswith(PREFIX) or not text.strip():
@@ -182,7 +182,7 @@ def _one_of(choices: Collection[str]) -> _Rule:
 
 
 _ANY_TEXT: Final[_Rule] = (str, lambda _: True, "")
-_COUNT: Final[_Rule] = (int, lambda count: count >= 1, "a whole number from 1")
+_COUNT: Final[_Rule] = (int, lambda count: count >= 1, "a whole number, 1 or more")
 _RULES: Final[Mapping[str, _Rule]] = {
     "backend": _one_of(BACKENDS),
     "backends": (

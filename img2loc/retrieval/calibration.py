@@ -54,7 +54,7 @@ class Calibration:
     def __post_init__(self) -> None:
         radii = [group.radius_km for groups in self.methods.values() for group in groups]
         if not (0 < self.probability < 1 and all(0 <= radius <= ANYWHERE_KM for radius in radii)):
-            raise ValueError("its probability or a radius can't be one")
+            raise ValueError("its probability or one of its radii is invalid")
         for groups in self.methods.values():
             similarities = [group.from_similarity for group in groups]
             if not groups:

@@ -24,7 +24,7 @@ def split_revision(name: str) -> tuple[str, str | None]:
     """Split owner/name[@revision].
 
     Raises:
-        HubError: It is no name of a repository.
+        HubError: It isn't the name of a repository.
     """
     repo, separator, revision = name.partition("@")
     if not _REPO.fullmatch(repo) or (separator and not _REVISION.fullmatch(revision)):

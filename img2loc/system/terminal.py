@@ -78,7 +78,7 @@ def whole_number(text: str, *, least: int = 0) -> int:
 
 
 def positive(text: str) -> int:
-    """Read a whole number from 1, for argparse."""
+    """Read a whole number, 1 or more, for argparse."""
     return whole_number(text, least=1)
 
 

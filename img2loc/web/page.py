@@ -21,7 +21,7 @@ from img2loc.hardening.install import CheckedBlocks, install, install_in_queue
 from img2loc.hardening.queue import end_all_work, wait_for_answers
 from img2loc.hardening.visitors import AgentAddress
 from img2loc.photo.decode import MAX_BYTES
-from img2loc.policy.limits import MODEL_PLACES
+from img2loc.policy.limits import MODEL_SLOTS
 from img2loc.policy.offers import MAX_BATCH
 from img2loc.policy.settings import Settings
 from img2loc.system.signals import wait_until_ended
@@ -41,7 +41,7 @@ FIRST_PAGE_S = 2  # it loads a second sooner if nothing is opened beside it; a r
 AT_ONCE = 8  # of each event that asks no model
 # As many as can wait for a model, for a photo from elsewhere or for a server's list of models, and 32 for votes and the
 # rest of the page, which then never wait for those.
-MAX_THREADS = MODEL_PLACES + MAX_FETCHES + AT_ONCE + 32
+MAX_THREADS = MODEL_SLOTS + MAX_FETCHES + AT_ONCE + 32
 KEY_KEPT_S = 3600
 MAX_REQUEST_BYTES = 300_000  # a template may have 20,000 characters, of twelve bytes each at most
 # At the end: for requests under way to be answered without their model, and then for connections to be closed. Docker
@@ -166,5 +166,5 @@ def launch(demo: gr.Blocks, host: Host, address: Address, backends: Sequence[str
     finally:
         end_all_work()
         wait_for_answers(demo, LAST_ANSWERS_S)  # for those who wait for a model, without it
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # connections that it cuts are no error
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # that it cuts connections isn't an error
         demo.close(verbose=False)

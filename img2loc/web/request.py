@@ -35,7 +35,7 @@ Keys = Mapping[str, str]  # by provider, as provider_of names them
 
 @dataclass(frozen=True, slots=True)
 class LocateRequest:
-    """What one photo is asked, and by whom.
+    """What is asked about one photo, and by whom.
 
     Args:
         photo_path: The uploaded file, as Gradio keeps it; None when there is none.
@@ -48,12 +48,12 @@ class LocateRequest:
         base_url: A server to ask instead of the operator's: a provider's name in lmm/servers.py, or, where the operator
             allows it, an address.
         cancel: Set when nobody waits for the answer any more.
-        visitor: As visitors.visitor_of has it; all of whom nothing is known count as one.
+        visitor: From visitor_of (hardening/visitors.py); all visitors without a known address count as one.
         judge: As judge.sampling.read_judge reads it; empty for the operator's choice.
         within: Where the photo is known to have been taken, as geo.areas.read_area reads it; empty for anywhere.
 
     Raises:
-        ConfigError: A count, the key, judge or within can't be one.
+        ConfigError: A count, the key, judge or within is invalid, or a text isn't a string.
     """
 
     photo_path: str | None
@@ -100,11 +100,11 @@ class LocateRequest:
             raise PhotoError("The photo is no longer on the server. Upload it again.") from None
 
     def locate(self, photo: Photo, locator: Locator, site: Site, *, on_stage: OnStage = ignore_stage) -> Prediction:
-        """Say where the photo was taken, as often and as precisely as the operator allows.
+        """Locate the photo within the operator's limits and precision.
 
         Raises:
             ConfigError: The backend, its key, its model or the template can't be used.
-            LimitError: The operator pays for no more at the moment.
+            LimitError: An hourly limit is reached.
         """
         settings = site.settings
         ask = Ask(
@@ -129,11 +129,12 @@ class LocateRequest:
         """Reserve what the photo may cost the operator, and replace that by what it cost."""
         if backend_named(self.backend).needs_key and ask.template not in map(template_named, TEMPLATES):
             raise ConfigError(
-                "A prompt of your own needs a key of your own at a provider such as OpenAI. "
-                f"Give one, or choose one of: {', '.join(TEMPLATES)}."
+                "To use your own prompt, enter your own key for a provider such as OpenAI. "
+                f"Or choose a prompt: {', '.join(TEMPLATES)}."
             )
         known = coarse_area(ask.within, ask.precision)
         tokens = max_tokens(ask.judge, ask.template, ask.nearest, ask.farthest, samples=ask.samples, within=known)
+        # Samples don't count as requests: docs/configuration.md.
         reservation = limits.reserve(self.visitor, requests_of(ask.judge), tokens)
         metered = MeteredLMM(lmm)
         try:
@@ -144,15 +145,16 @@ class LocateRequest:
     def _is_paid_by_operator(self, settings: Settings) -> bool:
         """Whether a model answers at the operator's expense.
 
-        A visitor's key shows that the visitor pays only where it is certain to be what pays: at a provider with a fixed
-        address. A server at the operator's address may check no key, or take another in its place.
+        Only at a provider with a fixed address does a visitor's key prove that the visitor pays. A server at the
+        operator's address may check no key, or use another instead.
         """
-        operators = server_named(settings.options(self.backend).base_url)  # hf's is empty, as OpenAI's is
+        operators_server = server_named(settings.options(self.backend).base_url)  # hf's is empty, as OpenAI's is
         if self.base_url.strip():  # the visitor's choice, which never gets the operator's key
             chosen = server_named(self.base_url)
-            # The operator's address may admit this machine without one.
-            return not (chosen.public or operators.public) and host_of(chosen.base_url) == host_of(operators.base_url)
-        return not (self.own_key and backend_named(self.backend).needs_key and operators.public)
+            # The operator's server may accept requests from this machine without a key.
+            same_host = host_of(chosen.base_url) == host_of(operators_server.base_url)
+            return same_host and not (chosen.public or operators_server.public)
+        return not (self.own_key and backend_named(self.backend).needs_key and operators_server.public)
 
     def options(self, settings: Settings) -> BackendOptions:
         """Join what is asked with what the operator has set.
@@ -173,7 +175,7 @@ class LocateRequest:
                     "(The site's operator can allow addresses with IMG2LOC_ALLOW_BASE_URL.)"
                 )
             settings.options(self.backend, server=server)  # refuses a backend that asks no server
-            # The operator's key is for the operator's server, and so is the way into the operator's network.
+            # A visitor's server gets neither the operator's key nor access to the operator's network.
             options = replace(options, base_url=server, public_only=True, api_key="", model="")
         if backend_named(self.backend).runs_here:
             if not settings.llava_model:
@@ -188,10 +190,10 @@ class LocateRequest:
             model = model or first_of(settings.models, backend_named(self.backend).models)
             if model not in settings.models:
                 raise ConfigError(
-                    f"{quoted(model)} needs a key of your own at a provider such as OpenAI. "
-                    f"Give one, or choose one of: {', '.join(settings.models)}."
+                    f"To use {quoted(model)}, enter your own key for a provider such as OpenAI, "
+                    f"or choose one of: {', '.join(settings.models)}."
                 )
-        # Sent again, it might be billed twice, and only one of them was reserved.
+        # A request that is sent again may be billed twice, but only one was reserved.
         resend = settings.hourly_tokens is None or not self._is_paid_by_operator(settings)
         key = self.own_key or options.api_key
         return replace(options, api_key=key, model=model, cancel=self.cancel, resend_billed=resend)
@@ -242,7 +244,7 @@ def parse_position(text: str) -> LatLon | None:
         The position, or None for an empty text.
 
     Raises:
-        ConfigError: It is no position; two plain numbers are never swapped.
+        ConfigError: It isn't a position; two plain numbers are never swapped.
     """
     if not text.strip():
         return None

@@ -31,27 +31,27 @@ class Site:
 
     @contextmanager
     def answering(self, http_request: gr.Request | None, tab: str, *backends: str) -> Iterator[threading.Event]:
-        """Answer on a tab of the page: hold a place for asking the backends, and show errors as messages.
+        """Answer on a tab of the page: hold a model slot, and show errors as messages.
 
         Yields:
-            What is set when the visitor stops waiting.
+            An event that is set when the visitor stops waiting.
         """
-        place = self.limits.place(*backends, visitor=single_visitor_of(http_request))
-        with shown_errors(error_html), place, self.sessions.waiting(http_request, tab) as cancel:
+        slot = self.limits.slot(*backends, visitor=single_visitor_of(http_request))
+        with shown_errors(error_html), slot, self.sessions.waiting(http_request, tab) as cancel:
             yield cancel
 
 
 @contextmanager
-def shown_errors(written: Callable[[Img2LocError], str] = api_message) -> Iterator[None]:
+def shown_errors(write: Callable[[Img2LocError], str] = api_message) -> Iterator[None]:
     """Turn our own errors into what Gradio shows to visitors and clients: one sentence.
 
     Args:
-        written: Writes it: as text for clients of the API, as HTML for the page.
+        write: Turns the error into text for the API, or HTML for the page.
     """
     try:
         yield
     except Img2LocError as error:
-        raise gr.Error(written(error), duration=ERROR_SHOWN_S, print_exception=False) from None
+        raise gr.Error(write(error), duration=ERROR_SHOWN_S, print_exception=False) from None
 
 
 class Sessions:

@@ -1,4 +1,4 @@
-"""The embed stage: a listing's photos into shards of embeddings; stopped at any moment, it continues where it was."""
+"""The embed stage: a listing's photos into shards of embeddings; it continues where it stopped."""
 
 from __future__ import annotations
 
@@ -40,14 +40,16 @@ class Pool:
     """The workers that read and decode pictures while the network runs."""
 
     workers: int
-    processes: bool  # instead of threads, which share Python's lock: enough for a CPU's network, too slow for a GPU's
+    # Whether workers are processes. Threads are enough when the network runs on a CPU, but Python's lock makes them too
+    # slow for a GPU.
+    processes: bool
     passes: int = 1  # batches given to the network at once; with two, one is copied to a GPU that works on the other
 
     def open(self) -> Executor:
         """Start the workers."""
         if not self.processes:
             return ThreadPoolExecutor(self.workers)
-        # A fork would copy the network's threads and locks in whatever state they are.
+        # A forked worker would inherit locks held by threads that don't exist in it.
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_die_with_parent)
 
@@ -147,7 +149,7 @@ def embed_batches(
     rows = (listing.rows(batch) for batch in batches)
     function = partial(_prepare_batch, encoder.prepare, hand_over=hand_over)
     with closing(ordered_map(workers, function, rows, ahead=pool.workers + 2)) as prepared:
-        if pool.passes == 1:  # in this thread, whose number of threads for matrix products is the job's
+        if pool.passes == 1:  # in this thread, so that set_num_threads in write_shard applies
             yield map(partial(_embed_batch, encoder), prepared)
             return
         with (
@@ -209,7 +211,7 @@ def write_shard(shard: int, store: Store, embedded: Iterator[Embedded], progress
 
 
 def finish(listing: Listing, store: Store, encoder: Encoder) -> int:
-    """Close a job whose shards are all done: embed a sample in bfloat16, too, where this machine computes in it.
+    """Close a job whose shards are all done: embed a sample in bfloat16, too, if this machine supports it.
 
     The index stage sees from it whether queries in bfloat16 would find the same neighbours.
 

@@ -34,7 +34,7 @@ from img2loc.retrieval.location_encoder import LOGIT_SCALE, LocationEncoder
 from img2loc.retrieval.manifest import Manifest
 from img2loc.types import LatLon
 from index_builder.stages.index import Label, Networks, Output, write_gallery
-from index_builder.storage.folders import build_folder, check_out, working_folder
+from index_builder.storage.folders import build_folder, check_gallery_folder, working_folder
 from index_builder.storage.rows import from_memory
 
 RELEASE = "geoclip==1.3.0"
@@ -90,7 +90,7 @@ def build_geoclip(
     Raises:
         ConfigError: The wheel can't be had or is another, or the folder has something in it.
     """
-    check_out(folder, may_replace=may_replace)
+    check_gallery_folder(folder, may_replace=may_replace)
     if wheel is None:
         with working_folder(build_folder(folder.resolve())) as work:
             work.delete(WHEEL)  # of a run that was killed

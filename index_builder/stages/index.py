@@ -66,7 +66,7 @@ def write_gallery(output: Output, rows: Rows, networks: Networks) -> Manifest:
         The manifest as written.
 
     Raises:
-        ConfigError: The folder has something else in it, a row's position or embedding can't be one, or the index
+        ConfigError: The folder has something else in it, a row's position or embedding is invalid, or the index
             can't be made in that layout.
         GalleryError: The app would refuse the gallery.
         OSError: The gallery can't be written.

@@ -195,7 +195,7 @@ class Listing:
     """A written listing, read a group of rows at a time.
 
     Raises:
-        ConfigError: It is no listing, or can't be read.
+        ConfigError: It isn't a listing, or can't be read.
     """
 
     def __init__(self, path: Path) -> None:

@@ -37,7 +37,7 @@ def build_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.build")
 
 
-def check_out(folder: Path, *, may_replace: bool) -> None:
+def check_gallery_folder(folder: Path, *, may_replace: bool) -> None:
     """Make sure, before the work begins, that a gallery can be written to a folder.
 
     If a killed run has left a working folder, the gallery that is there may be its own. Then put_in_place decides.

@@ -21,9 +21,9 @@ RECALL_QUERIES = 512
 
 # Every vector in half precision, searched one by one: exact enough to keep the order.
 FLAT = "SQfp16"
-# Up to here a flat search, which is exact, takes less than 4 ms on two cores.
+# Below LARGE_ROWS a flat search takes less than 4 ms on two cores. From HUGE_ROWS the index has many cells.
 LARGE_ROWS, HUGE_ROWS = 50_000, 20_000_000
-# CLIP's 768 dimensions, rotated, in 128 codes of 4 bits for the 512 that vary most.
+# CLIP's 768 dimensions are rotated; the 512 axes that vary most go into 128 codes of 4 bits, 4 axes each.
 DIMS_PER_CODE, AXES_PER_CODE = 6, 4
 CODES_STEP = 4  # FAISS packs codes by pairs, and reads them fastest by fours
 CELLS_PER_ROOT = 4  # cells of an inverted file: about 4 sqrt(rows), as FAISS's guidelines have it
@@ -48,7 +48,8 @@ class Layout:
         codes = dim // DIMS_PER_CODE // CODES_STEP * CODES_STEP
         if count < LARGE_ROWS or not codes:
             return cls(FLAT, {})
-        # FAISS can leave rows out of a search through an inverted file's codes, so there is one even of a single cell.
+        # With these codes, FAISS can restrict a search to some rows only through an inverted file. So there is one,
+        # with a single cell for most sizes.
         cells = 1 << round(np.log2(CELLS_PER_ROOT * count**0.5)) if count >= HUGE_ROWS else 1
         return cls(f"OPQ{codes}_{AXES_PER_CODE * codes},IVF{cells},PQ{codes}x4fs,Refine({FLAT})", {})
 
@@ -77,7 +78,7 @@ class Layout:
         refined = "Refine" in self.factory or "RFlat" in self.factory
         return ("k_factor",) * refined + ("nprobe",) * (self.cells > 0)
 
-    def settings(self) -> list[dict[str, int]]:
+    def ways_to_search(self) -> list[dict[str, int]]:
         """Every way to search that is worth measuring, the cheapest first; what is given stays as it is."""
         k_factors = [self.search["k_factor"]] if "k_factor" in self.search else K_FACTORS
         shares = dict.fromkeys(max(1, round(self.cells * share)) for share in PROBED_SHARES)
@@ -93,7 +94,7 @@ def make_index(rows: Rows, layout: Layout) -> Any:  # noqa: ANN401 - FAISS has n
     """Train an index, fill it a block at a time, and arrange it.
 
     Raises:
-        ConfigError: FAISS can't make it, or the rows are not as many as they say.
+        ConfigError: FAISS can't make it, or the number of embeddings isn't rows.count.
     """
     import faiss  # noqa: PLC0415
 
@@ -119,11 +120,12 @@ def make_index(rows: Rows, layout: Layout) -> Any:  # noqa: ANN401 - FAISS has n
 
 
 def _rotate(index: Any, sample: Embeddings) -> None:  # noqa: ANN401
-    """Give an OPQ index its rotation: principal axes, dealt out so that every code has the same share of the variance.
+    """Give an OPQ index its rotation: principal axes, dealt out to the codes.
 
-    FAISS's own training searches for that rotation in many rounds, each of a k-means and a singular value
-    decomposition: minutes. Where the embeddings are about Gaussian the best one is known in closed form. No mean is
-    subtracted: a rotation alone leaves inner products as they are.
+    They are dealt out so that the product of the variances is about the same in every code. FAISS's own training
+    searches for that rotation in many rounds, each of a k-means and a singular value decomposition: minutes. Where the
+    embeddings are about Gaussian the best one is known in closed form. No mean is subtracted: a rotation alone leaves
+    inner products as they are.
 
     Source: Ge, He, Ke and Sun, "Optimized Product Quantization for Approximate Nearest Neighbor Search", CVPR 2013,
     section 3.2.
@@ -140,27 +142,30 @@ def _rotate(index: Any, sample: Embeddings) -> None:  # noqa: ANN401
     variances, axes = np.linalg.eigh(np.cov(sample.T))
     order = np.argsort(-variances)[: rotation.d_out]
     logs = np.log(np.maximum(variances[order], np.finfo(np.float32).tiny))
-    logs -= logs.min()  # so that a code's share grows with every axis
+    logs -= logs.min()  # so that a code's sum grows with every axis
     dealt: list[list[int]] = [[] for _ in range(rotation.M)]
-    shares = np.zeros(rotation.M)
+    log_sums = np.zeros(rotation.M)
     for axis, log in zip(order, logs, strict=True):
         open_codes = [code for code in range(rotation.M) if len(dealt[code]) < rotation.d_out // rotation.M]
-        code = min(open_codes, key=lambda code: shares[code])
+        code = min(open_codes, key=lambda code: log_sums[code])
         dealt[code].append(int(axis))
-        shares[code] += log
+        log_sums[code] += log
     matrix = axes.T[[axis for code in dealt for axis in code]]
     faiss.copy_array_to_vector(np.ascontiguousarray(matrix, np.float32).ravel(), rotation.A)
     rotation.is_trained = True
 
 
 def _query_rows(count: int) -> npt.NDArray[np.int64]:
-    """Rows spread evenly, which recall is measured with and training never sees."""
+    """Rows spread evenly that recall is measured with.
+
+    Training leaves them out if there are more than 2 x RECALL_QUERIES rows.
+    """
     queries = min(RECALL_QUERIES, count)
     return np.arange(queries, dtype=np.int64) * count // queries
 
 
 def _sample(rows: Rows, layout: Layout) -> Embeddings:
-    """Rows spread evenly, but for those that recall is measured with, where enough are left without them."""
+    """Rows spread evenly that training uses."""
     wanted = max(TRAINING_ROWS, TRAINING_ROWS_PER_CELL * layout.cells)
     held_out = set(_query_rows(rows.count).tolist()) if rows.count > 2 * RECALL_QUERIES else set()
     chosen = np.unique(np.linspace(0, rows.count - 1, min(wanted, rows.count)).astype(np.int64))
@@ -177,7 +182,7 @@ def tune(index: Any, rows: Rows, layout: Layout) -> tuple[Layout, dict[str, floa
     query_rows = _query_rows(rows.count)
     queries = take(rows.embeddings(), query_rows)
     both = np.concatenate([queries, -queries])
-    ways = layout.settings()
+    ways = layout.ways_to_search()
     results = [_search(index, both, rows.count, way) for way in ways]
     hits = np.stack(measure_recall(rows.embeddings(), both, results, query_rows=np.tile(query_rows, 2)))
     recalls = hits.reshape(len(ways), 2, len(queries))

@@ -24,7 +24,7 @@ def measure_recall(
         blocks: All vectors, in the order of their rows.
         queries: (n, dim) what was searched for.
         results: For each way (n, RECALL_K + 1) rows that the index found, the nearest first; -1 for none.
-        query_rows: (n,) the row that each query is itself, which is no neighbour; -1 for none.
+        query_rows: (n,) the row that each query is itself, which isn't a neighbour; -1 for none.
 
     Returns:
         For each way (n,) from 0 to 1; 1 where there is no neighbour to be found.

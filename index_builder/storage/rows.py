@@ -27,7 +27,7 @@ class Rows:
     dim: int  # length of an embedding
     embeddings: Callable[[], Iterable[Embeddings]]  # blocks (n, dim) float32 of unit norm
     positions: Callable[[], Iterable[npt.NDArray[Any]]]  # blocks (n, 2) of latitudes and longitudes in degrees
-    records: Callable[[], Iterable[pa.Table]]  # of PhotoRecord's columns; none where the rows are no photos
+    records: Callable[[], Iterable[pa.Table]]  # of PhotoRecord's columns; none where the rows aren't photos
 
 
 def from_memory(embeddings: Embeddings, positions: Sequence[LatLon], records: Sequence[PhotoRecord] = ()) -> Rows:
@@ -36,7 +36,7 @@ def from_memory(embeddings: Embeddings, positions: Sequence[LatLon], records: Se
     Args:
         embeddings: (count, dim) float32 of unit norm.
         positions: n positions.
-        records: n records; none where the rows are no photos.
+        records: n records; none where the rows aren't photos.
     """
     degrees = np.array([(position.lat, position.lon) for position in positions], dtype=np.float32)
     starts = range(0, len(embeddings), BLOCK_ROWS)

@@ -102,7 +102,7 @@ class PhotoColumns:
         """Judge the columns by the rows so far; to be called at the table's end, too.
 
         Raises:
-            DataError: The latitudes are longitudes, or most values are no numbers.
+            DataError: The latitudes are longitudes, or most values aren't numbers.
         """
         columns = f"The columns {self.names.lat!r} and {self.names.lon!r} of {self._table}"
         if self._swapped >= max(DAMNING_ROWS, DAMNING_SHARE * self._rows):

@@ -83,12 +83,12 @@ def test_text_at_the_end_is_named_and_left_out(tmp_path):
     ("lines", "words"),
     [
         ("a,dan,1.0,2.0\n", r"repeats ids \(1\): a"),
-        ("d,dan,nan,2.0\n", "line 5: nan, 2.0 is no position"),
+        ("d,dan,nan,2.0\n", "line 5: nan, 2.0 isn't a position"),
         ("d,dan,,\ne,eve,3.0,4.0\n", "line 5"),
         ("d,dan,45.0,181.5\n", "line 5: longitude must be between -180 and 180 degrees, not 181.5"),
         (",dan,45.0,8.5\n", "it has no id"),
         ("what is this\nd,dan,45.0,8.5\n", r"aren't rows \(1\): 5"),
-        ("d,dan,1_0.0,8.5\n", "line 5: 1_0.0, 8.5 is no position"),
+        ("d,dan,1_0.0,8.5\n", "line 5: 1_0.0, 8.5 isn't a position"),
     ],
 )
 def test_what_cannot_be_ground_truth_is_refused(tmp_path, lines, words):
@@ -132,7 +132,7 @@ def test_predictions_are_matched_by_id_and_every_gap_is_named(tmp_path, truth):
     assert found.notes == (
         "Photos of the ground truth without a prediction, counted as misses (1): a.",
         "Predictions for photos that the ground truth lacks, not counted (1): z.",
-        "Predictions without a position, counted as misses (1): c (nan, 151 is no position).",
+        "Predictions without a position, counted as misses (1): c (nan, 151 isn't a position).",
         "Lines that aren't rows, not counted (1): 5.",
     )
 

@@ -19,7 +19,7 @@ from img2loc.retrieval.manifest import CALIBRATION, INDEX, MANIFEST, RECORDS
 from index_builder.__main__ import main as build_main
 from index_builder.stages.build import LISTING, SHARDS, _clear, _discard_shards
 from index_builder.storage import folders
-from index_builder.storage.folders import MARKER, NEW, OLD, check_out, put_in_place, restore, working_folder
+from index_builder.storage.folders import MARKER, NEW, OLD, check_gallery_folder, put_in_place, restore, working_folder
 from index_builder.storage.store import PLAN, Job, Store
 from tests.fakes.app_process import ROOT
 from tests.retrieval.test_gallery import SPEC, unit, write
@@ -89,7 +89,7 @@ def test_a_folder_with_anothers_manifest_is_no_gallery(tmp_path, content):
     (tmp_path / "g").mkdir()
     (tmp_path / "g" / (MANIFEST if content else INDEX)).write_text(content or "x")
     with pytest.raises(ConfigError, match="of a gallery"):
-        check_out(tmp_path / "g", may_replace=True)
+        check_gallery_folder(tmp_path / "g", may_replace=True)
     assert len(list((tmp_path / "g").iterdir())) == 1
 
 

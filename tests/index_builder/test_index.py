@@ -20,7 +20,7 @@ from index_builder.stages.index import Label, Networks, Output, bfloat16_keeps_n
 from index_builder.stages.listing import Listing
 from index_builder.stages.merge import merge_galleries
 from index_builder.stages.verify import verify_gallery
-from index_builder.storage.folders import check_out
+from index_builder.storage.folders import check_gallery_folder
 from index_builder.storage.layout import K_FACTORS, PROBED_SHARES, Layout, make_index, tune
 from index_builder.storage.recall import RECALL_K, exact_neighbours, measure_recall
 from index_builder.storage.rows import from_memory, regroup, take
@@ -100,19 +100,21 @@ def test_what_is_not_given_is_found_by_measuring(tmp_path):
     assert layout.search == {}
     manifest = write_gallery(Output(tmp_path / "g", Label("g"), layout), rows, Networks(SPEC))
     assert min(manifest.recall.values()) > 0.99
-    assert manifest.search in layout.settings()[1:]
-    cheaper = layout.settings()[layout.settings().index(manifest.search) - 1]
+    assert manifest.search in layout.ways_to_search()[1:]
+    cheaper = layout.ways_to_search()[layout.ways_to_search().index(manifest.search) - 1]
     less = write_gallery(Output(tmp_path / "l", Label("l"), Layout(layout.factory, cheaper)), rows, Networks(SPEC))
     assert less.search == cheaper and min(less.recall.values()) < min(manifest.recall.values())
 
 
 def test_only_what_is_not_given_is_searched_for():
     given = Layout.named("IVF64,PQ12x4fs,Refine(SQfp16)", k_factor=7)
-    assert {way["k_factor"] for way in given.settings()} == {7} and len(given.settings()) == len(PROBED_SHARES)
-    both = Layout.named("OPQ12,IVF64,PQ12x4fs,Refine(SQfp16)").settings()
+    assert {way["k_factor"] for way in given.ways_to_search()} == {7} and len(given.ways_to_search()) == len(
+        PROBED_SHARES
+    )
+    both = Layout.named("OPQ12,IVF64,PQ12x4fs,Refine(SQfp16)").ways_to_search()
     assert len(both) == len(K_FACTORS) * len(PROBED_SHARES) and both[0] == {"nprobe": 4, "k_factor": K_FACTORS[0]}
     assert Layout.named("Flat", k_factor=7, nprobe=3) == Layout("Flat", {})
-    assert Layout("Flat", {}).settings() == [{}]
+    assert Layout("Flat", {}).ways_to_search() == [{}]
 
 
 def test_where_no_setting_finds_enough_the_best_is_kept(tmp_path):
@@ -218,7 +220,7 @@ def test_rows_are_taken_and_regrouped_across_blocks(tmp_path):
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"has no manifest\.json of a gallery"):
-        check_out(tmp_path, may_replace=True)
+        check_gallery_folder(tmp_path, may_replace=True)
 
 
 def write(folder, vectors, *, start=0, encoder=SPEC, head=b"", named=True):

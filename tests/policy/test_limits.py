@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from img2loc.errors import Img2LocError
-from img2loc.policy.limits import HOUR_S, MODEL_PLACES, VISITORS_PLACES, LimitError, Limits
+from img2loc.errors import Img2LocError, LimitError
+from img2loc.policy.limits import HOUR_S, MODEL_SLOTS, SLOTS_PER_VISITOR, Limits
 
 
 class Clock:
@@ -166,46 +166,46 @@ def test_whatever_replies_use_the_bound_on_tokens_holds_at_every_moment(seed):
     assert 0 < sum(used) <= 100_000
 
 
-def test_places_for_models_are_taken_by_models_only_and_given_back():
+def test_model_slots_are_taken_by_models_only_and_given_back():
     limits = Limits()
     with ExitStack() as stack:
-        for _ in range(MODEL_PLACES - 1):
-            stack.enter_context(limits.place("openai"))
-        with pytest.raises(ZeroDivisionError), limits.place("vote", "hf"):
+        for _ in range(MODEL_SLOTS - 1):
+            stack.enter_context(limits.slot("openai"))
+        with pytest.raises(ZeroDivisionError), limits.slot("vote", "hf"):
             raise ZeroDivisionError
-        stack.enter_context(limits.place("hf"))
-        with pytest.raises(LimitError, match="Too many models are being asked"), limits.place("openai"):
+        stack.enter_context(limits.slot("hf"))
+        with pytest.raises(LimitError, match="Too many models are being asked"), limits.slot("openai"):
             pass
-        with limits.place("vote"):
+        with limits.slot("vote"):
             pass
-    with limits.place("openai"):
+    with limits.slot("openai"):
         pass
 
 
-def test_one_visitor_holds_only_a_share_of_the_places():
+def test_one_visitor_holds_only_a_share_of_the_slots():
     limits = Limits()
     with ExitStack() as stack:
-        for _ in range(VISITORS_PLACES):
-            stack.enter_context(limits.place("openai", visitor="192.0.2.1"))
+        for _ in range(SLOTS_PER_VISITOR):
+            stack.enter_context(limits.slot("openai", visitor="192.0.2.1"))
         with pytest.raises(LimitError, match="5 of your requests are asking models"):
-            stack.enter_context(limits.place("openai", visitor="192.0.2.1"))
-        with limits.place("vote", visitor="192.0.2.1"), limits.place("openai", "hf", visitor="192.0.2.2"):
+            stack.enter_context(limits.slot("openai", visitor="192.0.2.1"))
+        with limits.slot("vote", visitor="192.0.2.1"), limits.slot("openai", "hf", visitor="192.0.2.2"):
             pass
-        for _ in range(MODEL_PLACES - VISITORS_PLACES):  # those of whom nothing is known share the rest
-            stack.enter_context(limits.place("openai"))
-        with pytest.raises(LimitError, match="Too many models"), limits.place("openai", visitor="192.0.2.2"):
+        for _ in range(MODEL_SLOTS - SLOTS_PER_VISITOR):  # those of whom nothing is known share the rest
+            stack.enter_context(limits.slot("openai"))
+        with pytest.raises(LimitError, match="Too many models"), limits.slot("openai", visitor="192.0.2.2"):
             pass
-    assert not limits._places  # no address is kept
+    assert not limits._slots  # no address is kept
 
 
-def test_places_are_given_back_however_a_request_ends():
+def test_slots_are_given_back_however_a_request_ends():
     limits = Limits()
 
     def ask(number: int) -> None:
-        with suppress(LimitError, ZeroDivisionError), limits.place("openai", visitor=str(number % 3)):
+        with suppress(LimitError, ZeroDivisionError), limits.slot("openai", visitor=str(number % 3)):
             time.sleep(0.0005)
             number // (number % 2)
 
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(ask, range(600)))
-    assert not limits._places
+    assert not limits._slots

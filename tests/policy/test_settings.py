@@ -37,8 +37,11 @@ def test_without_bounds_all_is_offered_but_for_a_model_that_is_not_there():
         ({"IMG2LOC_BACKENDS": " , "}, "IMG2LOC_BACKENDS is ','; it must be a list of names"),
         ({"IMG2LOC_BACKENDS": "openai", "IMG2LOC_BACKEND": "vote"}, "IMG2LOC_BACKEND is 'vote'; .* one of: openai"),
         ({"IMG2LOC_MODELS": "a", "IMG2LOC_OPENAI_MODEL": "b"}, "IMG2LOC_OPENAI_MODEL is 'b'; it must be one of: a"),
-        ({"IMG2LOC_HOURLY_TOTAL": "many"}, "IMG2LOC_HOURLY_TOTAL is 'many'; it must be a whole number from 1"),
-        ({"IMG2LOC_HOURLY_PER_VISITOR": "0"}, "IMG2LOC_HOURLY_PER_VISITOR is '0'; it must be a whole number from 1"),
+        ({"IMG2LOC_HOURLY_TOTAL": "many"}, "IMG2LOC_HOURLY_TOTAL is 'many'; it must be a whole number, 1 or more"),
+        (
+            {"IMG2LOC_HOURLY_PER_VISITOR": "0"},
+            "IMG2LOC_HOURLY_PER_VISITOR is '0'; it must be a whole number, 1 or more",
+        ),
         ({"IMG2LOC_PRECISION": "street"}, "IMG2LOC_PRECISION is 'street'; .* exact, city, region, country"),
         ({"IMG2LOC_BANNER": "x" * 301}, "IMG2LOC_BANNER is .*; it must be at most 300 characters long"),
         ({"IMG2LOC_KEEP_MINUTES": "0"}, "IMG2LOC_KEEP_MINUTES is '0'; it must be a whole number from 1 to 60"),

@@ -21,7 +21,7 @@ import index_builder.__main__
 from img2loc.answer.prompt import TEMPLATES
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS
-from img2loc.policy.settings import KEYS, PREFIX, Settings
+from img2loc.policy.settings import KEY_FIELDS, PREFIX, Settings
 from img2loc.retrieval.encoders import DEFAULT_ENCODER, PINNED_REVISIONS, open_encoder
 from tests.paths import ROOT
 
@@ -67,7 +67,7 @@ def test_a_document_names_every_flag_and_no_other(document, documented):
 def test_the_configuration_names_every_variable_and_no_other():
     table = re.findall(rf"^\| `({PREFIX}\w+)`", read("docs/configuration.md"), re.MULTILINE)
     assert sorted(table) == sorted(
-        PREFIX + item.name.upper() for item in fields(Settings) if item.init and item.name not in KEYS
+        PREFIX + item.name.upper() for item in fields(Settings) if item.init and item.name not in KEY_FIELDS
     )
 
 

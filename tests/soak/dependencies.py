@@ -119,7 +119,7 @@ their makers. Nothing below is under the GPL or AGPL. Three kinds ask for more t
   licence and where their source is. Without pi-heif all but HEIC works.
 - **MPL-2.0**: certifi, orjson, tqdm. It binds changes to their own files; we make none.
 - **NVIDIA's own**: the CUDA libraries that faiss-gpu needs on Linux x86-64. They may be passed on with a program that
-  uses them, under NVIDIA's conditions; they are no free software. `faiss-cpu` in their place makes do without them, and
+  uses them, under NVIDIA's conditions; they aren't free software. `faiss-cpu` in their place makes do without them, and
   loses nothing here: on a GPU, torch searches.
 
 Some wheels (numpy, faiss) hold GCC's runtime libraries: GPL, with the exception that any program may be linked with

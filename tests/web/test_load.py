@@ -28,7 +28,7 @@ from img2loc.lmm import BackendOptions, Turn, open_lmm
 from img2loc.locator import Locator
 from img2loc.maps.atlas import _countries, figure
 from img2loc.photo.decode import Photo, open_photo
-from img2loc.policy.limits import MODEL_PLACES
+from img2loc.policy.limits import MODEL_SLOTS
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon
 from img2loc.web.page import AT_ONCE, MAX_SESSIONS, MAX_THREADS, launch
@@ -255,7 +255,7 @@ def test_a_network_runs_on_as_many_threads_as_there_are_processors(starter: Loca
 
 
 def test_who_waits_for_a_model_takes_no_thread_from_the_page(monkeypatch: pytest.MonkeyPatch):
-    assert MAX_THREADS >= MODEL_PLACES + MAX_FETCHES + AT_ONCE + 32
+    assert MAX_THREADS >= MODEL_SLOTS + MAX_FETCHES + AT_ONCE + 32
     chosen: dict[str, object] = {}
     monkeypatch.setattr(img2loc.web.page, "FIRST_PAGE_S", 0)
     monkeypatch.setattr(img2loc.hardening.queue, "_ending", threading.Event())

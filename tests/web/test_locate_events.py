@@ -16,7 +16,7 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from img2loc.locator import PROMPTS_APART
+from img2loc.locator import PROMPT_SEPARATOR
 from img2loc.policy.settings import Settings
 from img2loc.web.gallery_loader import Host
 from img2loc.web.i18n import ENGLISH, marked
@@ -61,7 +61,7 @@ def test_what_the_judge_chose_is_shown_with_what_decided(events: LocateEvents, p
     traces = {trace["name"] for trace in json.loads(shown.prediction_plot.plot)["data"]}
     assert {"candidate 1", "candidate 2", "mass", "answer"} <= traces
     texts = [request.body["messages"][0]["content"][0]["text"] for request in provider.requests[-2:]]
-    assert shown.prompt == PROMPTS_APART.join(texts) and len(texts[0]) < len(texts[1])
+    assert shown.prompt == PROMPT_SEPARATOR.join(texts) and len(texts[0]) < len(texts[1])
     with pytest.raises(gr.Error, match="judge must be off, or 1 to 8 numbers from 0 to 50"):
         locate(events, judge="0,99")
 

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from img2loc.answer.prompt import template_named
-from img2loc.errors import ConfigError, MissingKeyError, PhotoError
+from img2loc.errors import ConfigError, LimitError, MissingKeyError, PhotoError
 from img2loc.lmm.servers import SERVERS
-from img2loc.policy.limits import LimitError
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon
 from img2loc.web.request import LocateRequest, known_position, parse_position
@@ -102,7 +101,7 @@ def test_the_operator_pays_for_the_allowed_models_only():
     assert LocateRequest(None, "openai", "medium").options(allowed).model == "medium"
     with pytest.raises(
         ConfigError,
-        match=r"'huge' needs a key of your own at a provider such as OpenAI\. Give one, or choose .*: small, medium",
+        match="To use 'huge', enter your own key for a provider such as OpenAI, or choose one of: small, medium",
     ):
         LocateRequest(None, "openai", "huge").options(allowed)
     assert LocateRequest(None, "openai", "huge", {"openai": "sk-mine"}).options(allowed).model == "huge"
@@ -170,7 +169,7 @@ def test_at_the_operators_expense_only_named_prompts_are_sent(starter, tower, pr
 
     asked = len(provider.requests)
     for prompt in (OWN_WORDS, "Where is this?"):
-        with pytest.raises(ConfigError, match="A prompt of your own needs a key of your own"):
+        with pytest.raises(ConfigError, match="To use your own prompt, enter your own key"):
             ask(prompt)
     assert len(provider.requests) == asked
     assert ask("numbered") == ask(template_named("paper")) == ask("") == "lmm"  # the page sends the text
@@ -192,9 +191,9 @@ def test_at_the_operators_own_address_no_key_frees_from_a_bound(starter, tower, 
             Settings(openai_base_url=address, openai_api_key=operators_key, hourly_total=1, models=("small",)),
         )
         any_key = {"openai": "sk-junk"}
-        with pytest.raises(ConfigError, match="A prompt of your own"):
+        with pytest.raises(ConfigError, match="To use your own prompt"):
             LocateRequest(None, "openai", keys=any_key, prompt=OWN_WORDS).locate(tower, starter, pays)
-        with pytest.raises(ConfigError, match="'huge' needs a key of your own"):
+        with pytest.raises(ConfigError, match="To use 'huge', enter your own key"):
             LocateRequest(None, "openai", "huge", any_key).locate(tower, starter, pays)
         LocateRequest(None, "openai", keys=any_key).locate(tower, starter, pays)
         for _ in range(3):
@@ -207,7 +206,7 @@ def test_a_key_pays_at_a_provider_with_a_fixed_address():
     pays = Settings(openai_api_key="sk-operators", hf_token="hf_operators", models=("small",))
     for backend, key in (("openai", "sk-mine"), ("hf", "hf_mine")):
         assert LocateRequest(None, backend, "huge", {backend: key}).options(pays).model == "huge"
-        with pytest.raises(ConfigError, match="'huge' needs a key"):
+        with pytest.raises(ConfigError, match="To use 'huge', enter your own key"):
             LocateRequest(None, backend, "huge").options(pays)
 
 

@@ -1,4 +1,4 @@
-"""Answers every photo of a data set once: several at a time, within a budget, each answer recorded at once."""
+"""Locates every photo of a data set once: several at a time, within a budget, each answer recorded at once."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from img2loc.evaluation.run.record import (
 from img2loc.judge.sampling import requests_of
 from img2loc.lmm import LMM, Turn
 from img2loc.lmm.usage import MeteredLMM
-from img2loc.locator import PROMPTS_APART, Ask, Exclude, Locator
+from img2loc.locator import PROMPT_SEPARATOR, Ask, Exclude, Locator
 from img2loc.photo.decode import Photo, open_photo, read_photo
 from img2loc.types import Neighbour, Outcome, OutcomeKind, Prediction, Reply
 
-FAILURES_IN_A_ROW: Final = 10  # without a success in between, these end a run: all would fail
+FAILURES_IN_A_ROW: Final = 10  # this many end the run, since the rest would probably fail too
 FINISH_S = 5.0  # how long requests under way may take after an interruption
-KILLED_TWICE: Final = "The run was killed twice while asking about this photo; it is not asked about a third time."
+KILLED_TWICE: Final = "The run was killed twice while asking about this photo; the run won't ask about it again."
 
 OnPhoto = Callable[[Entry], None]
 
@@ -49,14 +49,14 @@ class Model:
     """The model that a run asks."""
 
     lmm: LMM
-    meter: Meter  # its prices, and what earlier parts of the run used
+    meter: Meter  # its prices, and what the run has used so far, earlier parts included
     cancel: threading.Event  # set after an interruption, to abandon the requests that are still under way
 
 
 def exclusion(item: Item, setup: Setup) -> Exclude:
     """Which neighbours of a photo are left out: itself, its author's photos, and near-duplicates.
 
-    Itself and its author's photos are only recognised if the gallery has records.
+    The photo itself and photos by its author are recognised only if the gallery has records.
     """
 
     def excluded(neighbour: Neighbour) -> bool:
@@ -92,7 +92,7 @@ class Runner:
         journal: Where every result is recorded.
         folder: The photos.
         concurrency: Photos at a time.
-        retry_failed: Ask again about photos for which the provider failed.
+        retry_failed: Ask again about photos for which the provider or the program failed.
 
     Attributes:
         todo: The photos that remain and can be used.
@@ -151,7 +151,7 @@ class Runner:
         if self.model is None:
             return None
         photos = len(self.todo) - len(self.given_up)
-        prompt = max(self._sample_prompt().split(PROMPTS_APART), key=len)
+        prompt = max(self._sample_prompt().split(PROMPT_SEPARATOR), key=len)
         requests = requests_of(self._setup.judge, self._setup.samples)
         estimate = self.model.meter.preview(photos, prompt, requests=requests)
         if estimate.cost_usd is not None:
@@ -159,12 +159,13 @@ class Runner:
         return estimate
 
     def run(self, on_photo: OnPhoto = lambda entry: None, *, max_cost_usd: float | None = None) -> str:
-        """Answer every photo that is left.
+        """Locate every photo that is left.
 
         Args:
             on_photo: Called in this thread with the result for each.
-            max_cost_usd: What the run may cost, earlier parts included; None for no limit. It only has an effect if the
-                prices are known, and is kept better after a preview. Budget says by how much it may be exceeded.
+            max_cost_usd: What the run may cost, earlier parts included; None for no limit. No effect if prices are
+                unknown. Call `preview` first: its estimate is reserved for the first photos. Budget says by how much
+                the limit may be exceeded.
 
         Returns:
             Why the run stopped early; empty if it is complete.

@@ -90,7 +90,7 @@ def check_names(arguments: Mapping[str, Argument], given: Mapping[str, object]) 
 
 
 def check_call(endpoints: Arguments, name: str, values: Sequence[object]) -> None:
-    """Check a call by position; events of the page, which are no endpoints, are left to Gradio.
+    """Check a call by position; events of the page, which aren't endpoints, are left to Gradio.
 
     Raises:
         ConfigError: It has too many values or too few, or one is not what it must be.

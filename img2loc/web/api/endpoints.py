@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import gradio as gr
 from gradio.components.api_component import Api
 
-from img2loc.errors import Img2LocError, PhotoError, api_message
+from img2loc.errors import Img2LocError, LimitError, PhotoError, api_message
 from img2loc.hardening.fetching import save_photo
 from img2loc.hardening.queue import Abandoned
 from img2loc.hardening.visitors import is_agent, single_visitor_of, visitor_of
@@ -31,7 +31,6 @@ from img2loc.output.schema import (
     prediction_json,
     retrieval_json,
 )
-from img2loc.policy.limits import LimitError
 from img2loc.policy.offers import MAX_BATCH, backends_json, info_json
 from img2loc.web.components import PhotoInput, PhotosInput
 from img2loc.web.request import Keys, LocateRequest, provider_of
@@ -53,7 +52,7 @@ class Endpoints:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    def locate(  # noqa: D417 - keys come in headers, which are no arguments to those who read this
+    def locate(  # noqa: D417 - keys come in headers, which aren't arguments to those who read this
         self,
         photo: str | None,
         backend: str = "vote",
@@ -70,18 +69,18 @@ class Endpoints:
     ) -> Result:
         """Say where on Earth a photo was taken, with the evidence for it.
 
-        The photos of a gallery that are most similar vote on the position; a multimodal model may be asked to judge
-        from them. A failed model leaves the vote's position and a sentence in outcome.message. Metadata of the photo is
-        never used. A wrong answer may look sure: where probability is null, radius_km is only a spread.
+        The photos of a gallery that are most similar vote on the position; a multimodal model may be asked to locate
+        the photo from them. A failed model leaves the vote's position and a sentence in outcome.message. Metadata of
+        the photo is never used. A wrong answer may look sure: where probability is null, radius_km is only a spread.
 
         Args:
             photo: The photo (JPEG, PNG, WebP, AVIF, HEIC, TIFF or GIF): a public http(s) address, a data: URI, or the
-                address that uploading it here gave.
-            backend: Who answers: vote (no model, no key), or one that judges by a model; see backends.
+                address returned when you uploaded it here.
+            backend: Who answers: vote (no model, no key), or a backend that asks a model; see backends.
             model: The model's name; empty for the backend's default.
             nearest: How many of the most similar photos are shown to the model and given back, 0 to 50.
             farthest: How many of the most dissimilar photos, 0 to 50.
-            prompt: A template's name, see backends; with a key of one's own, also a text with $nearest and $farthest;
+            prompt: A template's name, see backends; with your own key, also a text with $nearest and $farthest;
                 empty for the default.
             base_url: Another provider for the backend openai, see servers in backends; empty for the default.
             judge: Numbers of neighbours, such as 0,5,10,15: the model is asked once with each, and all answers and the
@@ -92,9 +91,9 @@ class Endpoints:
 
         Returns:
             position (degrees), radius_km, place, method (lmm, vote, judge or none), vote, outcome, nearest, farthest,
-            prompt, candidates (score, and its parts), choice (how asking to choose among them ended).
+            prompt, candidates (score, and its parts), choice (the result of asking the model to choose).
         """
-        with shown_errors(), self._site.limits.place(backend, visitor=single_visitor_of(http_request)):
+        with shown_errors(), self._site.limits.slot(backend, visitor=single_visitor_of(http_request)):
             request = LocateRequest(
                 photo,
                 backend=backend,
@@ -138,13 +137,13 @@ class Endpoints:
             farthest: How many of the most dissimilar photos for each, 0 to 50.
             prompt: A template's name or text; as for locate.
             base_url: Another provider; as for locate.
-            judge: As for locate; each photo then costs as many requests.
+            judge: As for locate; each photo then takes that many requests.
             within: As for locate; the same for all photos.
 
         Returns:
             results, in the photos' order: photo (its name), prediction (as of locate, or null) and error (a sentence).
         """
-        with shown_errors(), self._site.limits.place(backend, visitor=single_visitor_of(http_request)):
+        with shown_errors(), self._site.limits.slot(backend, visitor=single_visitor_of(http_request)):
             if not photos:
                 raise PhotoError("No photos were sent.")
             if len(photos) > MAX_BATCH:
@@ -210,10 +209,10 @@ class Endpoints:
             return _answer({**retrieval_json(found), **self._sourced(locator)}, http_request)
 
     def backends(self, http_request: gr.Request | None = None) -> Result:
-        """List who may answer, with which models, and whether one's own key is needed.
+        """List the backends, their models, and whether you need your own key.
 
         Returns:
-            backends (key_header: where one's own key goes), servers (other providers for openai) and prompts.
+            backends (key_header: where your own key goes), servers (other providers for openai) and prompts.
         """
         return _answer(backends_json(self._site.settings), http_request)
 
@@ -236,7 +235,7 @@ class Endpoints:
 def _keys(backend: str, base_url: str, openai: str | None, hf: str | None) -> Keys:
     """The key of the header that belongs to the backend, for the provider that the same request names."""
     key = ((hf if backend == "hf" else openai) or "").strip()
-    return {provider_of(str(backend), str(base_url)): key} if key else {}  # what is no text is refused later
+    return {provider_of(str(backend), str(base_url)): key} if key else {}  # anything but text is refused later
 
 
 def _name(source: str, number: int) -> str:
@@ -249,7 +248,7 @@ def _name(source: str, number: int) -> str:
 
 
 def add_endpoints(site: Site) -> None:
-    """Add the client API to the Blocks that are being built, without anything to see."""
+    """Add the client API to the Blocks that are being built, invisibly."""
     endpoints = Endpoints(site)
     count: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": MAX_NEIGHBOURS}
     text: dict[str, Any] = {"type": "string"}
@@ -259,6 +258,7 @@ def add_endpoints(site: Site) -> None:
         photos = PhotosInput(label="photos")
         nearest = Api(DEFAULT_NEIGHBOURS, count, "nearest")
         farthest = Api(DEFAULT_NEIGHBOURS, count, "farthest")
+        within = Api("", text, "within")
         asked = [
             Api("vote", names, "backend"),
             Api("", text, "model"),
@@ -267,16 +267,15 @@ def add_endpoints(site: Site) -> None:
             Api("", text, "prompt"),
             Api("", text, "base_url"),
             Api("", text, "judge"),
-            Api("", text, "within"),
+            within,
         ]
-        for name, inputs, shape in (
-            ("locate", [photo, *asked], LocateJson),
-            ("locate_batch", [photos, *asked], BatchJson),
-            ("neighbours", [photo, nearest, farthest, asked[-1]], NeighboursJson),
-            ("backends", [], BackendsJson),
-            ("info", [], InfoJson),
+        # Endpoints that may ask a model are limited by model slots instead, so that votes don't wait behind models.
+        for endpoint, inputs, shape, limit in (
+            (endpoints.locate, [photo, *asked], LocateJson, None),
+            (endpoints.locate_batch, [photos, *asked], BatchJson, None),
+            (endpoints.neighbours, [photo, nearest, farthest, within], NeighboursJson, "default"),
+            (endpoints.backends, [], BackendsJson, "default"),
+            (endpoints.info, [], InfoJson, "default"),
         ):
-            # Those that may ask a model are held to places instead, so that votes don't wait behind models.
-            limit = None if "locate" in name else "default"
             result = Api(None, json_schema(shape), "result")
-            gr.Button().click(getattr(endpoints, name), inputs, result, api_name=name, concurrency_limit=limit)
+            gr.Button().click(endpoint, inputs, result, api_name=endpoint.__name__, concurrency_limit=limit)

@@ -110,7 +110,7 @@ def add_batch_tab(site: Site, form: Form) -> None:
         [files, *form],
         [table, drawn],
         validator=events.check,
-        concurrency_limit=None,  # held to places instead, as are the other tabs
+        concurrency_limit=None,  # limited by model slots instead, as are the other tabs
         api_visibility="private",
         show_progress="hidden",
     )

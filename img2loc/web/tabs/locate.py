@@ -261,7 +261,7 @@ class _LocateTab:
         """A photo is located once it is chosen, where that is free, and when the visitor asks for it."""
         events, shown = self._events, self.shown
         asked = [self.photo, self.truth, *self.form]
-        # Those that may ask a model are held to places instead, so that votes don't wait behind models.
+        # Events that may ask a model are limited by model slots instead, so that votes don't wait behind models.
         looking: dict[str, Any] = {
             "api_visibility": "private",
             "show_progress_on": shown.answer,
