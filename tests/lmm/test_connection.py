@@ -352,4 +352,4 @@ def test_what_is_raised_holds_neither_request_nor_key(status, server):
 def test_a_body_that_cannot_be_read_gets_a_sentence(body, status, backend, server):
     server.body, server.status, server.headers = body, status, {"Retry-After": "1000000000"}
     with pytest.raises(LMMError, match=r"isn't a chat completion|rejected the request|Rate limit reached"):
-        ask(server.base_url, backend, timeout_s=1)
+        ask(server.base_url, backend, timeout_s=5)
