@@ -20,7 +20,7 @@ from img2loc.answer.lenient_json import find_objects
         ('{"a": "https://x.org/#y", // yes\n "b": 1}', [{"a": "https://x.org/#y", "b": 1}]),
         ('{"a": "two\nlines"}', [{"a": "two\nlines"}]),
         ('{"a": %s}' % ("1" * 5000), []),
-        ('{"a":' * 5000 + "1" + "}" * 5000, []),
+        ('{"a":' * 100_000 + "1" + "}" * 100_000, []),  # too deep for Python 3.13 as well
     ],
 )
 def test_objects_are_found_and_their_slips_put_right(text, found):
