@@ -26,7 +26,15 @@ from tqdm import tqdm
 
 from img2loc.answer.prompt import TEMPLATES, check_template, template_named
 from img2loc.answer.recorder import Recorder
-from img2loc.errors import ConfigError, EncoderError, GalleryError, Img2LocError, PhotoError, describe_failure
+from img2loc.errors import (
+    ConfigError,
+    EncoderError,
+    GalleryError,
+    HubUnavailableError,
+    Img2LocError,
+    PhotoError,
+    describe_failure,
+)
 from img2loc.evaluation.arguments import add_calibrate, add_evaluate, add_locating
 from img2loc.evaluation.calibrate import calibrate
 from img2loc.evaluation.cli import evaluate
@@ -66,13 +74,15 @@ def main(argv: Sequence[str] | None = None, *, program: str = "python -m img2loc
         return locate(arguments, settings)
     except Img2LocError as error:
         print_message(f"img2loc: {error}")
-        return 2 if isinstance(error, _WRONG_SETTING) else 1
+        is_hub_failure = isinstance(error.__cause__, HubUnavailableError)
+        return 2 if isinstance(error, _WRONG_SETTING) and not is_hub_failure else 1
     except KeyboardInterrupt as interrupt:
         print_message(f"img2loc: Stopped. {interrupt}".rstrip())
         return INTERRUPTED
 
 
-# Outside of a photo's own failure the last two mean that the configured gallery or encoder can't be used.
+# Outside of a photo's own failure the last two mean that the configured gallery or encoder can't be used: a wrong
+# setting, unless the Hub is down.
 _WRONG_SETTING = (ConfigError, GalleryError, EncoderError)
 
 

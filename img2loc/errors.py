@@ -6,6 +6,7 @@
     │   └── MissingKeyError      a backend needs a key and has none
     ├── DataError                a data set, predictions or a journal of the evaluation can't be used
     ├── HubError                 files of the Hugging Face Hub can't be had
+    │   └── HubUnavailableError  the Hub can't be reached, or its files can't be saved on this machine
     ├── LimitError               a visitor, or all together, asked for more than the operator allows
     ├── OutputError              standard output is closed, or its disk is full
     ├── PhotoError               the bytes aren't a photo that can be used
@@ -63,6 +64,10 @@ class DataError(Img2LocError):
 
 class HubError(Img2LocError):
     """Files of the Hugging Face Hub can't be had."""
+
+
+class HubUnavailableError(HubError):
+    """The Hub can't be reached, or its files can't be saved on this machine."""
 
 
 class LimitError(Img2LocError):

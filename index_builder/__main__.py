@@ -46,14 +46,10 @@ def main(argv: Sequence[str] | None = None, *, program: str = "python -m index_b
     arguments = parse_arguments(_parser(program), argv, any_path=False)  # neither Arrow nor FAISS takes other paths
     try:
         prepare_environment()
-    except ConfigError as error:
-        print_message(f"index_builder: {error}")
-        return 2
-    try:
         arguments.run(arguments)
     except Img2LocError as error:
         print_message(f"index_builder: {error}")
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     except (OSError, sqlite3.Error) as error:
         print_message(
             f"index_builder: {error}. Nothing that was done is lost; fix this and run the same command again."

@@ -31,6 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="leave out tests that start the app, a browser or a process")
 
 
+def pytest_sessionstart() -> None:
+    if not PHOTOS.is_dir():
+        pytest.exit(
+            f"The tests need their photos and data in {SHARED}, which are not in this repository.", returncode=1
+        )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--quick"):
         slow = [item for item in items if SLOW & {*item.fixturenames, *vars(item.module)}]  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from img2loc.errors import HubError
+from img2loc.errors import HubError, HubUnavailableError
 from img2loc.hardening.patch import telemetry_patch
 
 REACH_TIMEOUT_S = 10.0
@@ -51,7 +51,8 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes:
         A folder of the cache, named by the commit.
 
     Raises:
-        HubError: There is no such repo or revision, or it can't be downloaded and there is no complete copy here.
+        HubError: There is no such repo or revision.
+        HubUnavailableError: It can't be downloaded, and there is no complete copy here.
     """
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - not needed for the starter
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError  # noqa: PLC0415
@@ -69,8 +70,8 @@ def fetch(repo: str, revision: str | None, patterns: Sequence[str], *, on_bytes:
         with suppress(Exception):  # LocalEntryNotFoundError, or a fault of the cache itself
             return Path(pull(revision=revision, local_files_only=True))
         if isinstance(error, OSError) and error.errno:
-            raise HubError(f"{repo} can't be saved on this machine ({error.strerror})") from error
-        raise HubError(
+            raise HubUnavailableError(f"{repo} can't be saved on this machine ({error.strerror})") from error
+        raise HubUnavailableError(
             f"the Hub can't be reached ({type(error).__name__}), and this machine has no complete copy of {repo}"
         ) from error
 

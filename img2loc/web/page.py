@@ -166,5 +166,5 @@ def launch(demo: gr.Blocks, host: Host, address: Address, backends: Sequence[str
     finally:
         end_all_work()
         wait_for_answers(demo, LAST_ANSWERS_S)  # for those who wait for a model, without it
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # that it cuts connections isn't an error
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # cutting connections isn't an error
         demo.close(verbose=False)

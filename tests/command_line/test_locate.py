@@ -10,7 +10,7 @@ import pytest
 
 from img2loc.__main__ import main
 from img2loc.locator import Locator
-from tests.conftest import PHOTOS
+from tests.conftest import NOBODY, PHOTOS
 from tests.fakes.openai_server import OpenAIServer
 
 EIFFEL = str(next(PHOTOS.glob("*Eiffel*")))
@@ -126,6 +126,16 @@ def test_a_wrong_setting_gets_one_sentence_and_exit_2(monkeypatch, capsys, argum
     said = capsys.readouterr()
     assert words.lower() in said.err.lower() and "Traceback" not in said.err
     assert len(said.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"), [("IMG2LOC_GALLERY", "some/gallery"), ("IMG2LOC_ENCODER", "some/encoder")]
+)
+def test_a_hub_that_is_down_is_a_failure_and_no_wrong_setting(monkeypatch, capsys, connect, variable, name):
+    connect(NOBODY)
+    monkeypatch.setenv(variable, name)
+    assert main(["locate", EIFFEL]) == 1
+    assert "the Hub can't be reached" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_building_again_replaces_the_gallery_only_where_that_is_asked_for(folder
         arguments = ("--photos", folder, "--positions", positions, "--encoder", "lite0", "--out", out)
         if out.exists():
             before = {path: path.read_bytes() for path in out.iterdir()}
-            assert build(*arguments) == 1
+            assert build(*arguments) == 2
             assert "already has a gallery, 'gallery' with 2 rows. Use --replace" in capsys.readouterr().err
             assert {path: path.read_bytes() for path in out.iterdir()} == before
         assert build(*arguments, "--replace") == 0
@@ -126,7 +126,7 @@ def test_building_again_replaces_the_gallery_only_where_that_is_asked_for(folder
 def test_a_wrong_factory_costs_no_embeddings(folder, tmp_path, capsys, monkeypatch):
     positions = write_csv(tmp_path / "p.csv", [("a.jpg", 48.8584, 2.2945)])
     arguments = ("--photos", folder, "--positions", positions, "--encoder", "lite0", "--out", tmp_path / "gallery")
-    assert build(*arguments, "--factory", "Nonsense") == 1
+    assert build(*arguments, "--factory", "Nonsense") == 2
     assert "Nonsense" in capsys.readouterr().err
     monkeypatch.setattr("index_builder.stages.embed.write_shard", lambda *_: pytest.fail("embedded again"))
     assert build(*arguments) == 0
@@ -134,25 +134,25 @@ def test_a_wrong_factory_costs_no_embeddings(folder, tmp_path, capsys, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("header", "row", "words"),
+    ("header", "row", "status", "words"),
     [
-        (("name", "lat", "lon"), ("a.jpg", 1, 1), "no column that looks like the file"),
-        (("file", "lat", "lon"), ("none.jpg", 1, 1), "No photo can be used"),
-        ((), (), "is empty, or begins with an empty line"),
+        (("name", "lat", "lon"), ("a.jpg", 1, 1), 1, "no column that looks like the file"),
+        (("file", "lat", "lon"), ("none.jpg", 1, 1), 2, "No photo can be used"),
+        ((), (), 1, "is empty, or begins with an empty line"),
     ],
 )
-def test_a_listing_that_cannot_be_used_gets_words(folder, tmp_path, capsys, header, row, words):
+def test_a_listing_that_cannot_be_used_gets_words(folder, tmp_path, capsys, header, row, status, words):
     positions = write_csv(tmp_path / "p.csv", [row], header)
     out = tmp_path / "gallery"
-    assert build("--photos", folder, "--positions", positions, "--encoder", "lite0", "--out", out) == 1
+    assert build("--photos", folder, "--positions", positions, "--encoder", "lite0", "--out", out) == status
     assert words in capsys.readouterr().err
     assert not (out / MANIFEST).exists()
 
 
 def test_mistakes_get_words(folder, tmp_path, capsys):
-    assert build("--photos", tmp_path / "nowhere", "--encoder", "lite0", "--out", tmp_path / "g") == 1
+    assert build("--photos", tmp_path / "nowhere", "--encoder", "lite0", "--out", tmp_path / "g") == 2
     assert "no folder" in capsys.readouterr().err
-    assert build("--photos", folder, "--encoder", "lite0", "--out", folder) == 1
+    assert build("--photos", folder, "--encoder", "lite0", "--out", folder) == 2
     assert "of a gallery" in capsys.readouterr().err
     assert build("--photos", folder, "--encoder", "lite1", "--out", tmp_path / "g") == 1
     assert "lite1" in capsys.readouterr().err

@@ -200,25 +200,25 @@ def test_shards_of_another_job_are_refused(some, capsys):
     listing = some / "listing.parquet"
     embed = ("embed", "--listing", listing, "--out", some / "e")
     assert run(*embed, "--encoder", "lite0") == 0
-    assert run(*embed, "--encoder", MOBILENET) == 1
+    assert run(*embed, "--encoder", MOBILENET) == 2
     assert "another job: dim 1280 there, 1024 now" in capsys.readouterr().err
-    assert run(*embed, "--encoder", "lite0", "--batch", 3) == 1
+    assert run(*embed, "--encoder", "lite0", "--batch", 3) == 2
     assert "batch 16 there, 3 now" in capsys.readouterr().err
-    assert run("embed", "--listing", listing, "--encoder", "lite0", "--out", some / "photos") == 1
+    assert run("embed", "--listing", listing, "--encoder", "lite0", "--out", some / "photos") == 2
     assert "holds something" in capsys.readouterr().err
     shutil.copy(listing, some / "other.parquet")
     table = write_table(some / "t.csv", [("0.png", 5, 5)])
     assert run("listing", "--photos", some / "photos", "--positions", table, "--out", some / "other.parquet") == 0
     index = ("index", "--embeddings", some / "e", "--out", some / "g", "--listing")
-    assert run(*index, some / "other.parquet") == 1
+    assert run(*index, some / "other.parquet") == 2
     assert "are not those of" in capsys.readouterr().err
     (some / "e" / "00000.npy").write_bytes(b"spoilt")
-    assert run(*index, listing) == 1
+    assert run(*index, listing) == 2
     assert "has changed since it was embedded" in capsys.readouterr().err
     (some / "e" / "00000.json").unlink()
-    assert run(*index, listing) == 1
+    assert run(*index, listing) == 2
     assert "aren't done" in capsys.readouterr().err
-    assert run("index", "--embeddings", some, "--out", some / "g", "--listing", listing) == 1
+    assert run("index", "--embeddings", some, "--out", some / "g", "--listing", listing) == 2
     assert "has no plan.json" in capsys.readouterr().err
     assert not (some / "g").exists()
 

@@ -122,7 +122,7 @@ def test_a_users_file_that_is_linked_as_the_marker_is_not_written_to(tmp_path, t
     before = own.read_text()
     work.mkdir()
     os.link(own, work / MARKER.name)
-    assert built(tmp_path / "g") == 1
+    assert built(tmp_path / "g") == 2
     assert own.read_text() == before and (work / MARKER.name).exists()
 
 
@@ -131,7 +131,7 @@ def test_what_stood_in_a_working_folder_stays_when_the_build_fails(tmp_path, cap
     (work / SHARDS).mkdir(parents=True)
     (work / MARKER.name).write_text(f"{MARKER.text}: .g.build\n")
     (work / LISTING).write_text("mine")
-    assert built(tmp_path / "g") == 1
+    assert built(tmp_path / "g") == 2
     assert "isn't a listing" in capsys.readouterr().err
     assert (work / LISTING).read_text() == "mine" and (work / SHARDS).is_dir()
 
@@ -162,7 +162,7 @@ def test_a_forged_marker_costs_nobody_a_file(tmp_path, marker, kind):
         case "a pipe":
             os.mkfifo(work / marker)
     before = contents(tmp_path)
-    assert built(tmp_path / "g") == 1
+    assert built(tmp_path / "g") == 2
     after = contents(tmp_path)
     assert {name: after.get(name) for name in before} == before and (work / marker).lstat()
 
@@ -248,7 +248,7 @@ def test_what_killed_runs_left_under_temporary_names_is_removed(tmp_path):
 def test_a_foreign_working_folder_is_found_before_the_work(tmp_path, monkeypatch, capsys, name):
     monkeypatch.setattr("index_builder.verbs.open_encoder", lambda *_, **__: pytest.fail("loaded"))
     (tmp_path / name).mkdir()
-    assert built(tmp_path / "g") == 1
+    assert built(tmp_path / "g") == 2
     assert f"Nothing proves that {tmp_path / name} is a folder that Img2Loc made" in capsys.readouterr().err
 
 

@@ -338,7 +338,7 @@ def test_the_command_line_downloads_builds_and_reports(wheel, tmp_path, monkeypa
 def test_what_pip_cannot_download_gets_words(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    assert main(["geoclip", "--out", str(tmp_path / "gallery")]) == 1
+    assert main(["geoclip", "--out", str(tmp_path / "gallery")]) == 2
     said = capsys.readouterr().err
     assert "pip can't download geoclip==1.3.0 (No matching distribution found" in said and "--wheel" in said
     assert not (tmp_path / "gallery").exists()
@@ -347,11 +347,11 @@ def test_what_pip_cannot_download_gets_words(tmp_path, monkeypatch, capsys):
 def test_another_wheel_is_refused_with_words(wheel, tmp_path, capsys):
     out = tmp_path / "gallery"
     for file, words in ((wheel[0], "instead of 08a93791166a"), (tmp_path / "no.whl", "No such file")):
-        assert main(["geoclip", "--out", str(out), "--wheel", str(file)]) == 1
+        assert main(["geoclip", "--out", str(out), "--wheel", str(file)]) == 2
         said = capsys.readouterr().err
         assert words in said and said.count("\n") == 1
     (tmp_path / "notes.txt").write_text("mine")
-    assert main(["geoclip", "--out", str(tmp_path), "--wheel", str(wheel[0])]) == 1
+    assert main(["geoclip", "--out", str(tmp_path), "--wheel", str(wheel[0])]) == 2
     assert "of a gallery" in capsys.readouterr().err
     assert not out.exists()
 

@@ -258,11 +258,11 @@ def test_galleries_that_cannot_be_joined_get_words(tmp_path, capsys):
     write(tmp_path / "a", unit(20, 16), encoder=headed, head=head)
     write(tmp_path / "b", unit(20, 16), encoder=EncoderSpec("transformers", "other", "sha256:1", "none"))
     write(tmp_path / "nameless", unit(30, 16, seed=3), encoder=headed, head=head, named=False)
-    assert main(["merge", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")]) == 1
+    assert main(["merge", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")]) == 2
     assert "different encoders" in capsys.readouterr().err
     rows = from_memory(unit(300, 16), places(300), [])
     write_gallery(Output(tmp_path / "codes", Label("codes"), Layout("PQ4x4fs", {})), rows, Networks(SPEC))
-    assert main(["merge", str(tmp_path / "codes"), "--out", str(tmp_path / "c")]) == 1
+    assert main(["merge", str(tmp_path / "codes"), "--out", str(tmp_path / "c")]) == 2
     assert "has no vectors" in capsys.readouterr().err
     manifest, again = merge_galleries([tmp_path / "a", tmp_path / "nameless"], Output(tmp_path / "c", Label("c")))
     assert (manifest.count, again) == (50, 0)

@@ -192,9 +192,9 @@ def test_a_tar_cut_short_gives_what_is_whole(tmp_path, capsys, cut):
 
 def test_what_is_no_tar_gets_words(tmp_path, capsys):
     (tmp_path / "0.tar").write_bytes(b"not a tar" * 100)
-    assert listing(tmp_path, "--photos", tmp_path / "0.tar") == 1
+    assert listing(tmp_path, "--photos", tmp_path / "0.tar") == 2
     assert "isn't a tar file" in capsys.readouterr().err
-    assert listing(tmp_path, "--photos", tmp_path / "none-*.tar") == 1
+    assert listing(tmp_path, "--photos", tmp_path / "none-*.tar") == 2
     assert "There is no file" in capsys.readouterr().err
     assert not (tmp_path / "listing.parquet").exists()
 
@@ -235,11 +235,11 @@ def test_an_earlier_listing_stays_when_the_next_one_fails(folder, tmp_path, caps
     assert listing(tmp_path, "--photos", folder, "--positions", table) == 0
     before = (tmp_path / "listing.parquet").read_bytes()
     write_table(table, [("0.png", 0, 0)])
-    assert listing(tmp_path, "--photos", folder, "--positions", table) == 1
+    assert listing(tmp_path, "--photos", folder, "--positions", table) == 2
     assert "No photo can be used" in capsys.readouterr().err
     assert (tmp_path / "listing.parquet").read_bytes() == before
     (tmp_path / "other.parquet").write_bytes(b"")
-    assert main(["embed", "--listing", str(tmp_path / "other.parquet"), "--encoder", "lite0", "--out", "x"]) == 1
+    assert main(["embed", "--listing", str(tmp_path / "other.parquet"), "--encoder", "lite0", "--out", "x"]) == 2
     assert "can't be read" in capsys.readouterr().err
 
 
@@ -268,6 +268,6 @@ def test_a_file_that_is_no_listing_is_never_overwritten(folder, tmp_path, capsys
     positions = tmp_path / "positions.csv"
     positions.write_text("file,lat,lon\na.jpg,1,2\n")
     how = ["listing", "--photos", str(folder), "--positions", str(positions)]
-    assert main([*how, "--out", str(positions)]) == 1
+    assert main([*how, "--out", str(positions)]) == 2
     assert "exists and isn't a listing" in capsys.readouterr().err
     assert positions.read_text().startswith("file,lat,lon")

@@ -77,7 +77,7 @@ def test_arguments_that_are_not_text_are_refused(arguments, capsys):
 
 def test_a_tar_whose_own_name_is_not_text_is_refused(tmp_path, capsys):
     write_tar(tmp_path / "o\udcff.tar", [("b.jpg", picture(1))])
-    assert listing(tmp_path, "--photos", tmp_path / "*.tar") == 1
+    assert listing(tmp_path, "--photos", tmp_path / "*.tar") == 2
     assert "o\\xff.tar is not UTF-8; rename the tar file" in capsys.readouterr().err
 
 

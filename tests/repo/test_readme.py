@@ -169,12 +169,18 @@ def test_the_walk_passes_functions_that_are_there():
 
 
 def test_the_code_that_architecture_names_is_there():
-    """What the answers and instructions call a function or class, in backticks, exists in the code."""
+    """What the text calls a function or class, in backticks, exists: in the file named beside it, else in the code."""
+    beside = re.findall(r"`([A-Za-z_]\w*(?:\.\w+)?)`\s+\(`([\w/]+\.py)`", ARCHITECTURE)
+    assert len(beside) > 20
+    for name, file in beside:
+        for part in name.split("."):
+            definition = rf"^\s*(?:(?:async )?def|class) {part}\b|^\s*(?:self\.)?{part}\b[^=\n]*="
+            assert re.search(definition, read(file), re.MULTILINE), (name, file)
     code = "\n".join(
         path.read_text("utf-8") for part in ("img2loc", "index_builder") for path in (ROOT / part).rglob("*.py")
     )
     prose = ARCHITECTURE.split("## Where to find what")[1]
-    for name in re.findall(r"`([A-Za-z_]\w*(?:\.\w+)?)`", prose):
+    for name in {*re.findall(r"`([A-Za-z_]\w*(?:\.\w+)?)`", prose)} - {name for name, _ in beside}:
         assert all(re.search(rf"\b{part}\b", code) for part in name.split(".")), name
 
 

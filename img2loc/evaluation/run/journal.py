@@ -1,4 +1,4 @@
-"""The journal of a run: one line per photo, on disk before the next is asked, so that a kill costs nothing twice."""
+"""The journal of a run: a line before each request and one for each finished photo, on disk before work goes on."""
 
 from __future__ import annotations
 
