@@ -203,7 +203,7 @@ def tracked(paths: Sequence[str]) -> list[str]:
     """The files below some paths that git tracks, relative to the repository.
 
     Raises:
-        ConfigError: This is no git checkout, or git tracks nothing below a path.
+        ConfigError: This isn't a git checkout, or git tracks nothing below a path.
     """
     files: list[str] = []
     for path in paths:

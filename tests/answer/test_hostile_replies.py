@@ -326,7 +326,7 @@ def test_what_pops_up_is_text(monkeypatch, host):
         assert DIRECTIONS.sub("", said).strip() in words(raised.value.message)
     with pytest.raises(gr.Error) as raised, shown_errors():
         raise ConfigError(MARKUP[0])
-    assert raised.value.message == MARKUP[0]  # to a client of the API it is no HTML
+    assert raised.value.message == MARKUP[0]  # to a client of the API it isn't HTML
 
 
 def _raising(error: Exception) -> Callable[..., object]:

@@ -132,7 +132,7 @@ def check(photos: int, *, module: list[str]) -> dict[str, object]:
                 kills.append(len(second.asked))
             resumed = _start(module, truth, folder / "killed", second)
             scores = [_finish(process, folder) for process in (calm, resumed)]
-            # A kill may cut a request in its midst; that is no fault of the client's.
+            # A kill may cut a request in its midst; that isn't the client's fault.
             second.faults = [fault for fault in second.faults if "JSONDecodeError" not in fault]
         journals = [_journal(folder, run) for run in ("calm", "killed")]
         answers = [{id_: (entry.kind, entry.position) for id_, entry in j.entries.items()} for j in journals]

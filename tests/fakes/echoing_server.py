@@ -19,9 +19,9 @@ STATUSES = (400, 401, 402, 403, 404, 409, 422, 429, 500, 503)
 MODELS = (
     "good",
     "says",  # the key stands in a reply that is fine otherwise
-    "mumbles",  # and in one that is no answer
+    "mumbles",  # and in one that isn't an answer
     "refuses",
-    "plain",  # an error that is no JSON
+    "plain",  # an error that isn't JSON
     "straddles",  # an error so long that the key lies across the place where it is cut short
     "moved",
     "page",

@@ -23,7 +23,7 @@ from typing import Any
 
 from PIL import Image
 
-KEY = "sk-proj-t3stK3y0123456789AbcDefGhiJklMnoPqrStuVwxYz"  # its end is no number, which a log has by chance
+KEY = "sk-proj-t3stK3y0123456789AbcDefGhiJklMnoPqrStuVwxYz"  # its end isn't a number, which a log has by chance
 GOOD = {"latitude": 48.8584, "longitude": 2.2945, "place": "Eiffel Tower, Paris", "reasoning": "An iron lattice tower."}
 DRIP_S = 0.05
 USAGE = 1200, 60  # tokens in and out
@@ -305,7 +305,7 @@ def _completion(behaviour: str, text: str | None, model: str) -> dict[str, Any]:
 def _checked(key: str, raw: bytes, headers: dict[str, str]) -> Request:
     body = json.loads(raw)
     if not isinstance(body["model"], str) or not body["model"]:
-        raise ValueError("model is no name")
+        raise ValueError("model isn't a name")
     messages = body["messages"]
     if [message["role"] for message in messages] != [("user", "assistant")[n % 2] for n in range(len(messages))]:
         raise ValueError("user and assistant don't take turns")
@@ -314,11 +314,11 @@ def _checked(key: str, raw: bytes, headers: dict[str, str]) -> Request:
     text, image, *more = messages[0]["content"]
     for label, picture in zip(more[::2], more[1::2], strict=True):
         if not label["text"].strip() or not picture["image_url"]["url"].startswith("https://"):
-            raise ValueError("what follows the photo is no picture on the web after its label")
+            raise ValueError("what follows the photo isn't a picture on the web after its label")
     if text["type"] != "text" or not text["text"].strip() or image["type"] != "image_url":
         raise ValueError("the first turn is not text, then image")
     if not all(isinstance(message["content"], str) and message["content"] for message in messages[1:]):
-        raise ValueError("a later turn is no text")
+        raise ValueError("a later turn isn't text")
     limits = [body[name] for name in ("max_completion_tokens", "max_tokens") if name in body]
     if len(limits) != 1 or not 0 < limits[0] <= 16_384:
         raise ValueError("the reply's length is not bounded, or bounded twice")
@@ -333,7 +333,7 @@ def _checked(key: str, raw: bytes, headers: dict[str, str]) -> Request:
     with Image.open(io.BytesIO(jpeg)) as picture:
         picture.load()
         if picture.format != "JPEG" or picture.getexif() or "exif" in picture.info:
-            raise ValueError("the image is no JPEG, or carries EXIF")
+            raise ValueError("the image isn't a JPEG, or carries EXIF")
     return Request(key, body, jpeg, {name.lower(): value for name, value in headers.items()})
 
 
@@ -342,7 +342,7 @@ def _check_strict(response_format: dict[str, Any]) -> None:
     wrapper = response_format["json_schema"]
     schema = wrapper["schema"]
     if response_format["type"] != "json_schema" or wrapper["strict"] is not True or not wrapper["name"]:
-        raise ValueError("response_format is no strict json_schema")
+        raise ValueError("response_format isn't a strict json_schema")
     if schema["additionalProperties"] is not False or sorted(schema["required"]) != sorted(schema["properties"]):
         raise ValueError("Invalid schema: every property must be required, and no other allowed")
 

@@ -25,7 +25,7 @@ def write_csv(path, rows, header=("file", "lat", "lon")):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three real photos, one twice, a file that is no picture."""
+    """Three real photos, one twice, a file that isn't a picture."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for name, source in {"a.jpg": "Eiffel-Tower", "b.jpg": "Taj-Mahal", "c.jpg": "Stonehenge"}.items():

@@ -171,7 +171,7 @@ def test_a_batch_that_fails_stops_the_passes_beside_it(tmp_path, mobilenet):
 
 @pytest.fixture
 def some(tmp_path):
-    """A listing of six pictures, of which two are spoilt after it was made, one is no picture, and one is gone."""
+    """A listing of six pictures, of which two are spoilt after it was made, one isn't a picture, and one is gone."""
     folder = tmp_path / "photos"
     folder.mkdir()
     rows = []

@@ -102,10 +102,10 @@ def test_untrusted_words_stay_words():
 
 def test_a_failure_is_a_row_without_a_position():
     nothing = replace(predicted(), position=None, method="none", place=None, vote=None)
-    failed = [exports.answer_row("a.jpg", "The file is no picture."), exports.answer_row("b.jpg", nothing)]
+    failed = [exports.answer_row("a.jpg", "The file isn't a picture."), exports.answer_row("b.jpg", nothing)]
     assert [feature["geometry"] for feature in json.loads(exports.to_geojson(failed))["features"]] == [None, None]
     assert ElementTree.fromstring(exports.to_kml(failed)).find(".//k:Point", KML) is None
-    assert "The file is no picture." in exports.to_csv(failed)
+    assert "The file isn't a picture." in exports.to_csv(failed)
 
 
 def test_a_zip_holds_all_three_and_is_the_same_each_time(listed: list[exports.Row]):
@@ -129,7 +129,7 @@ def test_the_command_lines_csv_and_geojson():
         "photo,lat,lon,radius_km,method,city,country,outcome,message\n"
         '"a,b.jpg",48.8584,2.2945,,lmm,Paris,France,answered,\n'
     )
-    located, failed = (json.loads(as_geojson("a.jpg", result)) for result in (predicted(), "The file is no picture."))
+    located, failed = (json.loads(as_geojson("a.jpg", result)) for result in (predicted(), "The file isn't a picture."))
     assert located["geometry"] == {"type": "Point", "coordinates": [2.2945, 48.8584]}
     assert located["properties"]["photo"] == "a.jpg" and located["properties"]["outcome"] == "answered"
-    assert failed["geometry"] is None and failed["properties"]["message"] == "The file is no picture."
+    assert failed["geometry"] is None and failed["properties"]["message"] == "The file isn't a picture."

@@ -142,7 +142,7 @@ class Said:
     Args:
         kind: How it hurts.
         text: The reply.
-        means: The position that must be read in it; None where anything may come of it that is no exception.
+        means: The position that must be read in it; None where anything may come of it that isn't an exception.
     """
 
     kind: str
