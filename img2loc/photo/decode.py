@@ -121,7 +121,7 @@ def open_photo(source: bytes | Image.Image) -> Photo:
     except MemoryError:
         raise PhotoError("The picture is too large for this machine's memory; make it smaller.") from None
     except Exception as error:  # a decoder fed with damaged bytes may raise anything at all
-        raise PhotoError(f"The picture is damaged and can't be read ({type(error).__name__}).") from error
+        raise PhotoError("The picture is damaged and can't be read.") from error
 
 
 PhotoSource = Photo | str | Path | bytes | Image.Image
