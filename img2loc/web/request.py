@@ -151,9 +151,10 @@ class LocateRequest:
         operators_server = server_named(settings.options(self.backend).base_url)  # hf's is empty, as OpenAI's is
         if self.base_url.strip():  # the visitor's choice, which never gets the operator's key
             chosen = server_named(self.base_url)
+            if chosen.public or operators_server.public:
+                return False
             # The operator's server may accept requests from this machine without a key.
-            same_host = host_of(chosen.base_url) == host_of(operators_server.base_url)
-            return same_host and not (chosen.public or operators_server.public)
+            return host_of(chosen.base_url) == host_of(operators_server.base_url)
         return not (self.own_key and backend_named(self.backend).needs_key and operators_server.public)
 
     def options(self, settings: Settings) -> BackendOptions:
