@@ -29,6 +29,7 @@ from tqdm import tqdm
 from transformers import AutoImageProcessor, AutoModel, MobileNetV1ImageProcessor, MobileNetV1Model  # noqa: F401
 
 from img2loc.retrieval.encoders import EncoderSpec, open_encoder
+from index_builder.stages import embed
 from index_builder.stages.embed import EmbedSettings, Pool, begin, embed_local, finish
 from index_builder.stages.index import Label, Output, index_shards
 from index_builder.stages.listing import SCHEMA, Listing, write_listing
@@ -48,6 +49,7 @@ def main() -> int:
     arguments = parser.parse_args()
     moments = random.Random(arguments.seed)
     tqdm.set_lock(threading.RLock())  # its own is shared by all processes: one killed while it holds it stops the next
+    embed.BFLOAT16_SAMPLE = 4  # a processor without bfloat16's own instructions takes long
     torch.set_num_threads(1)  # threads that wait for each other on a busy machine take most of the time
     report = {}
     with tempfile.TemporaryDirectory() as name:

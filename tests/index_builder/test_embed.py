@@ -35,13 +35,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Threads that wait for each other on a busy machine would take most of these tests' time."""
+def quick():
+    """One thread, since several wait for each other on a busy machine; few photos in bfloat16, where it is slow."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("index_builder.stages.embed.BFLOAT16_SAMPLE", 4)
+        yield
     torch.set_num_threads(threads)
 
 
