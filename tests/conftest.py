@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
+from img2loc.hardening.patch import import_gradio
 from img2loc.locator import Locator
 from img2loc.photo.decode import Photo, open_photo
 from img2loc.policy.settings import Settings
@@ -25,6 +27,11 @@ NOBODY = "http://127.0.0.1:9"  # where no server listens
 
 # Fixtures and helpers of tests that take seconds: they start the app, a browser or another process.
 SLOW = {"address", "page", "AppProcess", "subprocess"}
+
+
+def pytest_configure() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a run of all tests, which needs Gradio anyway
+        import_gradio()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -27,12 +28,34 @@ from tests.paths import ROOT
 
 EIFFEL, TAJ, STONEHENGE = (str(next(PHOTOS.glob(f"*{name}*"))) for name in ("Eiffel", "Taj-Mahal", "Stonehenge"))
 SHAPES = ("", "--json", "--geojson", "--csv")
+# The command line with an encoder that sees the Taj Mahal in every photo: the real one takes two seconds to load.
+PROGRAM = """
+from types import SimpleNamespace
+import numpy as np
+import img2loc.__main__
+import img2loc.locator
+from img2loc.retrieval.gallery import open_gallery
+from img2loc.retrieval.index import Searcher
+
+def open_encoder(*_, **__):
+    gallery = open_gallery("starter")
+    records = gallery.records(list(range(gallery.manifest.count)))
+    taj = next(row for row, record in records.items() if "Taj-Mahal" in record.id)
+    embedding = gallery.searcher.vectors.reconstruct(taj)
+    embed = lambda images: np.stack([embedding] * len(images))
+    return SimpleNamespace(spec=gallery.manifest.encoder, dim=gallery.manifest.dim, embed=embed)
+
+img2loc.locator.open_encoder = open_encoder
+Searcher.use_gpu = lambda *_: None
+img2loc.__main__.command()
+"""
+COMMAND = [sys.executable, "-c", PROGRAM, "locate"]
 
 
 def start(*arguments, stdout=subprocess.PIPE, **environment):
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("IMG2LOC_", "OPENAI_"))}
     return subprocess.Popen(
-        [sys.executable, "-m", "img2loc", *filter(None, arguments)],
+        [*COMMAND, *filter(None, arguments)],
         cwd=ROOT,
         env={**inherited, **environment},
         stdout=stdout,
@@ -63,7 +86,7 @@ def test_stopped_amid_the_third_photo_the_first_two_are_there(shape, stop):
     with OpenAIServer() as server:
         server.enqueue("good", "good", "hang")
         arguments, environment = asks(server)
-        process = start("locate", EIFFEL, TAJ, STONEHENGE, *arguments, shape, **environment)
+        process = start(EIFFEL, TAJ, STONEHENGE, *arguments, shape, **environment)
         deadline = time.monotonic() + 60
         while len(server.requests) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -78,7 +101,7 @@ def test_replies_about_a_photo_that_is_broken_off_go_to_stderr():
     with OpenAIServer() as server:
         server.enqueue("good", "malformed", "hang")
         arguments, environment = asks(server)
-        process = start("locate", EIFFEL, "--samples", "3", "--json", *arguments, **environment)
+        process = start(EIFFEL, "--samples", "3", "--json", *arguments, **environment)
         deadline = time.monotonic() + 60
         while len(server.requests) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -118,7 +141,7 @@ def test_replies_before_an_unexpected_end_go_to_stderr(error, monkeypatch, capsy
 @pytest.mark.parametrize("errors", ["2>/dev/full", "2>&-", "2> >(head -c 1 >/dev/null)"])
 def test_messages_that_fail_stop_nothing(errors, tmp_path):
     missing = str(tmp_path / "none.jpg")
-    command = " ".join(f"'{part}'" for part in [sys.executable, "-m", "img2loc", "locate", EIFFEL, missing, TAJ])
+    command = shlex.join([*COMMAND, EIFFEL, missing, TAJ])
     environment = {**os.environ, "TQDM_MININTERVAL": "0"}
     found = subprocess.run(
         ["bash", "-c", f"{command} --json {errors}"],
@@ -137,7 +160,7 @@ def test_a_closed_pipe_ends_the_asking_and_the_answer_in_hand_goes_to_stderr():
         server.enqueue("good", "good", "good")
         arguments, environment = asks(server)
         reader, writer = os.pipe()
-        process = start("locate", EIFFEL, TAJ, STONEHENGE, *arguments, "--json", stdout=writer, **environment)
+        process = start(EIFFEL, TAJ, STONEHENGE, *arguments, "--json", stdout=writer, **environment)
         os.close(writer)
         first = b""
         while b"48.858" not in first:
@@ -156,10 +179,9 @@ def test_a_disk_that_fills_up_ends_the_asking(tmp_path, unbuffered):
     """The limit of a file's size stands in for the disk's."""
     with OpenAIServer() as server:
         arguments, environment = asks(server)
-        command = [sys.executable, "-m", "img2loc", "locate", *[EIFFEL] * 60, *arguments, "--csv"]
-        quoted = " ".join(f"'{part}'" for part in command)
+        command = shlex.join([*COMMAND, *[EIFFEL] * 60, *arguments, "--csv"])
         found = subprocess.run(
-            ["bash", "-c", f"ulimit -f 1; exec {quoted} > '{tmp_path}/out'"],
+            ["bash", "-c", f"ulimit -f 1; exec {command} > '{tmp_path}/out'"],
             cwd=ROOT,
             env={**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": unbuffered},
             capture_output=True,
@@ -179,9 +201,7 @@ def test_output_that_is_closed_or_full_from_the_start_costs_nothing(closed):
     with OpenAIServer() as server:
         arguments, environment = asks(server)
         redirect = ">&-" if closed == "closed" else f">{closed}"
-        command = " ".join(
-            f"'{part}'" for part in [sys.executable, "-m", "img2loc", "locate", EIFFEL, *arguments, "--csv"]
-        )
+        command = shlex.join([*COMMAND, EIFFEL, *arguments, "--csv"])
         found = subprocess.run(
             ["bash", "-c", f"{command} {redirect}"],
             cwd=ROOT,
@@ -208,7 +228,7 @@ def test_output_that_is_closed_or_full_from_the_start_costs_nothing(closed):
 def test_names_and_outputs_that_cannot_hold_a_character_are_escaped(tmp_path, shape, environment):
     odd = tmp_path / "caf\udce9 Łódź 😀.jpg"
     shutil.copy(EIFFEL, odd)
-    process = start("locate", os.fsencode(odd), os.fsencode(f"{tmp_path}/no\udcff"), TAJ, shape, **environment)
+    process = start(os.fsencode(odd), os.fsencode(f"{tmp_path}/no\udcff"), TAJ, shape, **environment)
     printed, said = process.communicate(timeout=60)
     assert process.returncode == 1 and b"Traceback" not in said
     name = (environment.get("PYTHONIOENCODING") or "utf-8").split(":")[0]
@@ -263,7 +283,7 @@ def test_pipes_and_sockets_are_not_waited_for_and_the_other_photos_are_located(t
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket.jpg"))
-        process = start("locate", f"{tmp_path}/pipe.jpg", f"{tmp_path}/socket.jpg", "/dev/tty", TAJ)
+        process = start(f"{tmp_path}/pipe.jpg", f"{tmp_path}/socket.jpg", "/dev/tty", TAJ)
         try:
             printed, said = process.communicate(timeout=60)
         finally:
