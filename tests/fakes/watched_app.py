@@ -99,7 +99,9 @@ class WatchedApp(AppProcess):
 
     def move_clock(self, seconds: float) -> None:
         """Let the app believe that it is later."""
-        (self.machine / "seconds-later").write_text(str(seconds))
+        written = self.machine / "seconds-later.new"
+        written.write_text(str(seconds))
+        written.replace(self.machine / "seconds-later")  # at once: the app may be reading it
 
     def abort(self) -> str:
         """Crash the app.
