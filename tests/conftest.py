@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import csv
 import os
-from collections.abc import Callable, Coroutine
+import subprocess
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from img2loc.photo.decode import Photo, open_photo
 from img2loc.policy.settings import Settings
 from img2loc.retrieval.encoders import Embeddings, Encoder, open_encoder
 from img2loc.web.gallery_loader import Host
-from tests.paths import SHARED
+from tests.paths import ROOT, SHARED
 
 PHOTOS = SHARED / "photos"
 MOBILENET = SHARED / "models" / "hf_mobilenet_v1"
 NOBODY = "http://127.0.0.1:9"  # where no server listens
 
 # Fixtures and helpers of tests that take seconds: they start the app, a browser or another process.
-SLOW = {"address", "page", "AppProcess", "subprocess"}
+SLOW = {"address", "begin", "page", "AppProcess", "subprocess"}
 
 
 def pytest_configure() -> None:
@@ -56,6 +57,24 @@ def in_own_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Wait for a coroutine in a thread of its own: the browser's tests leave a loop that runs in the worker's."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts processes as subprocess.Popen does; those that outlive the test, or its failure, are killed."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(subprocess.Popen(command, cwd=ROOT, **{**pipes, **options}))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.wait()
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
 
 
 @pytest.fixture(scope="session")

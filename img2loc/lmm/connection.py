@@ -22,6 +22,8 @@ from img2loc.lmm.retry import in_thread
 from img2loc.system.environment import check_certificates, check_proxies
 
 MAX_BODY_BYTES: Final = 20_000_000
+# Trusts nobody. Where TLS isn't used, loading the certificates would take 30 ms for nothing.
+NO_CERTIFICATES: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +190,6 @@ class _PublicTransport(httpx2.HTTPTransport):
         request.extensions = {**request.extensions, "sni_hostname": host}  # the name in the certificate
         request.url = request.url.copy_with(host=public_address(host))
         return super().handle_request(request)
-
-
-# Trusts nobody. Where TLS isn't used, loading the certificates would take 30 ms for nothing.
-NO_CERTIFICATES: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class _CancellableConnection:

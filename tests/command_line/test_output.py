@@ -52,15 +52,13 @@ img2loc.__main__.command()
 COMMAND = [sys.executable, "-c", PROGRAM, "locate"]
 
 
-def start(*arguments, stdout=subprocess.PIPE, **environment):
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("IMG2LOC_", "OPENAI_"))}
-    return subprocess.Popen(
-        [*COMMAND, *filter(None, arguments)],
-        cwd=ROOT,
-        env={**inherited, **environment},
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-    )
+@pytest.fixture
+def start(begin):
+    def start(*arguments, stdout=subprocess.PIPE, **environment):
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("IMG2LOC_", "OPENAI_"))}
+        return begin([*COMMAND, *filter(None, arguments)], env={**inherited, **environment}, stdout=stdout)
+
+    return start
 
 
 def asks(server):
@@ -82,7 +80,7 @@ def positions(shape, printed):
     ("shape", "stop"),
     [("", signal.SIGINT), ("--json", signal.SIGTERM), ("--geojson", signal.SIGHUP), ("--csv", signal.SIGINT)],
 )
-def test_stopped_amid_the_third_photo_the_first_two_are_there(shape, stop):
+def test_stopped_amid_the_third_photo_the_first_two_are_there(shape, stop, start):
     with OpenAIServer() as server:
         server.enqueue("good", "good", "hang")
         arguments, environment = asks(server)
@@ -97,7 +95,7 @@ def test_stopped_amid_the_third_photo_the_first_two_are_there(shape, stop):
     assert b"img2loc: Stopped." in said and b"Traceback" not in said
 
 
-def test_replies_about_a_photo_that_is_broken_off_go_to_stderr():
+def test_replies_about_a_photo_that_is_broken_off_go_to_stderr(start):
     with OpenAIServer() as server:
         server.enqueue("good", "malformed", "hang")
         arguments, environment = asks(server)
@@ -155,7 +153,7 @@ def test_messages_that_fail_stop_nothing(errors, tmp_path):
     assert found.returncode == 1
 
 
-def test_a_closed_pipe_ends_the_asking_and_the_answer_in_hand_goes_to_stderr():
+def test_a_closed_pipe_ends_the_asking_and_the_answer_in_hand_goes_to_stderr(start):
     with OpenAIServer() as server:
         server.enqueue("good", "good", "good")
         arguments, environment = asks(server)
@@ -225,7 +223,7 @@ def test_output_that_is_closed_or_full_from_the_start_costs_nothing(closed):
         ("--json", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
     ],
 )
-def test_names_and_outputs_that_cannot_hold_a_character_are_escaped(tmp_path, shape, environment):
+def test_names_and_outputs_that_cannot_hold_a_character_are_escaped(tmp_path, shape, environment, start):
     odd = tmp_path / "caf\udce9 Łódź 😀.jpg"
     shutil.copy(EIFFEL, odd)
     process = start(os.fsencode(odd), os.fsencode(f"{tmp_path}/no\udcff"), TAJ, shape, **environment)
@@ -279,15 +277,12 @@ def test_what_is_no_photo_gets_a_sentence(photo, words, monkeypatch, capsys, sta
     assert f"img2loc: {photo}: {words}" in capsys.readouterr().err
 
 
-def test_pipes_and_sockets_are_not_waited_for_and_the_other_photos_are_located(tmp_path):
+def test_pipes_and_sockets_are_not_waited_for_and_the_other_photos_are_located(tmp_path, start):
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket.jpg"))
         process = start(f"{tmp_path}/pipe.jpg", f"{tmp_path}/socket.jpg", "/dev/tty", TAJ)
-        try:
-            printed, said = process.communicate(timeout=60)
-        finally:
-            process.kill()
+        printed, said = process.communicate(timeout=60)
     assert said.count(b"only files can be read.") == 3 and b"Agra" in printed
     assert process.returncode == 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -13,12 +12,12 @@ from img2loc.__main__ import main
 from img2loc.evaluation.run.journal import read_journal
 from img2loc.locator import Locator
 from tests.conftest import PHOTOS
-from tests.evaluation.evaluation_kills import LIGHT, ROOT
+from tests.evaluation.evaluation_kills import LIGHT
 from tests.fakes.openai_server import OpenAIServer
 
 
 def test_sigterm_amid_a_photo_keeps_all_answers_and_the_run_goes_on_without_asking_again(
-    tmp_path, monkeypatch, starter
+    tmp_path, monkeypatch, starter, begin
 ):
     truth = tmp_path / "truth.csv"
     with (PHOTOS / "photos.csv").open(newline="", encoding="utf-8") as source, truth.open("w", newline="") as file:
@@ -31,13 +30,7 @@ def test_sigterm_amid_a_photo_keeps_all_answers_and_the_run_goes_on_without_aski
         server.enqueue("good", "good", "hang")
         command = [sys.executable, "-m", *LIGHT, "evaluate", "run", *map(str, data)]
         command += ["--concurrency", "1", "--base-url", server.base_url]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "OPENAI_API_KEY": str(server.key)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        process = begin(command, env={**os.environ, "OPENAI_API_KEY": str(server.key)})
         deadline = time.monotonic() + 60
         while len(server.requests) < 3 and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -120,13 +120,13 @@ def test_ctrl_c_ends_every_stage_in_a_sentence(verb, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_process_that_is_stopped_says_so_and_goes_on_later(tmp_path, stop):
+def test_a_process_that_is_stopped_says_so_and_goes_on_later(tmp_path, stop, begin):
     with (PHOTOS / "photos.csv").open(encoding="utf-8") as file:
         lines = file.readlines()[:61]
     (tmp_path / "t.csv").write_text("".join(lines), encoding="utf-8")
     arguments = ["--photos", PHOTOS, "--positions", tmp_path / "t.csv", "--encoder", "lite0", "--out", tmp_path / "g"]
     command = [sys.executable, "-m", "index_builder", "build", *map(str, arguments)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = begin(command)
     said = b""
     while b"embed" not in said:
         said += os.read(process.stderr.fileno(), 1000)

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import termios
 import threading
@@ -17,7 +16,6 @@ import pytest
 from img2loc.errors import LMMCancelledError
 from img2loc.lmm.retry import in_thread
 from tests.conftest import PHOTOS
-from tests.paths import ROOT
 
 EIFFEL, TAJ = (str(next(PHOTOS.glob(f"*{name}*"))) for name in ("Eiffel", "Taj-Mahal"))
 PIPE_BYTES = 4096
@@ -88,14 +86,6 @@ run(main)
 """
 
 
-def begin(*arguments: object, **streams: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
-    )
-
-
 @pytest.mark.parametrize(
     ("program", "imported"),
     [
@@ -104,8 +94,8 @@ def begin(*arguments: object, **streams: object) -> subprocess.Popen[bytes]:
         (["app.py"], b"ctypes"),
     ],
 )
-def test_ctrl_c_during_the_imports_is_no_traceback(program, imported):
-    process = begin("-X", "importtime", *program)
+def test_ctrl_c_during_the_imports_is_no_traceback(program, imported, begin):
+    process = begin([sys.executable, "-X", "importtime", *program])
     said = b""
     while imported + b"\n" not in said:
         said += process.stderr.readline()
@@ -115,21 +105,21 @@ def test_ctrl_c_during_the_imports_is_no_traceback(program, imported):
     assert process.returncode == 130 and b"Traceback" not in rest and b"KeyboardInterrupt" not in rest
 
 
-def test_a_reply_that_came_as_ctrl_c_was_pressed_is_kept():
-    process = begin("-c", COMMAND, "locate", EIFFEL, "--backend", "openai", "--json")
+def test_a_reply_that_came_as_ctrl_c_was_pressed_is_kept(begin):
+    process = begin([sys.executable, "-c", COMMAND, "locate", EIFFEL, "--backend", "openai", "--json"])
     printed, said = process.communicate(timeout=60)
     assert process.returncode == 130 and json.loads(printed) == [] and b"Traceback" not in said
     assert f'img2loc: {EIFFEL}: The model replied: "48.858, 2.294"' in said.decode()
 
 
-def test_an_interrupt_that_python_loses_comes_again():
-    process = begin("-c", LOST_ERROR)
+def test_an_interrupt_that_python_loses_comes_again(begin):
+    process = begin([sys.executable, "-c", LOST_ERROR])
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130 and said == b""
 
 
-def test_an_interrupt_that_a_library_turns_into_an_error_is_no_traceback():
-    process = begin("-c", TURNED_ERROR)
+def test_an_interrupt_that_a_library_turns_into_an_error_is_no_traceback(begin):
+    process = begin([sys.executable, "-c", TURNED_ERROR])
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130 and said == b"Stopped.\n"
 
@@ -141,11 +131,11 @@ def full(pipe: int) -> bool:
 
 
 @pytest.fixture
-def blocked():
+def blocked(begin):
     """A process with an answer for a pipe that is full, and the pipe's other end."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    process = begin("-c", COMMAND, "locate", EIFFEL, TAJ, "--json", stdout=writer)
+    process = begin([sys.executable, "-c", COMMAND, "locate", EIFFEL, TAJ, "--json"], stdout=writer)
     os.close(writer)
     assert os.read(reader, 1) == b"["
     deadline = time.monotonic() + 60
@@ -154,8 +144,6 @@ def blocked():
     time.sleep(0.2)
     with os.fdopen(reader, "rb") as pipe:
         yield process, pipe
-    process.kill()
-    process.communicate()
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
