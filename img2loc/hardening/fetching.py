@@ -49,7 +49,7 @@ class PhotoTransport(httpx.AsyncBaseTransport):
         check_certificates()
         self._max_bytes = max_bytes
         self._tls = httpx.create_ssl_context()  # made once: it takes longer than fetching most photos
-        self._places = threading.BoundedSemaphore(MAX_FETCHES)
+        self._slots = threading.BoundedSemaphore(MAX_FETCHES)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Fetch a file of at most a photo's size from a public address, or from the disk if it was uploaded here.
@@ -60,7 +60,7 @@ class PhotoTransport(httpx.AsyncBaseTransport):
         if uploaded := _uploaded_file(request.url):
             return httpx.Response(200, content=await asyncio.to_thread(uploaded.read_bytes))
         host = request.url.raw_host.decode("ascii")
-        if not self._places.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             reason = "Too many photos are being fetched; send the photo itself, or try again in a minute."
             raise gr.Error(reason, print_exception=False)
         try:
@@ -73,7 +73,7 @@ class PhotoTransport(httpx.AsyncBaseTransport):
         except httpx.HTTPError:
             reason = f"{host[:100]} can't be reached. Check the photo's address, or send the photo itself."
         finally:
-            self._places.release()
+            self._slots.release()
         raise gr.Error(reason, print_exception=False)
 
     async def _fetch(self, request: httpx.Request, host: str) -> httpx.Response:

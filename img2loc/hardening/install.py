@@ -95,10 +95,10 @@ def install(*, max_photo_bytes: int) -> None:
     """
     first, beyond = TESTED_VERSIONS
     if not first <= tuple(map(int, gr.__version__.split(".")[:2])) < beyond:
-        versions = (".".join(map(str, version)) for version in TESTED_VERSIONS)
+        lowest, too_high = (".".join(map(str, version)) for version in TESTED_VERSIONS)
         raise ConfigError(
             f"Img2Loc can't run with Gradio {gr.__version__}, with which it wasn't tested. "
-            "Install Gradio {} or later, below {}, as requirements.txt says.".format(*versions)
+            f"Install Gradio {lowest} or later, below {too_high}, as requirements.txt says."
         )
     for patch in patches(max_photo_bytes):
         patch.apply()
@@ -113,6 +113,7 @@ def install_in_queue(demo: gr.Blocks) -> None:
 class WithoutStub(ComponentMeta):
     """Makes subclasses of Gradio's components; Gradio's own metaclass writes a .pyi file beside their source.
 
+    The rest of that metaclass is left out, too: a subclass without __init__ and EVENTS of its own doesn't need it.
     Unnecessary once a subclass can be made without that.
     """
 

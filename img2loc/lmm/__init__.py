@@ -100,13 +100,13 @@ def open_lmm(name: str, options: BackendOptions) -> LMM | None:
     """
     backend = backend_named(name)
     # Imported when chosen: openai takes half a second, torch seconds.
-    if backend.takes_base_url:
+    if name in ("openai", "hf"):
         from img2loc.lmm.openai import ChatLMM  # noqa: PLC0415
 
         model = options.model.strip() or backend.models[0]
         server = hugging_face_server(options, model=model) if name == "hf" else server_named(options.base_url)
         return ChatLMM(server, options, name=name, default_model=backend.models[0])
-    if backend.runs_here:
+    if name == "llava":
         from img2loc.lmm.llava import LocalLMM  # noqa: PLC0415
 
         return LocalLMM(options, default_model=backend.models[0])

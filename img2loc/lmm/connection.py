@@ -104,13 +104,13 @@ class Connection:
         base = httpx2.URL(self.base_url)
         # The whole address, since the package would append the path to the base_url's query. httpx2 logs it.
         url = str(base.copy_with(username="", password="", path=base.path.rstrip("/") + path))
-        connection = _CancellableConnection()
+        tcp = _CancellableConnection()
         client = _Client(
             base_url=url,  # without it and a key, which may not be empty, the package uses those of the environment
             api_key=self.api_key or "none",
             timeout=timeout_s,
             max_retries=0,
-            http_client=self._http_client(connection),
+            http_client=self._http_client(tcp),
         )
         authorization = f"Bearer {self.api_key}" if self.api_key else openai.Omit()
         options: openai.RequestOptions = {"headers": {"Authorization": authorization}}
@@ -126,7 +126,7 @@ class Connection:
             return Response(response.status_code, response.headers, response.content)
 
         def close() -> None:
-            connection.cut()
+            tcp.cut()
             client.close()
 
         try:
@@ -138,7 +138,7 @@ class Connection:
             failure = cause if isinstance(cause, httpx2.HTTPError) else httpx2.NetworkError("The connection broke.")
         raise failure  # outside the handlers: the package's own errors hold the request, and with it the key
 
-    def _http_client(self, connection: _CancellableConnection) -> httpx2.Client:
+    def _http_client(self, tcp: _CancellableConnection) -> httpx2.Client:
         base = httpx2.URL(self.base_url)
         transport: httpx2.HTTPTransport | None = None  # the default one, which uses the environment's proxies
         if self.public_only:
@@ -151,7 +151,7 @@ class Connection:
             follow_redirects=False,
             auth=httpx2.BasicAuth(base.username, base.password) if base.userinfo else None,
             headers={"User-Agent": "Img2Loc", "Accept-Encoding": "identity"},
-            event_hooks={"request": [connection.follow], "response": [_read_body]},
+            event_hooks={"request": [tcp.follow], "response": [_read_body]},
         )
 
 

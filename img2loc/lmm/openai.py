@@ -90,7 +90,9 @@ class ChatLMM:
         Raises:
             LMMError: The server gave no list.
         """
-        response = with_retries(self._list_models, self._options)
+        # A list is never billed, and doesn't count towards a rate of requests.
+        options = replace(self._options, resend_billed=True, pace=lambda: 0.0)
+        response = with_retries(self._list_models, options)
         entries = _item(response.json(), "data")
         ids = [_item(entry, "id") for entry in entries] if isinstance(entries, list) else []
         names = {self._without_key(name) for name in ids if _is_name(name)}

@@ -9,7 +9,6 @@ import threading
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +44,27 @@ LARGE_PIXELS = 16_000_000
 _LARGE_SLOTS = threading.BoundedSemaphore(2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """A picture that is safe to use."""
 
     image: Image.Image = field(repr=False)  # upright, mode RGB, at most MAX_SIDE_PX a side, without metadata
     exif_position: LatLon | None  # for a person to compare with; never used to predict
     format: str  # of the bytes it came from; "" for a picture that was never encoded
+    _jpeg: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+    _jpeg_lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def jpeg(self) -> bytes:
         """The picture as a JPEG of at most JPEG_MAX_SIDE_PX a side, without metadata; made when it is first needed."""
-        image = self.image.copy()
-        image.thumbnail((JPEG_MAX_SIDE_PX, JPEG_MAX_SIDE_PX), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=90)
-        return buffer.getvalue()
+        with self._jpeg_lock:  # several models may be asked at once
+            if not self._jpeg:
+                image = self.image.copy()
+                image.thumbnail((JPEG_MAX_SIDE_PX, JPEG_MAX_SIDE_PX), Image.Resampling.LANCZOS)
+                buffer = io.BytesIO()
+                image.save(buffer, "JPEG", quality=90)
+                self._jpeg.append(buffer.getvalue())
+            return self._jpeg[0]
 
 
 def read_photo(path: Path) -> bytes:

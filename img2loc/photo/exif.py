@@ -80,7 +80,7 @@ def _position(block: bytes, order: str, fields: _Fields) -> LatLon | None:
 
 
 def _degrees(values: tuple[float, ...]) -> float:
-    """Degrees, minutes and seconds to degrees; NaN, which LatLon refuses, where one is negative."""
+    """Degrees, minutes and seconds to degrees; NaN, which LatLon refuses, where minutes or seconds are negative."""
     degrees, minutes, seconds = values
     return degrees + minutes / 60 + seconds / 3600 if minutes >= 0 and seconds >= 0 else math.nan
 

@@ -131,7 +131,7 @@ class Limits:
             self._forget(new.at_s)
             self._check_visitor(new)
             self._check_total(new)
-            self._check_tokens(new)
+            self._reserve_tokens(new)
             self._reservations.append(new)
             if not self._is_sweeping:
                 self._sweep_after(self._window_s)
@@ -162,7 +162,9 @@ class Limits:
         taken = [(item.at_s, item.requests) for item in self._reservations]
         self._check_budget(new, self._total, new.requests, new.requests, taken)
 
-    def _check_tokens(self, new: Reservation) -> None:
+    def _reserve_tokens(self, new: Reservation) -> None:
+        if self._tokens is None:
+            return
         expected = new.tokens
         new.tokens = max(
             expected, new.requests * max((item.used_per_request for item in self._reservations), default=0)

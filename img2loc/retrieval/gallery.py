@@ -116,7 +116,8 @@ class Gallery:
     def _inside(self, area: Area) -> Inside:
         if isinstance(area, CoarseArea):
             with self._cities_lock:  # seconds where there are millions of rows; all wait for the first
-                return area.holds_cities()[self._nearest_cities]
+                cities = self._nearest_cities
+            return area.holds_cities()[cities]
         return area.holds(self.positions)
 
     @cached_property

@@ -70,14 +70,16 @@ def check_certificates(env: Mapping[str, str] = os.environ) -> None:
     if log := env.get("SSLKEYLOGFILE"):  # Python itself opens it for each client
         _check_file("SSLKEYLOGFILE", log, lambda: open(log, "a").close())
     if certificates := env.get("SSL_CERT_FILE"):
-        _check_file("SSL_CERT_FILE", certificates, lambda: _load(certificates, os.stat(certificates).st_mtime_ns))
+        _check_file(
+            "SSL_CERT_FILE", certificates, lambda: _load_certificates(certificates, os.stat(certificates).st_mtime_ns)
+        )
     folders = env.get("SSL_CERT_DIR", "")
     if folders and not any(Path(folder).is_dir() for folder in folders.split(os.pathsep)):
         raise ConfigError(f"SSL_CERT_DIR names a folder that doesn't exist: {folders}")
 
 
 @lru_cache(maxsize=1)  # it takes 20 ms, and each request to a model checks the file
-def _load(certificates: str, changed_ns: int) -> None:
+def _load_certificates(certificates: str, changed_ns: int) -> None:
     ssl.create_default_context(cafile=certificates)
 
 

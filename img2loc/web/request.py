@@ -252,7 +252,7 @@ def parse_position(text: str) -> LatLon | None:
     advice = "Write it as latitude, longitude in decimal degrees, such as 48.8584, 2.2945."
     if len(text) <= MAX_POSITION_CHARS:  # blanks without end would keep the search busy without end
         try:
-            position = decimal_position(text) or read_coordinates(text)  # which reads what maps copy
+            position = decimal_position(text) or read_coordinates(text)  # degrees and minutes, as maps copy them
         except ValueError as error:
             raise ConfigError(f"The true position isn't valid: {error}. {advice}") from None
         if isinstance(position, LatLon):

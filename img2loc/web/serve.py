@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 
 from img2loc.errors import LMMError
@@ -12,6 +11,7 @@ from img2loc.hardening.memory import forbid_core_dumps, share_heaps
 from img2loc.hardening.patch import import_gradio, telemetry_patch
 from img2loc.lmm import BACKENDS
 from img2loc.policy.settings import Settings
+from img2loc.system.terminal import print_message
 from img2loc.web.gallery_loader import Host
 
 
@@ -24,7 +24,7 @@ def serve(settings: Settings, address: Address) -> None:
         Ended: A signal has come.
     """
     if unsupported := prepare_gradio(address):
-        print(f"app.py: ignoring {', '.join(unsupported)}, which Img2Loc doesn't support.", file=sys.stderr)
+        print_message(f"app.py: ignoring {', '.join(unsupported)}, which Img2Loc doesn't support.")
     import_gradio()
     # Imported late, since Gradio reads the environment when it is imported.
     from img2loc.hardening.upload_folder import delete_old_uploads_periodically, use_private_upload_folder  # noqa: PLC0415
@@ -65,5 +65,5 @@ def load_model(settings: Settings) -> tuple[Settings, str]:
         except LMMError as error:
             # Without the error, which may name folders of this machine.
             problem = "The model of this site can't be loaded; the neighbours' vote answers instead."
-            print(f"app.py: {error} The neighbours' vote answers instead.", file=sys.stderr)
+            print_message(f"app.py: {error} The neighbours' vote answers instead.")
     return settings, problem

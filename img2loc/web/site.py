@@ -30,14 +30,22 @@ class Site:
         self.limits = Limits(settings.hourly_per_visitor, settings.hourly_total, settings.hourly_tokens)
 
     @contextmanager
-    def answering(self, http_request: gr.Request | None, tab: str, *backends: str) -> Iterator[threading.Event]:
+    def answering(
+        self, http_request: gr.Request | None, tab: str, *backends: str, photo: str | None = None
+    ) -> Iterator[threading.Event]:
         """Answer on a tab of the page: hold a model slot, and show errors as messages.
+
+        Args:
+            http_request: From Gradio.
+            tab: See Sessions.leave.
+            backends: Who answers.
+            photo: The uploaded file; see Sessions.leave.
 
         Yields:
             An event that is set when the visitor stops waiting.
         """
         slot = self.limits.slot(*backends, visitor=single_visitor_of(http_request))
-        with shown_errors(error_html), slot, self.sessions.waiting(http_request, tab) as cancel:
+        with shown_errors(error_html), slot, self.sessions.waiting(http_request, tab, photo) as cancel:
             yield cancel
 
 
@@ -58,22 +66,29 @@ class Sessions:
     """What each visitor waits for, so that the work ends when nobody waits for it any more."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, dict[threading.Event, str]] = {}
+        self._waiting: dict[str, dict[threading.Event, tuple[str, str | None]]] = {}
         self._lock = threading.Lock()
 
-    def leave(self, http_request: gr.Request, tab: str = "") -> None:
-        """Give up what a visitor waits for on a tab, or on all, after leaving, cancelling or choosing another photo."""
+    def leave(self, http_request: gr.Request, tab: str = "", *, chosen: str | None = None) -> None:
+        """Give up what a visitor waits for, after leaving, cancelling or choosing another photo.
+
+        Args:
+            http_request: From Gradio.
+            tab: Give up only what was requested on it; empty for all tabs.
+            chosen: The photo that the visitor has chosen. What was requested about it goes on: the request may have
+                arrived before the message that the photo was chosen.
+        """
         with self._lock:
-            for cancel, tab_of_request in self._waiting.get(http_request.session_hash or "", {}).items():
-                if tab in ("", tab_of_request):
+            for cancel, (tab_of_request, photo) in self._waiting.get(http_request.session_hash or "", {}).items():
+                if tab in ("", tab_of_request) and (chosen is None or photo != chosen):
                     cancel.set()
 
     @contextmanager
-    def waiting(self, http_request: gr.Request | None, tab: str) -> Iterator[threading.Event]:
-        """Yield an event that is set when the visitor stops waiting for what was requested on a tab."""
+    def waiting(self, http_request: gr.Request | None, tab: str, photo: str | None = None) -> Iterator[threading.Event]:
+        """Yield an event that is set when the visitor stops waiting for what was requested on a tab about a photo."""
         session, cancel = (http_request.session_hash if http_request else None) or "", Abandoned()
         with self._lock:
-            self._waiting.setdefault(session, {})[cancel] = tab
+            self._waiting.setdefault(session, {})[cancel] = tab, photo
         try:
             yield cancel
         finally:

@@ -98,7 +98,7 @@ def working_folder(path: Path) -> Iterator[OwnFolder]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in _unfinished(path):
-        _remove_unfinished(left)
+        _remove_unfinished(left, path)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     if not os.path.lexists(path):
         unfinished.mkdir(0o700)
@@ -109,7 +109,7 @@ def working_folder(path: Path) -> Iterator[OwnFolder]:
         try:
             os.rename(unfinished, path)
         except OSError:  # another process was faster
-            _remove_unfinished(unfinished)
+            _remove_unfinished(unfinished, path)
     with OwnFolder(path, MARKER) as work:
         try:
             yield work
@@ -117,18 +117,39 @@ def working_folder(path: Path) -> Iterator[OwnFolder]:
             with suppress(OSError):
                 if not work.names() and os.path.samestat(os.lstat(path), os.fstat(work.handle)):
                     os.rename(path, unfinished)
-                    _remove_unfinished(unfinished)
+                    _remove_unfinished(unfinished, path)
 
 
 def _unfinished(path: Path) -> list[Path]:
     """What runs that were killed have left of a working folder under temporary names."""
-    name = re.compile(rf"{re.escape(path.name)}\.\d+\.tmp")
-    return [file for file in path.parent.iterdir() if name.fullmatch(file.name) and not file.is_symlink()]
+    temporary_name = re.compile(rf"{re.escape(path.name)}\.(\d{{1,9}})\.tmp")
+    return [
+        file
+        for file in path.parent.iterdir()
+        if (match := temporary_name.fullmatch(file.name)) and not file.is_symlink() and not _is_running(int(match[1]))
+    ]
 
 
-def _remove_unfinished(folder: Path) -> None:
+def _is_running(pid: int) -> bool:
+    """Whether another process with this number is running."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _remove_unfinished(folder: Path, path: Path) -> None:
+    """Remove what is left under a temporary name if it is empty, or has nothing but the marker of `path`."""
     with suppress(OSError):
         if os.listdir(folder) == [MARKER.name]:
+            # A run that was killed may have written a part of it.
+            if not MARKER.content(path).startswith((folder / MARKER.name).read_bytes()):
+                return
             os.unlink(folder / MARKER.name)
         os.rmdir(folder)
 

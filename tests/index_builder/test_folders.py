@@ -233,15 +233,22 @@ def test_an_empty_folder_with_the_name_of_a_working_folder_is_not_adopted(tmp_pa
 
 
 def test_what_killed_runs_left_under_temporary_names_is_removed(tmp_path):
-    theirs = [tmp_path / name for name in ("w.tmp", "w.x.tmp", "v.1.tmp", "w.3.tmp")]
-    for folder in (tmp_path / "w.1.tmp", tmp_path / "w.2.tmp", *theirs):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    ours = [tmp_path / f"w.{pid}.tmp" for pid in (ended.pid, 999_999_998, os.getpid())]
+    names = "w.tmp", "w.x.tmp", "v.1.tmp", f"w.{os.getppid()}.tmp", "w.999999997.tmp", "w.999999999.tmp"
+    theirs = [tmp_path / name for name in names]  # the fourth is that of a process that is running
+    for folder in (*ours, *theirs):
         folder.mkdir()
-    (tmp_path / "w.2.tmp" / MARKER.name).write_text("cut short")
+    (ours[1] / MARKER.name).write_bytes(MARKER.content(tmp_path / "w"))
+    (ours[2] / MARKER.name).write_bytes(MARKER.content(tmp_path / "w")[:20])  # its writer was killed
+    (theirs[-2] / MARKER.name).write_text("years of work")
     (theirs[-1] / "x").write_text("years of work")
     (tmp_path / "w.4.tmp").symlink_to(theirs[0])
     with working_folder(tmp_path / "w"):
         pass
-    assert sorted(tmp_path.iterdir()) == sorted([*theirs, tmp_path / "w.4.tmp"]) and (theirs[-1] / "x").exists()
+    assert sorted(tmp_path.iterdir()) == sorted([*theirs, tmp_path / "w.4.tmp"])
+    assert contents(theirs[-2]) == {MARKER.name: "years of work"} and (theirs[-1] / "x").exists()
 
 
 @pytest.mark.parametrize("name", [".g.build", ".g.partial"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -18,6 +19,7 @@ from img2loc.errors import (
     MissingKeyError,
 )
 from img2loc.lmm import BackendOptions, list_models, open_lmm, retry
+from img2loc.lmm.connection import Response
 from img2loc.lmm.request import MAX_OUTPUT_TOKENS, Parameters
 from img2loc.lmm.servers import OPENAI_URL, SERVERS, server_named
 from img2loc.types import LatLon
@@ -86,6 +88,17 @@ def test_a_server_that_complains_of_everything_is_left_in_the_end(server):
 
 def test_models_are_listed_by_the_server(server):
     assert list_models("openai", BackendOptions(api_key=KEY, base_url=server.base_url)) == ("another", "gpt-test")
+
+
+def test_a_list_of_models_is_never_billed_and_waits_for_no_turn(server, monkeypatch):
+    monkeypatch.setattr(retry, "pause_s", lambda *_: 0.0)
+    broken = LMMUnreachableError("The connection broke.", may_be_billed=True)
+    lists = Mock(side_effect=[broken, Response(200, {}, b'{"data": [{"id": "m"}]}')])
+    monkeypatch.setattr("img2loc.lmm.openai.ChatLMM._list_models", lists)
+    options = BackendOptions(
+        api_key=KEY, base_url=server.base_url, resend_billed=False, pace=lambda: pytest.fail("waited")
+    )
+    assert list_models("openai", options) == ("m",) and lists.call_count == 2
 
 
 def test_where_models_cannot_be_listed_the_reason_is_said(server):

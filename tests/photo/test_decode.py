@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import numpy as np
 import pillow_heif
@@ -218,3 +221,12 @@ def test_a_photo_may_be_given_in_any_form(tmp_path):
         load_photo(3)
     with pytest.raises(PhotoError, match="null character"):
         load_photo("a\0b")
+
+
+def test_a_photo_is_encoded_once_however_many_models_are_asked(monkeypatch):
+    save = Mock(side_effect=lambda buffer, *_, **__: (time.sleep(0.05), buffer.write(b"jpeg")))
+    monkeypatch.setattr("PIL.Image.Image.save", save)
+    photo = open_photo(Image.new("RGB", (16, 16)))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: photo.jpeg, range(4))) == [b"jpeg"] * 4
+    assert save.call_count == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,7 +13,7 @@ from img2loc.errors import ConfigError
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS
 from img2loc.locator import Locator
-from img2loc.photo.decode import Photo
+from img2loc.photo.decode import Photo, open_photo
 from img2loc.policy.settings import Settings
 from img2loc.types import LatLon
 from img2loc.web.request import LocateRequest
@@ -108,3 +109,11 @@ def test_who_stops_listening_stops_the_asking(provider, settings, starter, tower
     next(asking)
     asking.close()
     assert waiting.is_set()
+
+
+def test_a_photo_that_cannot_be_encoded_fails_for_the_models_alone(settings, starter, tower, monkeypatch):
+    photo = open_photo(tower.image)
+    monkeypatch.setattr("PIL.Image.Image.save", Mock(side_effect=MemoryError))
+    answers = ask(["openai:m-1", "vote"], settings, starter, photo, openai=KEY)[-1]
+    model, vote = answers.values()
+    assert isinstance(model, str) and vote.method == "vote"

@@ -293,6 +293,16 @@ def test_another_photo_ends_what_was_asked_on_its_tab_alone(host: Host):
         assert batch.is_set()
 
 
+def test_what_was_asked_about_the_chosen_photo_goes_on_however_late_its_choice_arrives(host: Host):
+    site, visitor = Site(host, Settings()), gr.Request(session_hash="visitor")
+    events, sessions = LocateEvents(site), site.sessions
+    with sessions.waiting(visitor, "locate", "before.jpg") as old, sessions.waiting(visitor, "locate", TOWER) as new:
+        events.change_photo(TOWER, "openai", visitor)
+        assert old.is_set() and not new.is_set()
+        events.change_photo(None, "openai", visitor)  # taken away
+        assert new.is_set()
+
+
 def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(events: LocateEvents, monkeypatch):
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr("img2loc.web.request.open_lmm", lambda name, options: asked.append((name, options.api_key)))

@@ -70,8 +70,14 @@ def run_all(
             header = Header(setup, truth.items, notes, datetime.now(tz=UTC).date().isoformat())
             journal = stack.enter_context(Journal(arguments.out / f"{_name(setup)}.jsonl", header))
             model = Model(lmm, Meter(_pricing(arguments, setup), journal.record.used), cancel) if lmm else None
-            options = {"concurrency": arguments.concurrency, "retry_failed": arguments.retry_failed}
-            runs[_name(setup)] = Runner(locator, model, journal, folder, **options)
+            runs[_name(setup)] = Runner(
+                locator,
+                model,
+                journal,
+                folder,
+                concurrency=arguments.concurrency,
+                retry_failed=arguments.retry_failed,
+            )
         _preview(runs, arguments.max_cost)
         if arguments.dry_run:
             return {}, ""

@@ -133,8 +133,6 @@ def ask_all(
         except Exception as error:  # whatever it is, the others' answers stay
             return page_message(error)
 
-    if any(contestant.provider.name != "vote" for contestant in contestants):
-        _ = photo.jpeg  # made once, before several need it at the same time
     answers: Answers = {}
     with ThreadPoolExecutor(len(contestants)) as pool:
         try:
@@ -178,9 +176,10 @@ def cards(
 
 def _card(contestant: Contestant, answer: Prediction | str | None, truth: LatLon | None) -> dict[str, Any]:
     position = own_position(answer)
-    if not isinstance(answer, Prediction) or position is None:
-        failure = answer.outcome.message if isinstance(answer, Prediction) and answer.outcome else answer
-        return {"position": None, "message": "No position." if isinstance(failure, Prediction) else failure}
+    if not isinstance(answer, Prediction):
+        return {"position": None, "message": answer}
+    if position is None:
+        return {"position": None, "message": answer.outcome.message if answer.outcome else "No position."}
     vote = answer.vote if contestant.model else None
     return {
         "position": position,

@@ -68,7 +68,7 @@ class Chosen(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """The other fields that a link may set: their values, or the components themselves."""
+    """The fields that a link may set, besides those of Chosen: their values, or the components themselves."""
 
     backend: Any
     nearest: Any
@@ -225,7 +225,7 @@ class LocateEvents:
     ) -> tuple[str, Update]:
         """Take away what was said of the photo before, and give up what is about to be said of it."""
         if http_request:
-            self._site.sessions.leave(http_request, TAB)
+            self._site.sessions.leave(http_request, TAB, chosen=photo)
         waiting = photo and backend_named(backend).needs_key
         return marked("html_ready" if waiting else "html_empty"), gr.update(visible=False)
 
@@ -283,7 +283,7 @@ class LocateEvents:
         def on_stage(stage: str) -> None:
             progress((stages.index(stage), len(stages)), desc=translate(report.STAGES[stage]))
 
-        with site.answering(http_request, TAB, form.backend) as cancel:
+        with site.answering(http_request, TAB, form.backend, photo=photo) as cancel:
             typed = parse_position(truth or "")
             request = form.request(photo, http_request, token, cancel)
             try:
