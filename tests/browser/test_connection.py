@@ -54,6 +54,7 @@ def test_an_answer_that_is_cut_off_is_told(page: Page, way: CuttingProxy, provid
     sent = len(provider.requests)
     page.click("#locate")
     wait_until_asked(page, provider, sent + 1)
+    expect(page.locator("#answer")).to_contain_text("Asking the model")  # the stream of messages is open
     way.cut()
     expect(page.get_by_text("was lost before the answer came").first).to_be_visible()
     way.reachable = True

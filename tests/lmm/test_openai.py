@@ -125,8 +125,8 @@ def test_no_thread_outlives_a_server_that_drips(server):
 
 def test_a_wrong_key_is_refused_without_being_echoed(server):
     with pytest.raises(LMMRejectedError) as caught:
-        _lmm(server, key="sk-wrong-0123456789").reply(TURNS, JPEG)
-    assert "sk-wrong" not in str(caught.value) and "6789" not in str(caught.value)
+        _lmm(server, key="sk-wrong-tail").reply(TURNS, JPEG)
+    assert "sk-wrong" not in str(caught.value) and "tail" not in str(caught.value)
 
 
 def test_a_reply_that_spells_the_key_in_jsons_escapes_gives_it_to_nobody(server):
