@@ -146,6 +146,8 @@ def _answer(path: Path, name: str, locate_photo: Callable[[Photo], Prediction], 
     try:
         prediction = locate_photo(open_photo(_read_file(path)))
         failure = _failure(prediction)
+        if prediction.note:
+            print_message(f"img2loc: {name}: {prediction.note}")
         return form.item(name, prediction), failure, form.holds_replies or not failure
     except Exception as error:
         failure = describe_failure(error)

@@ -174,6 +174,7 @@ class Locator:
             choice=estimate.choice,
             probability=probability,
             within=str(within or ""),
+            note=photo.note,
         )
 
     def _radius(self, ask: Ask, estimate: _Estimate, retrieval: Retrieval) -> tuple[float | None, float | None]:

@@ -160,3 +160,4 @@ class Prediction:
     # What the operator's bound on the radius left of the answer: its region, its country or nothing; "" for all of it.
     withheld: Literal["", "region", "country", "nothing"] = ""
     within: str = ""  # the area where the photo is known to have been taken; no position lies outside
+    note: str = ""  # what a person should know of the photo itself: that not all of the picture is there

@@ -61,8 +61,14 @@ def answer_row(photo: str, result: Prediction | str) -> Row:
         position=result.position,
         place=str(result.place or ""),
         radius_km=result.radius_km,
-        message=outcome.message if outcome else "",
+        message=message_of(result),
     )
+
+
+def message_of(prediction: Prediction) -> str:
+    """What a person should know of a prediction: why the model gave no position, and what is missing of the photo."""
+    failure = prediction.outcome.message if prediction.outcome else ""
+    return " ".join(filter(None, (failure, prediction.note)))
 
 
 def rows(

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from img2loc.errors import OutputError
 from img2loc.output.csv_text import Cell, csv_text
-from img2loc.output.exports import feature
+from img2loc.output.exports import feature, message_of
 from img2loc.output.schema import prediction_json
 from img2loc.system.names import escape_controls
 from img2loc.system.process import hold_interrupts
@@ -69,7 +69,7 @@ def _row(name: str, result: Prediction | str) -> dict[str, Cell]:
         "city": place.city if place else None,
         "country": place.country if place else None,
         "outcome": outcome.kind.value if outcome else None,
-        "message": outcome.message if outcome else None,
+        "message": message_of(result) or None,
     }
 
 

@@ -59,7 +59,7 @@ class RetrievalJson(TypedDict):
 
 
 class PredictionJson(RetrievalJson):
-    """Where a photo was taken, with the evidence. timings holds the seconds that each stage took."""
+    """Where a photo was taken, with the evidence. timings holds seconds; note says if the picture isn't complete."""
 
     position: LatLon | None
     radius_km: float | None
@@ -74,6 +74,7 @@ class PredictionJson(RetrievalJson):
     within: str
     candidates: list[Candidate]
     choice: OutcomeJson | None
+    note: str
 
 
 class GalleryJson(TypedDict):
@@ -192,6 +193,7 @@ def prediction_json(prediction: Prediction) -> dict[str, Any]:
         "probability": prediction.probability,
         "withheld": prediction.withheld,
         "within": prediction.within,
+        "note": prediction.note,
     }
     return dict(_adapter(PredictionJson).dump_python(shaped, mode="json"))
 

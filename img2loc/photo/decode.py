@@ -7,17 +7,19 @@ import re
 import stat
 import threading
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from img2loc.errors import PhotoError
 from img2loc.photo.exif import Exif, read_exif
-from img2loc.photo.formats import NO_PHOTO, strip
+from img2loc.photo.formats import NO_PHOTO, SCAN, completed, lacks_scans, strip
+from img2loc.photo.xmp import read_xmp
 from img2loc.types import LatLon
 
 MAX_BYTES = 30_000_000
@@ -38,6 +40,7 @@ _TURNS = {  # by EXIF's orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+DAMAGED = "The picture is damaged or cut short, and can't be read; copy or download the photo again."
 _MUTED = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as warnings.filters keeps it
 # Decoding takes up to 20 bytes a pixel, so only two large pictures are decoded at a time.
 LARGE_PIXELS = 16_000_000
@@ -51,6 +54,8 @@ class Photo:
     image: Image.Image = field(repr=False)  # upright, mode RGB, at most MAX_SIDE_PX a side, without metadata
     exif_position: LatLon | None  # for a person to compare with; never used to predict
     format: str  # of the bytes it came from; "" for a picture that was never encoded
+    xmp_position: LatLon | None = None  # likewise; looked for only where EXIF has none
+    note: str = ""  # what a person should know of it: that not all of the picture is there
     _jpeg: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
     _jpeg_lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -95,37 +100,24 @@ def open_photo(source: bytes | Image.Image) -> Photo:
     """
     _mute_pillow()
     if isinstance(source, Image.Image):
-        return _photo(source.copy(), source.format or "", Exif())
+        _check_size(*source.size)
+        return _photo(_shrink(source.copy()), source.format or "", Exif(), source.info)
     if not source:
         raise PhotoError("The file is empty; choose a photo.")
     if len(source) > MAX_BYTES:
         raise PhotoError(f"The file is larger than {MAX_BYTES / 1e6:.0f} MB; make the photo smaller.")
     try:
         content, exif = strip(source)
-        if _is_heic(content):
-            heif = _open_heic(content)
-            _check_size(*heif.size)
-            with _decoding_slot(*heif.size):
-                return _photo(heif.to_pillow(), "HEIC", exif)
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        _check_size(*image.size)
-        slot = _decoding_slot(*image.size)
-        # Lets the JPEG decoder skip detail that is scaled away below: several times faster on a phone's photos. The
-        # size must have the photo's shape, as the decoder keeps both of its sides.
-        scale = MAX_SIDE_PX / max(image.size)
-        image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
-        with slot:
-            return _photo(image, image.format or "", exif)
+        photo = _open_heic_photo(content, exif) if _is_heic(content) else _open_photo(content, exif)
     except PhotoError:
         raise
-    except UnidentifiedImageError:
-        raise PhotoError(NO_PHOTO) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PhotoError(f"The picture has too many pixels; the limit is {MAX_PIXELS // 10**6} million.") from None
     except MemoryError:
         raise PhotoError("The picture is too large for this machine's memory; make it smaller.") from None
     except Exception as error:  # a decoder fed with damaged bytes may raise anything at all
-        raise PhotoError("The picture is damaged and can't be read.") from error
+        raise PhotoError(DAMAGED) from error
+    return photo if photo.exif_position else replace(photo, xmp_position=read_xmp(source))
 
 
 PhotoSource = Photo | str | Path | bytes | Image.Image
@@ -201,19 +193,102 @@ def _check_size(width: int, height: int) -> None:
         raise PhotoError(f"The picture is {width} x {height} pixels, too narrow to be a photo; crop it.")
 
 
-def _photo(image: Image.Image, format_name: str, exif: Exif) -> Photo:
+def _open_heic_photo(content: bytes, exif: Exif) -> Photo:
+    heif = _open_heic(content)
+    _check_size(*heif.size)
+    with _decoding_slot(*heif.size):
+        image = heif.to_pillow()
+        return _photo(_shrink(image), "HEIC", exif, image.info)
+
+
+def _open_photo(content: bytes, exif: Exif) -> Photo:
+    """Open any other format; of a picture that is cut short, what is there."""
+    image, *other_ends = map(_decode, completed(content))
+    pixels, note = image.pixels, image.note
+    for other in other_ends:
+        difference = ImageChops.difference(pixels, other.pixels).getbbox()
+        is_coarse = image.format == "JPEG" and lacks_scans(content, image.components)
+        if difference and content.count(SCAN) <= 1:  # later scans of a JPEG only add detail
+            pixels, note = _first_rows(pixels, difference[1])
+        elif difference or is_coarse:
+            note = "The file is cut short: fine detail of the picture is missing."
+    return _photo(pixels, image.format, exif, image.info, note=note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    pixels: Image.Image  # as _shrink returns them
+    format: str
+    components: int
+    info: Mapping[Any, Any]  # what the decoder says besides
+    note: str
+
+
+def _decode(content: bytes) -> _Decoded:
+    opened = _open(content)
+    with _decoding_slot(*opened.size):
+        image, note = _load(opened)
+        return _Decoded(_shrink(image), opened.format or "", len(image.getbands()), opened.info, note)
+
+
+def _open(content: bytes) -> ImageFile.ImageFile:
+    """Open a picture without decoding it; a JPEG so that detail which is scaled away below is skipped.
+
+    That is several times faster on a phone's photos. The size must have the photo's shape, as the decoder keeps both of
+    its sides.
+    """
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        is_other = content[4:8] == b"ftyp" and not content[8:12].startswith(b"avi")  # a film, JPEG XL or JPEG 2000
+        raise PhotoError(NO_PHOTO if is_other else DAMAGED) from None
     _check_size(*image.size)
-    decoder_exif = read_exif(image.info.get("exif") or b"")  # WebP's, and how AVIF is turned
+    scale = MAX_SIDE_PX / max(image.size)
+    image.draft("RGB", (round(image.width * scale), round(image.height * scale)))
+    return image
+
+
+def _load(image: ImageFile.ImageFile) -> tuple[Image.Image, str]:
+    """Decode a picture; of one that its decoder gives up, the rows before that, as viewers show them, and a note."""
+    is_gif_interlaced = image.format == "GIF" and tuple(image.tile[0].args or ())[1:2] == (1,)
+    try:
+        image.load()
+    except (OSError, SyntaxError):
+        if is_gif_interlaced or image.info.get("interlace"):
+            raise  # what is there has gaps
+        image.tile = []  # takes what was decoded for the whole
+        rows = image.getbbox(alpha_only=False)  # the others are still zeros
+        if rows is None:
+            raise
+        return _first_rows(image, rows[3])
+    return image, ""
+
+
+def _first_rows(image: Image.Image, rows: int) -> tuple[Image.Image, str]:
+    if rows < MIN_SIDE_PX or rows * MAX_ASPECT < image.width:
+        raise PhotoError(DAMAGED)
+    share = min(0.99, rows / image.height)
+    note = f"The file is cut short or damaged: only the first {share:.0%} of the picture could be read."
+    return image.crop((0, 0, image.width, rows)), note
+
+
+def _photo(pixels: Image.Image, format_name: str, exif: Exif, info: Mapping[Any, Any], *, note: str = "") -> Photo:
+    """Turn a picture upright and copy its pixels alone; `info` is what its decoder says of it."""
+    decoder_exif = read_exif(info.get("exif") or b"")  # WebP's, and how AVIF is turned
+    turn = _TURNS.get(max(exif.orientation, decoder_exif.orientation))
+    upright = pixels if turn is None else pixels.transpose(turn)
+    clean = Image.frombytes("RGB", upright.size, upright.tobytes())
+    return Photo(clean, exif.position or decoder_exif.position, format_name, note=note)
+
+
+def _shrink(image: Image.Image) -> Image.Image:
+    """Scale a picture down to MAX_SIDE_PX a side, in 8-bit RGB."""
     if image.mode in ("1", "P", "PA") or (image.mode in ("L", "RGB") and "transparency" in image.info):
         # Scaling averages pixels, which means nothing in other modes.
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     gap = None if image.mode.startswith("I;") else 2.0  # Pillow's faster reduction, for 8 and 32 bits only
     image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=gap)
-    pixels = _to_rgb(image)
-    turn = _TURNS.get(max(exif.orientation, decoder_exif.orientation))
-    upright = pixels if turn is None else pixels.transpose(turn)
-    clean = Image.frombytes("RGB", upright.size, upright.tobytes())
-    return Photo(clean, exif.position or decoder_exif.position, format_name)
+    return _to_rgb(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

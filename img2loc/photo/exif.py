@@ -10,13 +10,14 @@ import math
 import struct
 from dataclasses import dataclass
 
+from img2loc.photo.gps import MAX_CHARS, Letters, join_degrees, position_at, read_angle
 from img2loc.types import LatLon
 
 _ORIENTATION, _GPS = 0x0112, 0x8825
-_LAT_REF, _LAT, _LON_REF, _LON = 1, 2, 3, 4
-# A field's type to its values' format in struct. Source: TIFF 6.0, section 2
-_PACKED = {1: "B", 2: "B", 3: "H", 4: "L", 5: "LL", 6: "b", 8: "h", 9: "l", 10: "ll", 11: "f", 12: "d"}
-_MAX_VALUES = 8  # of a field that is read: a hemisphere's letter, or degrees, minutes and seconds
+_LAT, _LON = 2, 4  # each follows its hemisphere
+_TEXT = 2
+# A field's type to its values' format in struct. Source: TIFF 6.0, section 2; 13, a directory's place: its supplement 1
+_PACKED = {1: "B", 2: "B", 3: "H", 4: "L", 5: "LL", 6: "b", 7: "B", 8: "h", 9: "l", 10: "ll", 11: "f", 12: "d", 13: "L"}
 
 _Fields = dict[int, tuple[int, int, bytes]]
 
@@ -54,7 +55,7 @@ def _values(block: bytes, order: str, fields: _Fields, tag: int) -> tuple[float,
     """A field's numbers, or the codes of its letters; empty where there are none."""
     kind, number, value = fields.get(tag, (0, 0, b""))
     packed = _PACKED.get(kind)
-    if packed is None or not 0 < number <= _MAX_VALUES:
+    if packed is None or not 0 < number <= MAX_CHARS:
         return ()
     form = order + packed * number
     if struct.calcsize(form) <= 4:
@@ -65,26 +66,25 @@ def _values(block: bytes, order: str, fields: _Fields, tag: int) -> tuple[float,
 
 
 def _ratio(numerator: int, denominator: int) -> float:
-    return numerator / denominator if denominator else math.nan
+    """The quotient; 0/0, as cameras write what they don't know, is NaN."""
+    return numerator / denominator if denominator else math.inf if numerator else math.nan
 
 
 def _position(block: bytes, order: str, fields: _Fields) -> LatLon | None:
     try:
         gps = _directory(block, order, *map(int, _values(block, order, fields, _GPS)))
-        lat = _degrees(_values(block, order, gps, _LAT)) * _sign(_values(block, order, gps, _LAT_REF), "S")
-        lon = _degrees(_values(block, order, gps, _LON)) * _sign(_values(block, order, gps, _LON_REF), "W")
-        # Cameras without a fix write zeros.
-        return None if (lat, lon) == (0, 0) else LatLon(lat, lon)
+        return position_at(_degrees(block, order, gps, _LAT, "NS"), _degrees(block, order, gps, _LON, "EW"))
     except (struct.error, ValueError, TypeError, ArithmeticError):
         return None
 
 
-def _degrees(values: tuple[float, ...]) -> float:
-    """Degrees, minutes and seconds to degrees; NaN, which LatLon refuses, where minutes or seconds are negative."""
-    degrees, minutes, seconds = values
-    return degrees + minutes / 60 + seconds / 3600 if minutes >= 0 and seconds >= 0 else math.nan
+def _degrees(block: bytes, order: str, gps: _Fields, tag: int, letters: Letters) -> float:
+    values = _values(block, order, gps, tag)
+    hemisphere = _text(_values(block, order, gps, tag - 1))
+    if gps.get(tag, (0,))[0] == _TEXT:
+        return read_angle(_text(values), hemisphere, letters)
+    return join_degrees(values, hemisphere, letters)
 
 
-def _sign(letters: tuple[float, ...], negative: str) -> int:
-    (letter, *_) = letters
-    return -1 if chr(int(letter)).upper() == negative else 1
+def _text(codes: tuple[float, ...]) -> str:
+    return bytes(int(code) for code in codes if code).decode(errors="replace")

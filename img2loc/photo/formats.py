@@ -20,6 +20,8 @@ MAX_SCANS = 500
 MAX_SCANNED_PIXELS = 2_000_000_000
 MAX_TIFF_VALUES = 400_000  # of one field; the largest allowed picture has 312,500 tiles of 16 x 16
 MAX_TILE_PIXELS = 16_000_000
+# Of a WebP: the largest allowed file, and so much that a decoder of made-up bytes doesn't reach their end.
+MAX_MISSING_BYTES, LEAST_MISSING_BYTES = 30_000_000, 500
 
 # A JPEG's next marker, past the escaped bytes and the restarts of its compressed data.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
@@ -41,6 +43,17 @@ _TIFF_NEEDED = frozenset(
 _TIFF_COMPRESSIONS = (1, 5, 7, 8, 32773, 32946)
 _TIFF_COMPRESSION, _TIFF_TILE, _TIFF_SHORT = 259, (322, 323), 3
 
+# What a server or a script may put before a file: blanks, a byte order mark, a few bytes of its own. Not more: icons
+# have a whole PNG at byte 16 or 22.
+_START = re.compile(
+    rb"[\0\t\n\r \xef\xbb\xbf]{0,1000}?.{0,15}?"
+    rb"(?=\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8|II\*\0|MM\0\*|RIFF....WEBP|....ftyp)",
+    re.DOTALL,
+)
+SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"  # with which a JPEG's scans begin, and the file ends
+_FILLER = b"\x55"  # bits that a decoder takes for pixels, other than those of zeros
+_SCAN = re.compile(rb"\xff\xda\0[\x08\x0a\x0c\x0e]([\x01-\x04])")  # its head, to the number of its components
+
 
 def strip(source: bytes) -> tuple[bytes, Exif]:
     """Split a file into what its decoder needs, without comments, profiles and previews, and its EXIF.
@@ -49,8 +62,10 @@ def strip(source: bytes) -> tuple[bytes, Exif]:
 
     Raises:
         PhotoError: It has none of the formats, or decoding it would take far too much time or memory.
-        IndexError, struct.error: It is cut short.
+        IndexError, struct.error: It is cut short before its picture.
     """
+    if match := _START.match(source):
+        source = source[match.end() :]
     if source.startswith(b"\xff\xd8\xff"):
         return _jpeg(source)
     if source.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -64,6 +79,40 @@ def strip(source: bytes) -> tuple[bytes, Exif]:
     if source.startswith(b"RIFF") and source[8:12] == b"WEBP":
         return source, Exif()
     raise PhotoError(NO_PHOTO)  # also for a BigTIFF, all of whose metadata Pillow would read
+
+
+def completed(content: bytes) -> tuple[bytes, ...]:
+    """A stripped file; or, if a JPEG or WebP lacks its end, two files that end it differently.
+
+    Their pictures are the same where all of the picture is there, and differ from the row on where it was cut short.
+    """
+    if content.startswith(b"\xff\xd8") and not content.endswith(_JPEG_END):
+        return content + _JPEG_END, content + _FILLER * 64 + _JPEG_END
+    if content.startswith(b"RIFF"):
+        size = int.from_bytes(content[4:8], "little") + 8
+        # A picture, unlike metadata, ends in zeros only where a download that stopped left them.
+        is_bare = content[12:16] in (b"VP8 ", b"VP8L")
+        there = content.rstrip(b"\0") if is_bare and content.endswith(bytes(64)) else content
+        missing = size - len(there)
+        if missing == 1:  # the byte that makes the length even, which some programs leave out
+            return (there + b"\0",)
+        if 1 < missing <= MAX_MISSING_BYTES:
+            there = there[: max(0, size - LEAST_MISSING_BYTES)]  # a decoder refuses a picture that lacks less
+            missing = size - len(there)
+            return there + bytes(missing), there + (_FILLER * (missing // 2)).ljust(missing, b"\0")
+    return (content,)
+
+
+def lacks_scans(jpeg: bytes, components: int) -> bool:
+    """Whether a stripped JPEG was cut short between the scans that its picture consists of."""
+    bits_left: dict[tuple[int, int], int] = {}  # by component and coefficient
+    for head in _SCAN.finditer(jpeg):
+        at, end = head.end(), head.end() + 2 * head[1][0]
+        first, last, bits = jpeg[end : end + 3].ljust(3, b"\0")
+        bits_left |= {
+            (part, number): bits & 15 for part in jpeg[at:end:2] for number in range(first, min(last, 63) + 1)
+        }
+    return len(bits_left) < 64 * components or any(bits_left.values())
 
 
 def _jpeg(source: bytes) -> tuple[bytes, Exif]:
@@ -81,7 +130,9 @@ def _jpeg(source: bytes) -> tuple[bytes, Exif]:
         if marker in (_TEM, _SOI, _EOI):
             offset = body
             continue
-        offset = body + max(2, *struct.unpack_from(">H", source, body))
+        offset = body + max(2, int.from_bytes(source[body : body + 2]))
+        if offset > len(source) and scans:
+            break  # cut short between two scans
         segment = source[body + 2 : offset]
         if marker in _FRAMES:
             height, width = struct.unpack_from(">HH", segment, 1)
@@ -95,7 +146,8 @@ def _jpeg(source: bytes) -> tuple[bytes, Exif]:
             exif = segment
     if not scans:
         raise IndexError("the file ends before its first scan")
-    return b"".join(parts) + source[offset:], read_exif(exif)
+    # A download that stopped may leave zeros for the rest. One stays: the last byte may be an escaped 255.
+    return b"".join(parts) + source[offset:].rstrip(b"\0") + b"\0", read_exif(exif)
 
 
 def _png(source: bytes) -> tuple[bytes, Exif]:

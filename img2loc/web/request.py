@@ -231,8 +231,8 @@ def provider_of(backend: str, server: str) -> str:
 
 
 def known_position(photo: Photo, settings: Settings) -> LatLon | None:
-    """What the photo's own EXIF says, for comparison; None where the operator lets nobody see anything as exact."""
-    return photo.exif_position if settings.precision == EXACT else None
+    """What the photo's EXIF or XMP says, for comparison; None where the operator lets nobody see anything as exact."""
+    return (photo.exif_position or photo.xmp_position) if settings.precision == EXACT else None
 
 
 def parse_position(text: str) -> LatLon | None:

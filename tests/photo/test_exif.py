@@ -61,6 +61,8 @@ def test_it_reads_what_pillow_reads(orientation, lat, lon, refs):
         expected = LatLon(degrees[0] * signs[0], degrees[1] * signs[1]) if any(degrees) else None
     except ValueError:
         expected = None
+    if refs[0] == "x" or lat[1] == 60 or lon[1] == 60:
+        expected = None
     found = read_exif(raw)
     assert found.orientation == (orientation if 1 <= orientation <= 8 else 1)
     assert (found.position is None) == (expected is None)

@@ -124,6 +124,9 @@ def _run(runner: Runner, max_cost_usd: float | None) -> str:
         reason = runner.run(on_photo, max_cost_usd=max_cost_usd)
     if model is not None:
         print_message(f"img2loc: {model.meter.spent}")
+    cut = [entry.id for entry in runner.journal.record.entries.values() if entry.message and entry.timings]
+    if cut:
+        print_message(f"img2loc: {len(cut):,} photos are cut short, and were located by what is there: {named(cut)}.")
     return reason
 
 

@@ -83,7 +83,7 @@ class Entry:
     farthest: tuple[Neighbour, ...] = ()  # the most dissimilar neighbours, in order
     prompt_sha256: str = ""  # of the exact text sent; empty if none was
     outcome: Outcome | None = None  # how asking the model ended, with every raw reply
-    message: str = ""  # why a photo could not be used, or what failed
+    message: str = ""  # why a photo could not be used, what is missing of it, or what failed
     timings: tuple[tuple[str, float], ...] = ()  # seconds of each stage
     candidates: tuple[Candidate, ...] = ()  # what was judged, best first
     choice: Outcome | None = None  # how asking the model to choose among them ended; None if it wasn't asked

@@ -301,6 +301,7 @@ def entry_of(item: Item, prediction: Prediction) -> Entry:
         farthest=prediction.retrieval.farthest,
         prompt_sha256=hashlib.sha256(prediction.prompt.encode()).hexdigest() if prediction.prompt else "",
         outcome=outcome,
+        message=prediction.note,
         timings=prediction.timings,
         candidates=prediction.candidates,
         choice=prediction.choice,

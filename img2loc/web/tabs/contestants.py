@@ -171,7 +171,8 @@ def cards(
         who = translate("the_vote") if contestant.provider.name == "vote" else contestant.label
         card = {"letter": letter, "colour": colour, "who": who}
         shown.append(card | _card(contestant, answers.get(contestant), truth))
-    return render("compare.cards", cards=shown, translate=translate)
+    note = next((answer.note for answer in answers.values() if isinstance(answer, Prediction)), "")  # of the photo
+    return render("compare.cards", cards=shown, note=note, translate=translate)
 
 
 def _card(contestant: Contestant, answer: Prediction | str | None, truth: LatLon | None) -> dict[str, Any]:

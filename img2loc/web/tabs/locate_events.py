@@ -295,7 +295,7 @@ class LocateEvents:
         if cancel.is_set() and not is_ending():  # the page says so already
             return _unchanged()
         known = typed or known_position(opened, self._settings)
-        source = "error_given" if typed else "error_exif"
+        source = "error_given" if typed else "error_exif" if opened.exif_position else "error_xmp"
         return self._shown(prediction, known, source, Path(photo or "").name, translate)
 
     def _shown(
