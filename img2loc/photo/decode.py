@@ -149,7 +149,7 @@ def exif_position(source: bytes) -> LatLon | None:
         if _is_heic(content):
             _open_heic(content)
             return exif.position
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(completed(content)[0]), formats=FORMATS) as image:
             return exif.position or read_exif(image.info.get("exif") or b"").position
     except Exception as error:  # a reader of damaged bytes may raise anything at all
         raise PhotoError(f"This file can't be read as a picture ({type(error).__name__}).") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,17 @@ def test_one_bad_photo_spoils_no_other(tmp_path, capsys, shape):
     assert "48.858" in said.out and str(bad) in said.out
     assert f"{bad}: This isn't a JPEG" in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("shape", [[], ["--json"], ["--geojson"], ["--csv"]])
+def test_a_photo_that_is_cut_short_is_located_and_noted(tmp_path, capsys, shape):
+    cut, note = tmp_path / "cut.jpg", "only the first 6"
+    data = Path(EIFFEL).read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    assert main(["locate", str(cut), *shape]) == 0
+    said = capsys.readouterr()
+    assert f"img2loc: {cut}: The file is cut short or damaged: {note}" in said.err
+    assert (note in said.out) == bool(shape)
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,8 @@ def _bombs() -> Iterator[Case]:
     yield large("HEIC", "RGB")
     yield from (large("TIFF", mode, compression="tiff_adobe_deflate") for mode in ("RGBA", "F", "I;16", "CMYK"))
     yield large("GIF", "P", transparency=0)
+    for name, options in (("JPEG", {"progressive": True}), ("WEBP", {"method": 0})):
+        yield Case(name, "bomb", f"{BOMB_PX} x {BOMB_PX}, cut short", "either", lambda n=name, o=options: _half(n, o))
     yield Case("JPEG", "bomb", "200 scans of 64 megapixels", "refuse", lambda: _scans(8000, 200))
     yield Case("JPEG", "bomb", "20 scans of 64 megapixels", "open", lambda: _scans(8000, 14))
     yield Case("JPEG", "bomb", "490 scans", "open", lambda: _scans(96, 480))
@@ -143,6 +145,12 @@ def _bombs() -> Iterator[Case]:
     for header in (b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"):  # Pillow takes the last two, too
         other = f"a TIFF that begins with {header!r}"
         yield Case("TIFF", "bomb", other, "refuse", lambda h=header: h + tiff()[4:])
+
+
+def _half(name: str, options: dict[str, object]) -> bytes:
+    noise = Image.effect_noise((1118, 1118), 100).convert("RGB").resize((BOMB_PX, BOMB_PX))
+    whole = encoded(noise, name, **options)
+    return whole[: len(whole) // 2]
 
 
 def _scans(side: int, more: int) -> bytes:

@@ -119,6 +119,15 @@ def test_what_is_done_can_be_saved_while_the_rest_is_located(host: Host, provide
     assert [len(packed(table)) for table in shown[1:]] == [1, 2, 3]
 
 
+def test_a_photo_that_is_cut_short_is_noted_in_its_row_and_in_the_files(host: Host, provider: OpenAIServer, tmp_path):
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(Path(TOWER).read_bytes()[:-9000])
+    settings, how = asked(provider, "vote")
+    last = tables(list(BatchEvents(Site(host, settings)).locate_all(None, None, [TOWER, str(cut)], *how)))[-1]
+    assert last.count("The file is cut short") == 1
+    assert ["cut short" in row["message"] for row in packed(last)] == [False, True]
+
+
 def test_a_map_that_fails_takes_no_answer_with_it(host: Host, provider: OpenAIServer, monkeypatch):
     def fail(*marks, **options):
         raise ZeroDivisionError

@@ -100,6 +100,11 @@ def test_each_answer_is_shown_as_it_comes(provider, settings, starter, tower):
     assert "Asking" not in contest.cards(contestants, seen[-1], None)
 
 
+def test_a_note_on_the_photo_stands_once(settings, starter, tower):
+    *_, answers = ask(["vote"], settings, starter, replace(tower, note="The file is cut short."))
+    assert contest.cards(list(answers), answers, None).count("The file is cut short.") == 1
+
+
 def test_who_stops_listening_stops_the_asking(provider, settings, starter, tower):
     provider.enqueue("hang")
     chosen = contest.read_contestants(["openai:m-1", "vote"], settings)

@@ -158,6 +158,21 @@ def test_exif_gives_the_error_when_nothing_is_typed(events: LocateEvents, tmp_pa
     assert "from the position you gave" in locate(events, str(file), truth="43 N, 11 E").answer
 
 
+def test_a_position_in_xmp_alone_is_called_so(events: LocateEvents, tmp_path: Path):
+    file = tmp_path / "photo.jpg"
+    names = "xmlns:r='http://www.w3.org/1999/02/22-rdf-syntax-ns#' xmlns:e='http://ns.adobe.com/exif/1.0/'"
+    inside = f"<r:RDF {names}><r:Description e:GPSLatitude='43,28.0N' e:GPSLongitude='11,53.0E'/></r:RDF>"
+    Image.open(TOWER).save(file, xmp=f"<x:xmpmeta xmlns:x='adobe:ns:meta/'>{inside}</x:xmpmeta>".encode())
+    assert "from the position in the file's XMP" in locate(events, str(file)).answer
+
+
+def test_a_photo_that_is_cut_short_is_noted(events: LocateEvents, tmp_path: Path):
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(Path(TOWER).read_bytes()[:-9000])
+    assert "The file is cut short or damaged: only the first " in locate(events, str(file)).answer
+    assert "cut short" not in locate(events).answer
+
+
 def test_a_model_answers(events: LocateEvents, provider: OpenAIServer):
     provider.enqueue("good")
     shown = locate(events, backend="openai", model="some-model", keys=KEYS)
