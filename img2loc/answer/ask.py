@@ -49,6 +49,7 @@ _REFUSAL = re.compile(
     r"|\bagainst (?:my|our|the) (?:\w+ )?(?:policy|policies|guidelines)\b",
     re.I,
 )
+_THINK_LESS = "turn its thinking off, allow it a longer reply, or choose another model"
 _REFUSED = Unreadable(Problem.REFUSED, "it refuses to say where the photo was taken")
 
 
@@ -107,9 +108,11 @@ def parse(text: str) -> Answer | Unreadable:
     around it says. Text in <think> blocks is never an answer. Takes time linear in the text, of which no more than
     HEAD_CHARS + TAIL_CHARS are read.
     """
+    has_thoughts = bool(text.strip())
     text = visible_text(text)
     if not text.strip():
-        return Unreadable(Problem.EMPTY, "it is empty")
+        reason = f"it holds only the model's thoughts; {_THINK_LESS}" if has_thoughts else "it is empty"
+        return Unreadable(Problem.EMPTY, reason)
     answer: Answer | None = None
     failure: Unreadable | None = None
     for item in find_objects(text):

@@ -72,3 +72,19 @@ class BackendOptions:
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature <= 2:
             raise ConfigError(f"The temperature must be a number from 0 to 2 (got {self.temperature}).")
+
+
+def check_key(key: str, *, name: str = "The key") -> str:
+    """Strip a key, and check that it fits into an HTTP header; empty for an empty text.
+
+    Args:
+        key: Any text.
+        name: What the message calls it.
+
+    Raises:
+        ConfigError: It can't be a key; the message doesn't repeat it.
+    """
+    key = key.strip()
+    if any(not "!" <= character <= "~" for character in key):
+        raise ConfigError(f"{name} contains spaces or characters that can't be in a key; copy it again.")
+    return key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import socket
 import ssl
@@ -18,28 +17,13 @@ import openai
 
 from img2loc.errors import ConfigError
 from img2loc.hardening.addresses import is_loopback, leads_to_loopback, public_address
+from img2loc.lmm.response import Response
 from img2loc.lmm.retry import in_thread
 from img2loc.system.environment import check_certificates, check_proxies
 
 MAX_BODY_BYTES: Final = 20_000_000
 # Trusts nobody. Where TLS isn't used, loading the certificates would take 30 ms for nothing.
 NO_CERTIFICATES: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What a server sent back, whatever its status; it may quote the key."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-    def json(self) -> object:
-        """The body as JSON; None where it is not, or is nested too deeply."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
 
 
 @dataclass(frozen=True, slots=True)

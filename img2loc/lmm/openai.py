@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import math
 import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeGuard
+from typing import Any, TypeGuard
 
 import httpx2
 
@@ -25,21 +23,23 @@ from img2loc.errors import (
     MissingKeyError,
     quoted,
 )
-from img2loc.lmm.base import BackendOptions, Turn
-from img2loc.lmm.connection import Connection, Response
-from img2loc.lmm.keys import check_key
+from img2loc.lmm.base import BackendOptions, Turn, check_key
+from img2loc.lmm.connection import Connection
 from img2loc.lmm.request import Parameters, request_body
-from img2loc.lmm.retry import with_retries
+from img2loc.lmm.response import (
+    Cause,
+    Failure,
+    Response,
+    completion_in,
+    failure_in,
+    is_servers_fault,
+    names_in,
+    usage_in,
+)
+from img2loc.lmm.retry import retry_after_s, wait_in_words, with_retries
 from img2loc.lmm.servers import OPENAI_URL, Server, host_of
-from img2loc.lmm.usage import token_count
 from img2loc.types import Reply
 
-MAX_STATED_WAIT_S: Final = 48 * 3600
-
-# Source: https://platform.openai.com/docs/guides/error-codes
-_QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
-_GATEWAY_STATUSES = (502, 504, 524)  # a gateway gave up, but the model behind it may have answered
-_MAX_COMPLAINT_CHARS = 10_000
 _MAX_EXCERPT_CHARS = 200
 _MAX_NAME_CHARS = 200
 _SECRET_PART_CHARS = 8  # of a key; fewer give nothing away
@@ -93,17 +93,16 @@ class ChatLMM:
         # A list is never billed, and doesn't count towards a rate of requests.
         options = replace(self._options, resend_billed=True, pace=lambda: 0.0)
         response = with_retries(self._list_models, options)
-        entries = _item(response.json(), "data")
-        ids = [_item(entry, "id") for entry in entries] if isinstance(entries, list) else []
-        names = {self._without_key(name) for name in ids if _is_name(name)}
+        names = {self._without_key(name) for name in names_in(response.json()) if _is_name(name)}
         if not names:
             raise LMMError(f"{self._host} lists no models. Type the model's name.")
         return tuple(sorted(names))
 
     def _list_models(self, timeout_s: float) -> Response:
         response = self._request("/models", None, timeout_s)
-        if not _is_success(response):
-            raise self._explain(response)
+        failure = failure_in(response)
+        if failure and failure.status not in (404, 405, 501):  # a server may have no list
+            raise self._explain(failure, response)
         return response
 
     def _complete(self, turns: Sequence[Turn], jpeg: bytes, timeout_s: float) -> Reply:
@@ -115,12 +114,15 @@ class ChatLMM:
             start = time.monotonic()
             body = request_body(self.model, turns, jpeg, parameters)
             response = self._request("/chat/completions", body, deadline - start)
-            if _is_success(response):
+            failure = failure_in(response)
+            if failure is None:
                 self._parameters = replace(parameters, letters=(), pictures=False)
-                return self._read(response.json(), latency_s=time.monotonic() - start)
-            changed = parameters.without(_complaint(response)) if response.status in (400, 422) else None
+                return self._read(response, latency_s=time.monotonic() - start)
+            may_resend = self._options.resend_billed or not failure.may_be_billed
+            is_about_request = failure.status in (None, 400, 422, 501)
+            changed = parameters.without(failure.complaint) if may_resend and is_about_request else None
             if changed is None:
-                raise self._explain(response)
+                raise self._explain(failure, response)
             parameters = changed
             deadline += self._options.pace()
 
@@ -158,67 +160,75 @@ class ChatLMM:
             return f"Nothing answers at {place}. Is it running?"
         return f"Can't connect to {host}. Check the network and the server's address."
 
-    def _read(self, completion: object, *, latency_s: float) -> Reply:
+    def _read(self, response: Response, *, latency_s: float) -> Reply:
         """Read a completion without trusting any part of it."""
-        choices = _item(completion, "choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        message = _item(choice, "message")
-        model, usage = _item(completion, "model"), _item(completion, "usage")
-        input_tokens = token_count(_item(usage, "prompt_tokens"))
-        output_tokens = token_count(_item(usage, "completion_tokens"))
-        if not isinstance(message, dict):
+        completion = completion_in(response)
+        input_tokens, output_tokens = usage_in(response.json())
+        if completion is None:
             raise LMMError(
                 f"{self._host}'s reply isn't a chat completion. Check that its address is that of an "
                 "OpenAI-compatible server (it usually ends in /v1).",
                 input_tokens=input_tokens,
                 output_tokens=output_tokens,
             )
-        refusal, content = message.get("refusal"), message.get("content")
-        text = next((part for part in (refusal, content) if isinstance(part, str) and part), "")
         return Reply(
             # A lone surrogate can't be shown.
-            text=self._without_key(text.encode("utf-8", "replace").decode()),
-            model=self._without_key(model) if _is_name(model) else self.model,
+            text=self._without_key(completion.text.encode("utf-8", "replace").decode()),
+            model=self._without_key(completion.model) if _is_name(completion.model) else self.model,
             latency_s=latency_s,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
-            refused=bool(refusal) or _item(choice, "finish_reason") == "content_filter",
-            truncated=_item(choice, "finish_reason") == "length",
+            refused=completion.refused,
+            truncated=completion.truncated,
         )
 
-    def _explain(self, response: Response) -> LMMError:
-        """Our own error for a failed response: a provider's words may quote the key."""
-        host, model, status = self._host, self._masked(self.model), response.status
-        message, code = _error_in(response)
+    def _explain(self, failure: Failure, response: Response) -> LMMError:
+        """Our own error for a server's, whose words may quote the key."""
         wait_s = retry_after_s(response.headers)
-        if status == 402 or code in _QUOTA_CODES:
-            text = f"The account behind this key has no credit left at {host}. Top it up, or use another key."
-        elif status == 429:
-            return LMMRateLimitError(
-                f"Rate limit reached at {host}; try again {_in_words(wait_s)}.", retry_after_s=wait_s
+        wait_s = failure.retry_after_s if wait_s is None else wait_s
+        kind: type[LMMError] = LMMRejectedError
+        if failure.cause is None and failure.status == 429:
+            kind = LMMRateLimitError
+        elif failure.cause is None and is_servers_fault(failure.status):
+            kind = LMMServerError
+        input_tokens, output_tokens = usage_in(response.json())
+        return kind(
+            self._sentence(failure, wait_s),
+            retry_after_s=wait_s,
+            may_be_billed=failure.may_be_billed,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+        )
+
+    def _sentence(self, failure: Failure, wait_s: float | None) -> str:
+        host, model, status, cause = self._host, quoted(self._masked(self.model)), failure.status, failure.cause
+        words = self._masked(failure.words or failure.complaint).rstrip(".")
+        says = f" ({words})" if failure.words and words else ""
+        code = f" (HTTP {status})" if status else ""
+        if cause is Cause.NO_PICTURES:
+            return f"The model {model} at {host} can't see photos{says}. Choose one that can."
+        if cause is Cause.NO_CREDIT:
+            return f"The account behind this key has no credit left at {host}{says}. Top it up, or use another key."
+        if cause is Cause.WRONG_KEY and not self._key:
+            return f"{host} needs a key, and none was sent."
+        if cause is Cause.WRONG_KEY:
+            return f"{host} rejected the key{says}. Check that it is complete and still valid."
+        if cause is Cause.NO_ENDPOINT:
+            return f"{host} has nothing at this address{says}. Check the server's address (it usually ends in /v1)."
+        if status == 429:
+            return f"Rate limit reached at {host}{says}; try again {wait_in_words(wait_s)}."
+        if is_servers_fault(status):
+            return f"{host} returned an error{code}{f': {words}' if says else ''}. Try again later."
+        if status is not None and 300 <= status < 400:
+            return (
+                f"{host} redirects to another address{code}; redirects aren't followed. Give the final address instead."
             )
-        elif status >= 500 or status == 408:
-            return LMMServerError(
-                f"{host} returned an error (HTTP {status}). Try again later.",
-                retry_after_s=wait_s,
-                may_be_billed=status in _GATEWAY_STATUSES,
-            )
-        elif 300 <= status < 400:
-            text = f"{host} redirects to another address (HTTP {status}); redirects aren't followed. "
-            text += "Give the final address instead."
-        elif status == 401 and not self._key:
-            text = f"{host} needs a key, and none was sent."
-        elif status == 401:
-            text = f"{host} rejected the key. Check that it is complete and still valid."
-        elif status == 403:
-            text = f"{host} doesn't allow this key to use the model {quoted(model)}. Choose another model or key."
-        elif status == 404:
-            text = f"{host} has no model {quoted(model)}. Check the model's name and the server's address."
-        else:
-            reason = self._masked(message)
-            text = f"{host} rejected the request (HTTP {status}){f': {reason}' if reason else ''}"
-            text += "" if reason.endswith((".", "!", "?")) else "."
-        return LMMRejectedError(text)
+        if status == 403:
+            return f"{host} doesn't allow this key to use the model {model}{says}. Choose another model or key."
+        if status == 404:
+            return f"{host} has no model {model}{says}. Check the model's name and the server's address."
+        end = "" if words.endswith(("!", "?")) else "."
+        return f"{host} rejected the request{code}{f': {words}' if words else ''}{end}"
 
     def _masked(self, text: str) -> str:
         """A provider's or visitor's text on one line, shortened, with everything that looks like a key masked."""
@@ -255,58 +265,3 @@ def _secret_parts(key: str, url: str) -> tuple[str, ...]:
 def _is_name(value: object) -> TypeGuard[str]:
     """Whether a value that a server sent can be a model's name."""
     return isinstance(value, str) and 0 < len(value) <= _MAX_NAME_CHARS and value.isprintable()
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read how many seconds a provider asks to wait; None where it doesn't say.
-
-    Args:
-        headers: Of its response, with names in lower case or case-insensitive.
-
-    Source: RFC 9110, section 10.2.3; retry-after-ms is OpenAI's own.
-    """
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = (headers.get(name) or "").strip()
-        if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", value, re.ASCII):
-            return float(value) * unit_s
-        if value and name == "retry-after":
-            try:
-                return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-            except (ValueError, OverflowError):
-                return None
-    return None
-
-
-def _in_words(wait_s: float | None) -> str:
-    """When to try again: "in 24 hours"."""
-    if wait_s is None or wait_s < 1:
-        return "in a minute"
-    if wait_s > MAX_STATED_WAIT_S:
-        return "another day"
-    unit, unit_s = next(pair for pair in (("hour", 3600), ("minute", 60), ("second", 1)) if wait_s >= pair[1])
-    count = math.ceil(wait_s / unit_s)
-    return f"in {count} {unit}{'s' if count > 1 else ''}"
-
-
-def _is_success(response: Response) -> bool:
-    return 200 <= response.status < 300
-
-
-def _item(value: object, name: str) -> object:
-    """A member of a JSON object; None where the value isn't an object or lacks it."""
-    return value.get(name) if isinstance(value, dict) else None
-
-
-def _complaint(response: Response) -> str:
-    """A server's own words about an error."""
-    return response.body[:_MAX_COMPLAINT_CHARS].decode("utf-8", "replace")
-
-
-def _error_in(response: Response) -> tuple[str, str]:
-    """A provider's message and code for an error, in any of the shapes that servers use; the code may be empty."""
-    body = response.json()
-    body = body[0] if isinstance(body, list) and body else body  # Gemini's
-    error = _item(body, "error") or body
-    messages = (error, _item(error, "message"), _item(error, "detail"))
-    code = _item(error, "code")
-    return next((text for text in messages if isinstance(text, str)), _complaint(response)), str(code or "")

@@ -13,8 +13,17 @@ from img2loc.lmm.base import Turn
 MAX_OUTPUT_TOKENS: Final = 8000  # an answer takes 150; the rest is for models that think first
 SMALL_OUTPUT_TOKENS: Final = 1000  # for models whose whole context is a few thousand, LLaVA-1.5 among them
 
-_TOO_LONG = re.compile(r"too (?:large|long|high|big|many)|context (?:length|window|size)|maximum|at most \d", re.I)
-_NO_FORMAT = re.compile(r"response_format|json_schema|structured[ _]outputs?|guided|grammar", re.I)
+_TOO_LONG = re.compile(
+    r"too (?:large|long|high|big|many)|context (?:length|window|size)|maximum|at most \d|less than or equal|<= ?\d"
+    r"|exceed|range of|supported range",
+    re.I,
+)
+# "strict" and "additionalProperties" stand in the schema that we send.
+_NO_FORMAT = re.compile(
+    r"response[ _]?(?:format|schema)|json[ _]schema|structured[ _]outputs?|guided|grammar|additionalProperties"
+    r"|'strict'",
+    re.I,
+)
 
 # Strict mode wants every key required and no others. Our parser checks ranges, which not all servers accept here.
 # Source: https://platform.openai.com/docs/guides/structured-outputs

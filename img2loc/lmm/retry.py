@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
 
 from img2loc.errors import (
@@ -22,6 +25,7 @@ MAX_RETRIES: Final = 3
 FIRST_WAIT_S = 0.5
 MAX_WAIT_S: Final = 8.0  # where the provider doesn't ask for more
 JITTER: Final = 0.25
+MAX_STATED_WAIT_S: Final = 48 * 3600
 
 _TRANSIENT = (LMMRateLimitError, LMMServerError, LMMUnreachableError)
 _POLL_S = 0.1
@@ -115,3 +119,34 @@ def in_thread(
         raise LMMCancelledError("The request was cancelled.")
     finally:
         close()
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds a provider asks to wait; None where it doesn't say.
+
+    Args:
+        headers: Of its response, with names in lower case or case-insensitive.
+
+    Source: RFC 9110, section 10.2.3; retry-after-ms is OpenAI's own.
+    """
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = (headers.get(name) or "").strip()
+        if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", value, re.ASCII):
+            return float(value) * unit_s
+        if value and name == "retry-after":
+            try:
+                return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+            except (ValueError, OverflowError):
+                return None
+    return None
+
+
+def wait_in_words(wait_s: float | None) -> str:
+    """When to try again: "in 24 hours"."""
+    if wait_s is None or wait_s < 1:
+        return "in a minute"
+    if wait_s > MAX_STATED_WAIT_S:
+        return "another day"
+    unit, unit_s = next(pair for pair in (("hour", 3600), ("minute", 60), ("second", 1)) if wait_s >= pair[1])
+    count = math.ceil(wait_s / unit_s)
+    return f"in {count} {unit}{'s' if count > 1 else ''}"

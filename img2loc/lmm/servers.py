@@ -103,8 +103,7 @@ def server_named(server: str) -> Server:
             f"There is no server {quoted(server.rpartition('@')[2])}; choose one of {', '.join(SERVERS)}, "
             "or give an address that begins with http:// or https://."
         )
-    host_of(server)
-    return Server(server, host_of(server), server)
+    return Server(server, host_of(server), api_root(server))
 
 
 def hugging_face_server(options: BackendOptions, *, model: str) -> Server:
@@ -133,8 +132,19 @@ def hugging_face_server(options: BackendOptions, *, model: str) -> Server:
         if not _HUGGING_FACE_MODEL.fullmatch(model):
             raise ConfigError("That isn't a model's name at Hugging Face. Write owner/name, or owner/name:provider.")
         return Server("hf", host, ROUTER_URL, public=True, key_variable="HF_TOKEN", limit_name="max_tokens")
-    url = url.rstrip("/").removesuffix("/chat/completions")  # as the endpoint's own page shows it
-    return Server(url, host, url if url.endswith("/v1") else f"{url}/v1", limit_name="max_tokens")
+    root = api_root(url)
+    return Server(url, host, root if root.endswith("/v1") else f"{root}/v1", limit_name="max_tokens")
+
+
+def api_root(url: str) -> str:
+    """A server's address without the endpoint that people copy with it from an example, and with its query."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    for endpoint in ("/chat/completions", "/completions", "/responses"):
+        path = path.removesuffix(endpoint)
+    if path.endswith("/v1/models"):  # elsewhere, as in Azure's, the addresses of chats begin with it, too
+        path = path.removesuffix("/models")
+    return parts._replace(path=path.rstrip("/"), fragment="").geturl()
 
 
 def host_of(url: str) -> str:

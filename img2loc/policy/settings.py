@@ -15,7 +15,7 @@ from img2loc.errors import ConfigError, quoted
 from img2loc.geo.coarse import EXACT, LEVELS, Precision
 from img2loc.judge.sampling import MAX_SAMPLES, Judge, read_judge
 from img2loc.lmm import BACKENDS, BackendOptions, backend_named
-from img2loc.lmm.keys import check_key
+from img2loc.lmm.base import check_key
 from img2loc.lmm.servers import SERVERS, server_named
 
 PREFIX: Final = "IMG2LOC_"

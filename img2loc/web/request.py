@@ -15,7 +15,7 @@ from img2loc.geo.coarse import EXACT, coarse_area
 from img2loc.geo.sphere import decimal_position
 from img2loc.judge.sampling import MAX_NEIGHBOURS, read_judge, requests_of
 from img2loc.lmm import BACKENDS, LMM, BackendOptions, backend_named, open_lmm
-from img2loc.lmm.keys import check_key
+from img2loc.lmm.base import check_key
 from img2loc.lmm.servers import host_of, server_named
 from img2loc.lmm.usage import MeteredLMM
 from img2loc.locator import DEFAULT_NEIGHBOURS, Ask, Locator, OnStage, ignore_stage

@@ -124,6 +124,25 @@ class Request:
         return str(self.body["messages"][0]["content"][0]["text"])
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An answer in a server's own way, byte for byte; as the files of cases have it."""
+
+    status: int
+    body: Any  # sent as JSON unless it is text or bytes
+    content_type: str = "application/json"
+    if_request_has: str = ""  # a parameter; requests without it are answered well
+
+    def applies_to(self, request: Request) -> bool:
+        return not self.if_request_has or self.if_request_has in request.body
+
+    @property
+    def raw(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
+        return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
+
+
 class OpenAIServer:
     """The server; `key=None` takes any key, as local servers do."""
 
@@ -131,6 +150,8 @@ class OpenAIServer:
         self.key = key
         self.models = ["gpt-test", "another", "gpt-test"]
         self.models_error = ""  # what whoever asks for them is told instead
+        self.models_shape: Shape | None = None  # the list in a server's own way
+        self.shapes: list[Shape] = []  # how requests are answered before the queue's behaviours; the last one stays
         self.requests: list[Request] = []
         self.usage: dict[str, tuple[int, int]] = {}  # tokens in and out, by behaviour, where they aren't USAGE
         self.billed: list[tuple[int, int]] = []  # of each request that the model answered, whoever got to see it
@@ -167,6 +188,14 @@ class OpenAIServer:
             self.requests.append(request)
             return self._queue.popleft() if self._queue else ("good", None)
 
+    def next_shape(self, request: Request) -> Shape | None:
+        """The shape of the answer to a request; None for one of the behaviours."""
+        with self._lock:
+            if not self.shapes or not self.shapes[0].applies_to(request):
+                return None
+            self.requests.append(request)
+            return self.shapes.pop(0) if len(self.shapes) > 1 else self.shapes[0]
+
     def hold(self, connection: socket.socket, request: Request) -> bool:
         """For a server that takes its time: whether the client is still there at the end of it."""
         return True
@@ -195,6 +224,9 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             key = self.headers.get("Authorization", "").partition(" ")[2]
             if self.path != "/v1/models":
                 return self.error(404, f"Invalid URL (GET {self.path})", None)
+            if server.models_shape:
+                shape = server.models_shape
+                return self.send(shape.status, shape.raw, shape.content_type)
             if server.models_error:
                 return self.error(400, server.models_error, None)
             if server.key is not None and key != server.key:
@@ -218,6 +250,8 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             except (ValueError, KeyError, TypeError, OSError) as fault:
                 server.faults.append(f"the request breaks the protocol: {fault!r}")
                 return self.error(400, str(fault), None)
+            if shape := server.next_shape(request):
+                return self.send(shape.status, shape.raw, shape.content_type)
             behaviour, text = server.next_behaviour(request)
             if server.hold(self.connection, request):
                 self.behave(behaviour, text, request)

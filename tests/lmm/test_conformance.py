@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import re
 import threading
 import time
 import traceback
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -23,11 +27,11 @@ from img2loc.errors import (
     LMMUnreachableError,
     MissingKeyError,
 )
-from img2loc.lmm import BACKENDS, BackendOptions, Turn, open_lmm, retry
+from img2loc.lmm import BACKENDS, BackendOptions, Turn, open_lmm, retry, servers
 from img2loc.lmm.request import ANSWER_SCHEMA
 from img2loc.lmm.retry import MAX_RETRIES
 from img2loc.types import LatLon, OutcomeKind
-from tests.fakes.openai_server import BEHAVIOURS, DRIP_S, GOOD, KEY, TEXTS, OpenAIServer
+from tests.fakes.openai_server import BEHAVIOURS, DRIP_S, GOOD, KEY, TEXTS, OpenAIServer, Shape
 
 REMOTE = [name for name, backend in BACKENDS.items() if backend.takes_base_url]
 TURNS = (Turn("user", "Where is this?"),)
@@ -322,3 +326,48 @@ def test_two_visitors_at_once_each_get_their_own_reply(backend):
             f"key{n}": f"model-key{n}-2026-01-01" for n in range(4)
         }
         assert all(request.body["model"] == f"model-{request.key}" for request in server.requests)
+
+
+# What servers of many makers send, and what becomes of it: the requests, and a position, or words of the message.
+SHAPES = {case["id"]: case for case in json.loads((Path(__file__).parent / "cases/servers.json").read_text("utf-8"))}
+OUTCOMES = {
+    "parts-text": (1, EIFFEL),
+    "reasoning-only": (2, "only the model's thoughts; turn its thinking off"),
+    "err200-429": (TRIES, r"^Rate limit reached at .+ \(Too Many Requests\); try again in a minute"),
+    "err200-402": (1, r"^The account behind this key has no credit left at .+ \(Insufficient credits"),
+    "gemini-key": (1, r"rejected the key \(API key not valid\."),
+    "no-vision-openrouter": (
+        1,
+        r"^The model '.*m' at .+ can't see photos \(No endpoints found that support image input",
+    ),
+    "sse": (1, EIFFEL),
+    "text-plain": (1, EIFFEL),
+    "tool-call": (1, EIFFEL),
+    "gemini-location": (1, "User location is not supported for the API use"),
+    "null-usage": (1, EIFFEL),
+    "content-error-404": (1, r"has no model '.*m' \(model 'x' not found, try pulling it first\)"),
+    "refuses response_format, error is a string": (2, EIFFEL),
+    "refuses max_completion_tokens, error in detail": (2, EIFFEL),
+}
+
+
+@pytest.mark.parametrize("case", [SHAPES[name] for name in OUTCOMES], ids=OUTCOMES)
+@pytest.mark.parametrize("preset", [*servers.SERVERS, "hf"])
+def test_every_known_server_may_answer_in_any_shape(preset, case, monkeypatch):
+    backend, model = ("hf", "owner/m") if preset == "hf" else ("openai", "m")
+    with OpenAIServer(key=None) as server:
+        server.shapes = [Shape(case["status"], case["body"], case["content_type"], case.get("if_request_has", ""))]
+        monkeypatch.setattr(servers, "ROUTER_URL", server.base_url)
+        known = {name: replace(entry, base_url=server.base_url) for name, entry in servers.SERVERS.items()}
+        monkeypatch.setattr(servers, "SERVERS", known)
+        name = "" if preset == "hf" else preset
+        lmm = open_lmm(backend, BackendOptions(api_key="hf_k3yOfAVisitor", model=model, base_url=name, timeout_s=10))
+        outcome = ask(lmm, "Where is this?", JPEG)
+    requests, expected = OUTCOMES[case["id"]]
+    if known.get(preset, known["ollama"]).limit_name == "max_tokens" and "max_tokens" in case["expected"]:
+        requests = 1  # it is called so from the start
+    assert len(server.requests) == requests
+    if isinstance(expected, LatLon):
+        assert (outcome.kind, outcome.position) == (OutcomeKind.ANSWERED, expected)
+    else:
+        assert outcome.position is None and re.search(expected, outcome.message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from img2loc.errors import ConfigError
-from img2loc.lmm.keys import check_key
+from img2loc.lmm.base import check_key
 
 
 @pytest.mark.parametrize("key", ["", "sk-a", "a~!b", " sk-a\n"])

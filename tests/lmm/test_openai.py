@@ -19,8 +19,8 @@ from img2loc.errors import (
     MissingKeyError,
 )
 from img2loc.lmm import BackendOptions, list_models, open_lmm, retry
-from img2loc.lmm.connection import Response
 from img2loc.lmm.request import MAX_OUTPUT_TOKENS, Parameters
+from img2loc.lmm.response import Response
 from img2loc.lmm.servers import OPENAI_URL, SERVERS, server_named
 from img2loc.types import LatLon
 from tests.fakes.openai_server import KEY, TEXTS, OpenAIServer

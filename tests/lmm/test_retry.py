@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from img2loc.lmm.openai import retry_after_s
-from img2loc.lmm.retry import FIRST_WAIT_S, JITTER, MAX_WAIT_S, pause_s
+from img2loc.lmm.retry import FIRST_WAIT_S, JITTER, MAX_WAIT_S, pause_s, retry_after_s
 
 
 @pytest.mark.parametrize("tried", range(8))

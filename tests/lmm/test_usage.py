@@ -92,7 +92,7 @@ def test_a_wait_is_said_in_words(retry_after, words, backend, server):
         ('[{"error": {"code": 400, "message": "nope!"}}]', "nope!"),
         ('{"object": "error", "message": "nope", "code": 400}', "nope."),
         ('{"detail": "nope"}', "nope."),
-        ("<h1>nope</h1>", "<h1>nope</h1>."),
+        ("<h1>nope</h1>", ": nope."),
         ("", "(HTTP 400)."),
     ],
 )

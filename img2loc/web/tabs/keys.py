@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from img2loc.errors import ConfigError
-from img2loc.lmm.keys import check_key
+from img2loc.lmm.base import check_key
 from img2loc.web.i18n import marked
 from img2loc.web.render.html import error_html
 from img2loc.web.request import Keys

@@ -1,0 +1,397 @@
+"""What a server sent back: a completion, or an error, in any of the shapes that servers use."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from html import unescape
+from typing import Final
+
+from img2loc.lmm.usage import token_count
+
+_MAX_DEPTH: Final = 20
+_MAX_WORDS_CHARS: Final = 2_000
+_MAX_COMPLAINT_CHARS: Final = 10_000
+
+_WORDS = ("message", "detail", "error", "errors", "msg", "title", "error_description", "description", "reason")
+_UPSTREAM = ("", "provider returned error")  # OpenRouter's message; the reason is in the metadata
+_ECHOES = ("input", "body", "request")  # what FastAPI and others repeat of the request
+_MARKUP = re.compile(r"<[!?a-z]", re.I)
+_HEADLINE = re.compile(r"<(?:title|h[1-3]|p|message)\b[^>]{0,200}>\s{0,50}([^<]{1,300})", re.I)
+
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thought")
+_THOUGHT_TYPES = re.compile(r"reasoning|think|thought|redacted", re.I)
+_FAILED = ("error", "network_error", "insufficient_system_resource")  # OpenRouter's, z.AI's, DeepSeek's
+_WITHHELD = ("content_filter", "safety", "refusal", "sensitive", "prohibited_content")
+_CUT = ("length", "max_tokens", "model_context_window_exceeded")
+
+# Source: https://platform.openai.com/docs/guides/error-codes; the words are Anthropic's, OpenRouter's and others'.
+_NO_CREDIT: Final = re.compile(
+    r"insufficient_quota|exceeded_current_quota|billing_hard_limit_reached|billing_not_active"
+    r"|credit balance is too low|insufficient (?:credits?|balance|funds)|out of credits?|余额不足",
+    re.I,
+)
+# Gemini's status for it is 400, and xAI's, too.
+_WRONG_KEY: Final = re.compile(
+    r"invalid_api_key|API_KEY_INVALID"
+    r"|\bapi[ _-]?key\b[^.]{0,40}\b(?:not valid|invalid|incorrect|expired|not found|leaked)\b"
+    r"|\b(?:invalid|incorrect|expired|wrong|malformed)\b[^.]{0,20}\bapi[ _-]?key\b",
+    re.I,
+)
+# The words of OpenAI, OpenRouter, Gemini, Anthropic, vLLM, Ollama, llama.cpp, LM Studio, DeepSeek, Groq, Mistral, Zhipu
+# and others for a model that sees nothing; not those for too many pictures or for their format.
+_PICTURES: Final = r"(?:image|vision|visual|picture|photo|multi-?modal)s?(?:_url)?\b"
+_NO_PICTURES: Final = re.compile(
+    rf"(?:\b(?:no|not|cannot|without)\b|n't) (?:\w+ ){{0,4}}?(?:support|accept|allow|handle|take|enable)\w* "
+    rf"(?:\w+ ){{0,3}}?['`\"]?{_PICTURES}(?!['`\"]? (?:url|format|type|size|detail|generation|edit))"
+    r"|\b(?:cannot|can't|unable to) (?:process|see|read|view) images\b"
+    r"|\b(?:not have|no|lacks) (?:vision|multi-?modal)\b"
+    rf"|\b{_PICTURES}['`\"]?(?: (?:input|content|field|modality|block|part|understanding|data)s?)*"
+    r" (?:is|are|was) (?:not|only) (?:currently )?(?:support|enable|accept|allow|available|permit)"
+    rf"|\bnot an? (?:\w+ )?{_PICTURES}|\bat most 0 image|data required for image|\bmmproj\b|\btext-only (?:model|llm)"
+    r"|\bunknown (?:variant|type|part type|content type):? ?['`\"]?image|\bunsupported content\[\]\.type"
+    r"|\bcontent\b[^a-z]{0,5}(?:\w+ ){0,3}?must be a (?:\w+ )?string|\binvalid type: sequence, expected a string"
+    r"|messages\.content of type string|\bconcatenate str \(not .{0,2}list|\bonly (?:support|accept)s? text\b"
+    r"|\['text'\]|不支持(?:图片|图像|视觉|多模态)",
+    re.I,
+)
+# Of FastAPI (vLLM), Go (Ollama), llama.cpp, LM Studio and OpenAI for a path that they don't have.
+_NO_ENDPOINT: Final = re.compile(
+    r"^(?:404:? )?(?:(?:page|file|endpoint|route|resource|path|url) )?not found\.?$|unexpected endpoint|^invalid url"
+    r"|method not allowed",
+    re.I,
+)
+
+# Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto, RetryInfo
+_RETRY_DELAY: Final = re.compile(r"\bretryDelay (\d{1,9}(?:\.\d{1,9})?)s\b")
+
+# What errors inside HTTP 200 are called where they have no number.
+_STATUS_OF_NAME: Final = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "resource_exhausted": 429,
+    "insufficient_quota": 402,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "api_error": 500,
+    "internal_error": 500,
+    "server_error": 500,
+    "overloaded_error": 503,
+    "unavailable": 503,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a server sent back, whatever its status; it may quote the key."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status says that the request succeeded; the body may still hold an error."""
+        return 200 <= self.status < 300
+
+    def json(self) -> object:
+        """The body as JSON, a stream of events as the one completion that it adds up to; None where it is neither."""
+        text = self.body.decode(json.detect_encoding(self.body), "replace")
+        value = _load(text)
+        return _joined(text) if value is None else value
+
+
+class Cause(Enum):
+    """What is behind an error, where the server's words or its status say it; the request would fail again."""
+
+    NO_PICTURES = 1  # the model can't see
+    NO_CREDIT = 2
+    WRONG_KEY = 3
+    NO_ENDPOINT = 4  # the server's address is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error that a server reports, in words that may quote the key."""
+
+    status: int | None  # HTTP's, or what an error inside HTTP 200 names; None where that names none
+    words: str = field(repr=False)  # the server's own sentence, without markup; empty where it gives none
+    complaint: str = field(repr=False)  # everything that it says, codes and parameters' names too
+    may_be_billed: bool
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """How many seconds it asks to wait, as Gemini does in the body."""
+        delay = _RETRY_DELAY.search(self.complaint)
+        return float(delay[1]) if delay else None
+
+    @property
+    def cause(self) -> Cause | None:
+        """What is behind it; None where nothing is known beyond the status."""
+        if self.status == 402 or _NO_CREDIT.search(self.complaint):
+            return Cause.NO_CREDIT
+        if self.status == 401 or (self.status in (None, 400, 403) and _WRONG_KEY.search(self.complaint)):
+            return Cause.WRONG_KEY
+        if self.status not in (403, 429) and _NO_PICTURES.search(self.words):
+            return Cause.NO_PICTURES
+        if self.status in (None, 404, 405) and _NO_ENDPOINT.search(self.words):
+            return Cause.NO_ENDPOINT
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A model's reply."""
+
+    text: str
+    model: object
+    refused: bool
+    truncated: bool
+
+
+def failure_in(response: Response) -> Failure | None:
+    """The error that a response reports; None where it may be a completion.
+
+    An error inside HTTP 200 is one, too. It counts as not billed only where its code says that the model was never
+    asked, and no tokens are reported.
+    """
+    body = response.json()
+    if not response.is_success:
+        text = response.body[:_MAX_COMPLAINT_CHARS].decode("utf-8", "replace")
+        words = words_in(text if body is None else body)
+        return Failure(response.status, words, _flat(body) or words, may_be_billed=response.status in (502, 504, 524))
+    body = _first(body)
+    choice = _choice(body)
+    has_failed = str(item(choice, "finish_reason")).lower() in _FAILED
+    error = item(choice, "error") or (item(body, "error") if has_failed else None)
+    if error or has_failed:
+        return Failure(_status_in(error) or 502, words_in(error), _flat(error), may_be_billed=True)
+    error = item(body, "error") or (body if isinstance(body, dict) and _message(choice) is None else None)
+    words, status = words_in(error), _status_in(error) or _status_in(body)
+    if not words and status is None:
+        return None
+    was_asked = status is None or status == 408 or status >= 500 or any(usage_in(body))
+    return Failure(status, words, _flat(error), may_be_billed=was_asked)
+
+
+def completion_in(response: Response) -> Completion | None:
+    """The model's reply in a response; None where there is none. Text that is only thought stands in <think> tags."""
+    body = response.json()
+    choice = _choice(body)
+    message = _message(choice)
+    if message is None:
+        return None
+    reason = str(item(choice, "finish_reason")).lower()
+    content = message.get("content")
+    refusal = message.get("refusal") or _refusal_in(content)
+    # Arguments of tool calls first: of several objects in a reply the last counts.
+    text = _text(refusal) or "\n".join(part for part in (_arguments(message), _text(content)) if part.strip())
+    if not text and (thoughts := _thoughts_in(message).strip()):
+        text = f"<think>{thoughts}</think>"
+    return Completion(text, item(body, "model"), bool(refusal) or reason in _WITHHELD, reason in _CUT)
+
+
+def is_servers_fault(status: int | None) -> bool:
+    """Whether an error of this status may pass, as the request's own faults don't."""
+    return status == 408 or (status is not None and status >= 500 and status != 501)
+
+
+def usage_in(body: object) -> tuple[int | None, int | None]:
+    """The tokens read and written that a server reports, each None where it gives no believable number."""
+    usage = item(body, "usage") or item(_choice(body), "usage")
+    return (
+        token_count(_either(usage, "prompt_tokens", "input_tokens")),
+        token_count(_either(usage, "completion_tokens", "output_tokens")),
+    )
+
+
+def names_in(body: object) -> list[str]:
+    """The names in a list of models: OpenAI's, a bare array, or Ollama's and Gemini's own."""
+    entries = body if isinstance(body, list) else item(body, "data") or item(body, "models")
+    names = []
+    for entry in entries if isinstance(entries, list) else []:
+        name = entry if isinstance(entry, str) else item(entry, "id") or item(entry, "model") or item(entry, "name")
+        if isinstance(name, str):
+            # Gemini's have a prefix that it doesn't ask for.
+            is_gemini = item(entry, "owned_by") == "google" or item(entry, "id") is None
+            names.append(name.removeprefix("models/") if is_gemini else name)
+    return names
+
+
+def words_in(value: object, depth: int = 0) -> str:
+    """A server's own words about an error, without markup; empty where there are none."""
+    if depth > _MAX_DEPTH:
+        return ""
+    if isinstance(value, str):
+        text = value[:_MAX_COMPLAINT_CHARS].strip()
+        if _MARKUP.match(text):
+            headline = _HEADLINE.search(text)
+            return unescape(headline[1]).strip() if headline else ""
+        inner = _load(text) if text.startswith(("{", "[")) else None
+        return (words_in(inner, depth + 1) or text)[:_MAX_WORDS_CHARS]
+    if isinstance(value, list):
+        return "; ".join(words for entry in value[:3] if (words := words_in(entry, depth + 1)))
+    if not isinstance(value, dict):
+        return ""
+    words = next((words for name in _WORDS if (words := words_in(value.get(name), depth + 1))), "")
+    if words.lower().rstrip(".") in _UPSTREAM:
+        words = words_in(item(value.get("metadata"), "raw"), depth + 1) or words
+    place = value.get("loc")  # FastAPI's
+    return f"{'.'.join(map(str, place[:5]))}: {words}" if words and isinstance(place, list) else words
+
+
+def item(value: object, name: str) -> object:
+    """A member of a JSON object; None where the value isn't an object or lacks it."""
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _either(value: object, first: str, second: str) -> object:
+    member = item(value, first)
+    return item(value, second) if member is None else member
+
+
+def _first(value: object) -> object:
+    """Gemini puts an error into a list."""
+    return value[0] if isinstance(value, list) and value else value
+
+
+def _load(text: str) -> object:
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return None
+
+
+def _flat(value: object, depth: int = 0) -> str:
+    """All names and values in JSON, without what is repeated of the request."""
+    if depth > _MAX_DEPTH:
+        return ""
+    if isinstance(value, dict):
+        parts = [f"{name} {_flat(inner, depth + 1)}" for name, inner in value.items() if name not in _ECHOES]
+    elif isinstance(value, list):
+        parts = [_flat(inner, depth + 1) for inner in value]
+    else:
+        parts = [] if value is None else [str(value)]
+    return " ".join(parts)[:_MAX_COMPLAINT_CHARS]
+
+
+def _status_in(error: object) -> int | None:
+    """The HTTP status that an error names, as a number or in a word."""
+    for name in ("code", "status", "status_code", "type"):
+        value = item(error, name)
+        text = str(value).lower() if isinstance(value, int | str) else ""
+        if re.fullmatch(r"[45]\d\d", text, re.ASCII):
+            return int(text)
+        if text in _STATUS_OF_NAME:
+            return _STATUS_OF_NAME[text]
+    return None
+
+
+def _choice(body: object) -> object:
+    choices = item(body, "choices")
+    return _first(choices) if isinstance(choices, list) else None
+
+
+def _message(choice: object) -> dict[str, object] | None:
+    """A choice's message; its text alone is one in the older protocol."""
+    message = item(choice, "message") or item(choice, "delta")
+    if isinstance(message, dict):
+        return message
+    text = message or item(choice, "text")
+    return {"content": text} if isinstance(text, str) else None
+
+
+def _text(content: object, depth: int = 0) -> str:
+    """The text in a message's content: a string, a list of parts, or an object; thoughts are none of it."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and depth < _MAX_DEPTH:
+        return "\n".join(text for part in content if (text := _text(part, depth + 1)))
+    if not isinstance(content, dict) or depth >= _MAX_DEPTH:
+        return ""
+    if _THOUGHT_TYPES.match(str(content.get("type"))) or content.get("thought") is True:
+        return ""
+    inner = next((content[name] for name in ("text", "content", "parts", "value") if content.get(name)), None)
+    if inner is not None:
+        return _text(inner, depth + 1)
+    return "" if "type" in content or not content else json.dumps(content, ensure_ascii=False)
+
+
+def _refusal_in(content: object) -> str:
+    parts = content if isinstance(content, list) else []
+    return "\n".join(text for part in parts if isinstance(text := item(part, "refusal"), str))
+
+
+def _thoughts_in(message: dict[str, object]) -> str:
+    """What a model only thought, in any of the places where servers put it."""
+    content = message.get("content")
+    places = [*(message.get(name) for name in _THOUGHTS), content if isinstance(content, list) else None]
+    return next((thoughts for place in places if (thoughts := _thoughts(place))), "")
+
+
+def _thoughts(value: object, depth: int = 0) -> str:
+    if isinstance(value, str):
+        return value
+    if depth >= _MAX_DEPTH or not isinstance(value, list | dict):
+        return ""
+    if isinstance(value, list):
+        return "\n".join(text for part in value if (text := _thoughts(part, depth + 1)))
+    inner = (value.get(name) for name in (*_THOUGHTS, "text", "summary", "content"))
+    return next((text for part in inner if (text := _thoughts(part, depth + 1))), "")
+
+
+def _arguments(message: dict[str, object]) -> str:
+    """The arguments of a model's tool calls, which take an answer's place where it calls the schema a tool."""
+    calls = message.get("tool_calls")
+    functions = [item(call, "function") for call in calls] if isinstance(calls, list) else []
+    arguments = [item(function, "arguments") for function in (*functions, message.get("function_call"))]
+    return "\n".join(_text(argument) for argument in arguments if argument)
+
+
+def _joined(text: str) -> dict[str, object] | None:
+    """A stream of events as one completion; None where the text is no stream."""
+    completion: dict[str, object] = {}
+    choice: dict[str, object] = {}
+    pieces: defaultdict[str, list[str]] = defaultdict(list)
+    for event in _events(text):
+        completion |= {name: value for name, value in event.items() if value and name in ("model", "usage", "error")}
+        part = _choice(event)
+        if part is None and not event.get("usage") and words_in(event):
+            completion["error"] = event.get("error") or event
+        if isinstance(part, dict):
+            choice |= {name: value for name, value in part.items() if value and name not in ("delta", "message")}
+        message = _message(part) or {}
+        for name in ("refusal", "content"):
+            pieces[name].append(_text(message.get(name)))
+        pieces["arguments"].append(_arguments(message))
+        if not pieces["content"][-1]:
+            pieces["reasoning"].append(_thoughts_in(message))
+    if not completion and not choice and not pieces:
+        return None
+    whole = {name: "".join(parts) for name, parts in pieces.items()}
+    whole["content"] = whole.get("content") or whole.get("arguments", "")
+    return {**completion, "choices": [{**choice, "message": whole}] if choice or any(whole.values()) else []}
+
+
+def _events(text: str) -> Iterator[dict[str, object]]:
+    """The JSON objects in a stream of events.
+
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html; llama.cpp had a field of its own for errors.
+    """
+    lines: list[str] = []
+    for line in [*text.split("\n"), ""]:
+        name, _, value = line.strip().partition(":")
+        if name in ("data", "error"):
+            lines.append(value.strip())
+        elif not name and not value:  # the end of an event, which some servers leave out
+            whole = _load("\n".join(lines))
+            values = [whole] if whole is not None else [_load(value) for value in lines]
+            yield from (value for value in values if isinstance(value, dict))
+            lines = []
