@@ -148,8 +148,7 @@ def _bombs() -> Iterator[Case]:
 
 
 def _half(name: str, options: dict[str, object]) -> bytes:
-    noise = Image.effect_noise((1118, 1118), 100).convert("RGB").resize((BOMB_PX, BOMB_PX))
-    whole = encoded(noise, name, **options)
+    whole = encoded(Image.radial_gradient("L").convert("RGB").resize((BOMB_PX, BOMB_PX)), name, **options)
     return whole[: len(whole) // 2]
 
 
