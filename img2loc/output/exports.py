@@ -170,14 +170,18 @@ def to_zip(listed: Sequence[Row]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for suffix, write in WRITERS.items():
-            archive.writestr(zipfile.ZipInfo(f"img2loc.{suffix}"), write(listed), zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(f"img2loc.{suffix}"), _encoded(write(listed)), zipfile.ZIP_DEFLATED)
     return content.getvalue()
 
 
 def data_url(content: str | bytes, suffix: str) -> str:
     """Put a file into a data: address, so that the browser saves it and the server keeps no copy."""
-    raw = content if isinstance(content, bytes) else content.encode()
+    raw = content if isinstance(content, bytes) else _encoded(content)
     return f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(raw).decode()}"
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")  # of a lone surrogate, JSON's own escape
 
 
 def _properties(row: Row) -> dict[str, Cell]:

@@ -31,7 +31,7 @@ def write_out(text: str, *, as_json: bool = False) -> None:
         if sys.stdout is None:
             raise OSError("it is closed")
         encoding = sys.stdout.encoding or "utf-8"
-        escaped = text.encode(encoding, _JSON_ESCAPES if as_json else "backslashreplace").decode(encoding)
+        escaped = _encodable(text, encoding, _JSON_ESCAPES if as_json else "backslashreplace")
         with tqdm.external_write_mode(file=sys.stdout):  # clears a progress bar on the same terminal
             raw = getattr(sys.stdout, "buffer", None)
             if isinstance(raw, io.RawIOBase):  # with PYTHONUNBUFFERED Python drops what a single write doesn't take
@@ -62,9 +62,9 @@ def print_message(text: str) -> None:
 
 
 def write_err(text: str) -> None:
-    """Write a line as it is to standard error; if that fails, it is lost."""
+    """Write a line to standard error, with what its encoding lacks escaped; if that fails, it is lost."""
     with suppress(OSError, ValueError), tqdm.external_write_mode(file=sys.stderr):
-        print(text, file=sys.stderr, flush=True)
+        print(_encodable(text, getattr(sys.stderr, "encoding", None) or "utf-8"), file=sys.stderr, flush=True)
 
 
 def whole_number(text: str, *, least: int = 0) -> int:
@@ -108,6 +108,10 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return namespace, unknown
+
+
+def _encodable(text: str, encoding: str, escapes: str = "backslashreplace") -> str:
+    return text.encode(encoding, escapes).decode(encoding)
 
 
 def _write_raw(raw: io.RawIOBase, content: bytes) -> None:

@@ -20,6 +20,7 @@ import pytest
 from img2loc.__main__ import main
 from img2loc.lmm import Turn
 from img2loc.locator import Locator
+from img2loc.system.terminal import print_message
 from index_builder.__main__ import main as builder
 from tests.conftest import PHOTOS
 from tests.fakes.openai_server import OpenAIServer
@@ -241,6 +242,14 @@ def test_names_and_outputs_that_cannot_hold_a_character_are_escaped(tmp_path, sh
         assert "caf\\xe9 " in names[0] and names[1].endswith("no\\xff") and names[2] == TAJ
         if name != "utf-8":
             assert names[0].endswith("Łódź 😀.jpg")
+
+
+def test_a_message_that_standard_error_cannot_hold_is_escaped(monkeypatch):
+    """Python's own standard error escapes; one that a program has put in its place may not."""
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(raw, encoding="ascii", errors="strict"))
+    print_message("img2loc: caf\udce9 Łódź: The model replied: 48°")
+    assert raw.getvalue() == b"img2loc: caf\\xe9 \\u0141\\xf3d\\u017a: The model replied: 48\\xb0\n"
 
 
 def test_an_unexpected_error_is_one_photos_failure(monkeypatch, capsys, starter):

@@ -133,3 +133,14 @@ def test_the_command_lines_csv_and_geojson():
     assert located["geometry"] == {"type": "Point", "coordinates": [2.2945, 48.8584]}
     assert located["properties"]["photo"] == "a.jpg" and located["properties"]["outcome"] == "answered"
     assert failed["geometry"] is None and failed["properties"]["message"] == "The file isn't a picture."
+
+
+def test_text_that_is_no_unicode_costs_no_file():
+    listed = exports.rows("caf\udce9.jpg", replace(predicted("half \ud83d"), note="The file is cut short."))
+    archive = zipfile.ZipFile(io.BytesIO(exports.to_zip(listed)))
+    features = json.loads(archive.read("img2loc.geojson"))["features"]
+    assert features[0]["properties"]["photo"] == "caf\udce9.jpg"
+    assert features[0]["properties"]["message"] == "The file is cut short."
+    assert b"caf\\udce9.jpg" in archive.read("img2loc.csv") and b"caf.jpg" in archive.read("img2loc.kml")
+    for suffix, write in exports.WRITERS.items():
+        assert exports.data_url(write(listed), suffix).startswith("data:")

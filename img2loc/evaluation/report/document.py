@@ -14,6 +14,7 @@ MARKDOWN_HEAD: Final = "<!-- Written by Img2Loc -->"
 HTML_HEAD: Final = (
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="generator" content="Img2Loc">'
 )
+_UNBROKEN: Final = re.compile(r"(?<=[\d,]) (?=km\b|[-+]?\d)")  # within a number and its unit, or a pair of numbers
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>|#~$&])")
 
 
@@ -131,7 +132,7 @@ def _html_table(grid: Grid) -> str:
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in grid.header)
     rows = []
     for number, (first, *others) in enumerate(grid.rows):
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in others)
+        cells = "".join(f"<td>{_UNBROKEN.sub('&nbsp;', html.escape(cell))}</td>" for cell in others)
         mark = ' class="strong"' if number in grid.strong else ""
         rows.append(f'<tr{mark}><th scope="row">{html.escape(first)}</th>{cells}</tr>')
     return (

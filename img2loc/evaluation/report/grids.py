@@ -11,7 +11,6 @@ from img2loc.evaluation.report.metrics import THRESHOLDS_KM, Estimate
 from img2loc.evaluation.report.score import Score
 
 DISTANCES: Final = tuple(f"{km:,g} km" for km in THRESHOLDS_KM)
-NBSP: Final = "\u00a0"  # keeps a number and its unit, or an interval, on one line
 
 
 def accuracy_grid(scores: Sequence[Score]) -> Grid:
@@ -53,8 +52,8 @@ def signed(estimate: Estimate, scale: float, digits: int) -> str:
 
 def km_text(km: float) -> str:
     """A distance as text; "none" for an infinite one."""
-    return "none" if math.isinf(km) else f"{km:,.{2 if km < 10 else 0}f}{NBSP}km"
+    return "none" if math.isinf(km) else f"{km:,.{2 if km < 10 else 0}f} km"
 
 
 def _with_interval(estimate: Estimate, text: Callable[[float], str], *, unit: str = "") -> str:
-    return f"{text(estimate.value)}{unit} ({text(estimate.low)},{NBSP}{text(estimate.high)})"
+    return f"{text(estimate.value)}{unit} ({text(estimate.low)}, {text(estimate.high)})"

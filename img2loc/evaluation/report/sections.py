@@ -28,7 +28,6 @@ from img2loc.evaluation.report.answers import (
 from img2loc.evaluation.report.document import Block, Bullets, Figure, Grid, Heading, Paragraph
 from img2loc.evaluation.report.grids import (
     DISTANCES,
-    NBSP,
     accuracy_grid,
     haversine_grid,
     km_text,
@@ -41,7 +40,6 @@ from img2loc.evaluation.run.record import NOT_RUN, Header, Setup
 from img2loc.geo.places import continent_of
 from img2loc.geo.sphere import geodesic_km
 from img2loc.geo.tables import named
-from img2loc.types import LatLon
 
 WORST: Final = 15
 VOTERS: Final = (1, 2, 5, 10, 16, 32, 50)
@@ -242,15 +240,11 @@ def _worst(run: Run) -> list[Block]:
     for case, km in sorted((pair for pair in errors if pair[0].predicted), key=lambda pair: -pair[1])[:WORST]:
         nearest = run.record.entries[case.item.id].nearest
         similarity = f"{nearest[0].similarity:.3f}" if nearest else ""
-        positions = _unbroken(case.item.position), _unbroken(case.predicted)
+        positions = str(case.item.position), str(case.predicted)
         rows.append((case.item.id, km_text(km), *positions, case.kind, similarity))
     header = ("photo", "error", "true position", "predicted position", "outcome", "highest similarity")
     text = f"The largest errors of {main.name}."
     return [Heading("Worst cases"), Paragraph(text), Grid(header, tuple(rows))] if rows else []
-
-
-def _unbroken(position: LatLon | None) -> str:
-    return str(position).replace(" ", NBSP)
 
 
 def _ablation(runs: Sequence[Run], title: str, name: Literal["nearest", "farthest"]) -> list[Block]:
