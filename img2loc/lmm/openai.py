@@ -93,7 +93,7 @@ class ChatLMM:
         # A list is never billed, and doesn't count towards a rate of requests.
         options = replace(self._options, resend_billed=True, pace=lambda: 0.0)
         response = with_retries(self._list_models, options)
-        names = {self._without_key(name) for name in names_in(response.json()) if _is_name(name)}
+        names = {self._without_key(name) for name in names_in(response.json) if _is_name(name)}
         if not names:
             raise LMMError(f"{self._host} lists no models. Type the model's name.")
         return tuple(sorted(names))
@@ -163,7 +163,7 @@ class ChatLMM:
     def _read(self, response: Response, *, latency_s: float) -> Reply:
         """Read a completion without trusting any part of it."""
         completion = completion_in(response)
-        input_tokens, output_tokens = usage_in(response.json())
+        input_tokens, output_tokens = usage_in(response.json)
         if completion is None:
             raise LMMError(
                 f"{self._host}'s reply isn't a chat completion. Check that its address is that of an "
@@ -191,7 +191,7 @@ class ChatLMM:
             kind = LMMRateLimitError
         elif failure.cause is None and is_servers_fault(failure.status):
             kind = LMMServerError
-        input_tokens, output_tokens = usage_in(response.json())
+        input_tokens, output_tokens = usage_in(response.json)
         return kind(
             self._sentence(failure, wait_s),
             retry_after_s=wait_s,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from html import unescape
 from typing import Final
 
@@ -89,7 +90,7 @@ _STATUS_OF_NAME: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the cached property
 class Response:
     """What a server sent back, whatever its status; it may quote the key."""
 
@@ -102,6 +103,7 @@ class Response:
         """Whether the status says that the request succeeded; the body may still hold an error."""
         return 200 <= self.status < 300
 
+    @cached_property
     def json(self) -> object:
         """The body as JSON, a stream of events as the one completion that it adds up to; None where it is neither."""
         text = self.body.decode(json.detect_encoding(self.body), "replace")
@@ -163,12 +165,11 @@ def failure_in(response: Response) -> Failure | None:
     An error inside HTTP 200 is one, too. It counts as not billed only where its code says that the model was never
     asked, and no tokens are reported.
     """
-    body = response.json()
+    body = _unlisted(response.json)
     if not response.is_success:
         text = response.body[:_MAX_COMPLAINT_CHARS].decode("utf-8", "replace")
         words = words_in(text if body is None else body)
         return Failure(response.status, words, _flat(body) or words, may_be_billed=response.status in (502, 504, 524))
-    body = _first(body)
     choice = _choice(body)
     has_failed = str(item(choice, "finish_reason")).lower() in _FAILED
     error = item(choice, "error") or (item(body, "error") if has_failed else None)
@@ -184,7 +185,7 @@ def failure_in(response: Response) -> Failure | None:
 
 def completion_in(response: Response) -> Completion | None:
     """The model's reply in a response; None where there is none. Text that is only thought stands in <think> tags."""
-    body = response.json()
+    body = _unlisted(response.json)
     choice = _choice(body)
     message = _message(choice)
     if message is None:
@@ -206,6 +207,7 @@ def is_servers_fault(status: int | None) -> bool:
 
 def usage_in(body: object) -> tuple[int | None, int | None]:
     """The tokens read and written that a server reports, each None where it gives no believable number."""
+    body = _unlisted(body)
     usage = item(body, "usage") or item(_choice(body), "usage")
     return (
         token_count(_either(usage, "prompt_tokens", "input_tokens")),
@@ -258,9 +260,10 @@ def _either(value: object, first: str, second: str) -> object:
     return item(value, second) if member is None else member
 
 
-def _first(value: object) -> object:
-    """Gemini puts an error into a list."""
-    return value[0] if isinstance(value, list) and value else value
+def _unlisted(body: object) -> object:
+    """A body without the list that Gemini puts an error into."""
+    first = body[0] if isinstance(body, list) and body else None
+    return first if item(first, "error") or item(first, "choices") else body
 
 
 def _load(text: str) -> object:
@@ -296,7 +299,7 @@ def _status_in(error: object) -> int | None:
 
 def _choice(body: object) -> object:
     choices = item(body, "choices")
-    return _first(choices) if isinstance(choices, list) else None
+    return choices[0] if isinstance(choices, list) and choices else None
 
 
 def _message(choice: object) -> dict[str, object] | None:
@@ -388,10 +391,10 @@ def _events(text: str) -> Iterator[dict[str, object]]:
     lines: list[str] = []
     for line in [*text.split("\n"), ""]:
         name, _, value = line.strip().partition(":")
-        if name in ("data", "error"):
-            lines.append(value.strip())
+        if name in ("data", "error") and value.strip() not in ("", "[DONE]"):
+            lines.append(value)
         elif not name and not value:  # the end of an event, which some servers leave out
-            whole = _load("\n".join(lines))
-            values = [whole] if whole is not None else [_load(value) for value in lines]
+            whole = _load("\n".join(lines)) if lines else None
+            values = [_load(value) for value in lines] if whole is None and len(lines) > 1 else [whole]
             yield from (value for value in values if isinstance(value, dict))
             lines = []

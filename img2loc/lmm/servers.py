@@ -155,9 +155,9 @@ def host_of(url: str) -> str:
     """
     with suppress(ValueError):
         parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname:
+        if parts.scheme in ("http", "https") and parts.hostname and not re.search(r"\s", url):
             return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
     raise ConfigError(
-        "The server's address must begin with http:// or https:// and name a host, "
+        "The server's address must begin with http:// or https:// and name a host, without spaces, "
         "for example http://localhost:8000/v1."
     )

@@ -1,0 +1,499 @@
+"""What servers send in their own ways: errors, replies, streams and lists of models. Each table is one kind."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from img2loc.answer.ask import ask
+from img2loc.errors import ConfigError, LMMError, LMMRateLimitError, LMMRejectedError, LMMServerError
+from img2loc.lmm import BackendOptions, Picture, Turn, list_models, open_lmm, retry
+from img2loc.lmm.request import Parameters
+from img2loc.lmm.response import Response, completion_in, failure_in, names_in
+from img2loc.lmm.servers import server_named
+from img2loc.types import OutcomeKind, Reply
+from tests.fakes.openai_server import GOOD, KEY, TEXTS, OpenAIServer, Shape
+from tests.lmm.test_conformance import EIFFEL, JPEG, TRIES, TURNS
+
+ANSWER = TEXTS["good"]
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
+
+
+@pytest.fixture(autouse=True)
+def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAIServer]:
+    with OpenAIServer() as running:
+        yield running
+
+
+def options(server: OpenAIServer, **changes: object) -> BackendOptions:
+    return replace(BackendOptions(KEY, "m", server.base_url, timeout_s=8.0), **changes)
+
+
+def reply(server: OpenAIServer, *shapes: Shape, **changes: object) -> Reply:
+    server.shapes = list(shapes)
+    return open_lmm("openai", options(server, **changes)).reply(TURNS, JPEG)
+
+
+def failure(server: OpenAIServer, *shapes: Shape, **changes: object) -> LMMError:
+    with pytest.raises(LMMError) as caught:
+        reply(server, *shapes, **changes)
+    return caught.value
+
+
+def error(message: str, **more: object) -> dict[str, object]:
+    return {"error": {"message": message, **more}}
+
+
+def completion(message: object, finish_reason: str | None = "stop", **more: object) -> dict[str, object]:
+    return {"model": "m", "choices": [{"message": message, "finish_reason": finish_reason}], "usage": USAGE, **more}
+
+
+def chunk(delta: dict[str, object], finish_reason: str | None = None) -> dict[str, object]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return {"object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+
+
+def stream(*events: object) -> str:
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+
+
+def upstream(raw: object, code: int = 400) -> dict[str, object]:
+    """OpenRouter's error about an error of the provider behind it."""
+    return error("Provider returned error", code=code, metadata={"raw": raw, "provider_name": "P"})
+
+
+WORDS = [
+    (400, {"detail": "bad picture"}, "(HTTP 400): bad picture."),
+    (422, {"detail": [{"loc": ["body", "n"], "msg": "Field required", "input": {}}]}, ": body.n: Field required."),
+    (400, {"errors": [{"code": 1, "message": "no such thing"}, "and more"]}, ": no such thing; and more."),
+    (400, {"errors": {"size": ["too wide"]}}, ": errors size too wide."),
+    (400, {"object": "error", "message": {"error": "inner"}}, ": inner."),
+    (400, {"title": "Bad Request", "status": 400, "detail": "picture unreadable"}, ": picture unreadable."),
+    (400, '"nope"', ": nope."),
+    (400, "Bad things!", ": Bad things!"),
+    (400, "", "rejected the request (HTTP 400)."),
+    (400, upstream(json.dumps(error("The context is full."))), ": The context is full."),
+    (400, upstream({"detail": "deep"}), ": deep."),
+    (400, error("wide " * 2000), "): wide wide "),
+    (413, "<html>\r\n<head><title>413 Too Large</title></head><body>x</body></html>", ": 413 Too Large."),
+    (400, "<!DOCTYPE html><script>evil()</script><h1>The plain request</h1>", ": The plain request."),
+    (400, "<html><body>oops", "rejected the request (HTTP 400)."),
+    (400, "<?xml version='1.0'?><Error><Message>Access &amp; more</Message></Error>", ": Access & more."),
+    (400, stream(error("bad")), ": bad."),
+    (501, {"detail": "no such method"}, "rejected the request (HTTP 501): no such method."),
+    (403, error("Your input was flagged"), "the model 'm' (Your input was flagged). Choose another model or key."),
+    (404, {"detail": "Not Found"}, "has nothing at this address (Not Found). Check the server's address"),
+    (404, "404 page not found\n", "has nothing at this address (404 page not found)."),
+    (404, error("File Not Found", code=404), "has nothing at this address (File Not Found)."),
+    (404, error("Invalid URL (POST /chat/completions)"), "has nothing at this address (Invalid URL"),
+    (404, error("No endpoints found for a/b."), "has no model 'm' (No endpoints found for a/b)."),
+    (404, error("model m not found"), "has no model 'm' (model m not found)."),
+    (200, {"error": "Unexpected endpoint or method. (POST /x)"}, "has nothing at this address (Unexpected endpoint"),
+    (401, error("User not found.", code=401), "rejected the key (User not found)."),
+    (400, {"code": "invalid", "error": "Incorrect API key provided: sk***12."}, "rejected the key (Incorrect API key"),
+    (400, [error("API key expired. Please renew the API key.", code=400)], "rejected the key (API key expired."),
+    (403, [error("Your API key was reported as leaked.", code=403)], "rejected the key (Your API key was"),
+    (400, error("Your credit balance is too low to access the API."), "no credit left at 127.0.0.1"),
+    (429, error("Insufficient balance. Please recharge.", code="1113"), "has no credit left at 127.0.0.1"),
+    (402, {"detail": "Payment required"}, "(Payment required). Top it up, or use another key."),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "words"), WORDS)
+def test_a_servers_own_words_are_quoted_and_what_is_final_is_asked_once(server, status, body, words):
+    failed = failure(server, Shape(status, body))
+    assert type(failed) is LMMRejectedError and words in str(failed) and "<" not in str(failed)
+    assert len(server.requests) == 1 and len(str(failed)) < 400
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (502, "<html><head><title>502 Bad Gateway</title></head></html>", "(HTTP 502): 502 Bad Gateway. Try again"),
+        (503, error("Loading model", code=503), "(HTTP 503): Loading model. Try again"),
+        (503, "", "(HTTP 503). Try again"),
+        (500, {"error": "out of memory"}, "(HTTP 500): out of memory. Try again"),
+    ],
+)
+def test_what_may_pass_is_tried_again_and_quoted_in_the_end(server, status, body, words):
+    failed = failure(server, Shape(status, body))
+    assert type(failed) is LMMServerError and words in str(failed) and len(server.requests) == TRIES
+
+
+def test_the_wait_that_gemini_asks_for_in_the_body_is_kept(server):
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "43.2s"}]
+    failed = failure(server, Shape(429, [error("You exceeded your current quota.", code=429, details=details)]))
+    assert type(failed) is LMMRateLimitError and "try again in 44 seconds" in str(failed) and len(server.requests) == 1
+
+
+CAN_NOT_SEE = [
+    (404, error("No endpoints found that support image input", code=404)),
+    (400, error("this model does not support image input (ref: b8bd630e)")),
+    (500, error("this model is missing data required for image input")),
+    (400, error("json: cannot unmarshal array into Go struct field Message.messages.content of type string")),
+    (400, {"object": "error", "message": "/models/Qwen3-8B is not a multimodal model", "code": 400}),
+    (400, error("At most 0 image(s) may be provided in one prompt.")),
+    (500, error("image input is not supported - hint: if this is unexpected, you may need to provide the mmproj")),
+    (400, {"error": "Model does not support images. Please use a model that does."}),
+    (400, error("Failed to deserialize: messages[0]: unknown variant `image_url`, expected `text` at line 1")),
+    (422, error("messages[2]: invalid type: sequence, expected a string at line 1 column 2901")),
+    (400, error("messages[0].content must be a string")),
+    (400, error("for 'role:user' the following must be satisfied[('messages.0.content' : value must be a string)]")),
+    (400, error("Invalid content type. image_url is only supported by certain models.")),
+    (400, {"object": "error", "message": "Image input is not enabled for this model", "code": "3051"}),
+    (400, [error("Image input modality is not enabled for models/gemma-3-1b-it", code=400)]),
+    (400, error("'claude-2.1' does not support image input.")),
+    (400, error("messages.content.type 参数非法, 取值范围 ['text']")),
+    (400, error("该模型不支持图片输入")),
+    (400, error("Image inputs are not supported by this model.")),
+    (400, error("This model doesn't support the image content block that you provided.")),
+    (400, error('can only concatenate str (not "list") to str')),
+    (400, error("The model x does not support multimodal inputs")),
+    (400, error("Content type 'image_url' is not supported.")),
+    (400, error("This model only supports text input")),
+    (400, error("Vision is not supported for this model")),
+    (400, {"detail": "The selected model cannot process images"}),
+    (500, {"error": "this model does not have vision capabilities"}),
+    (500, error("unsupported content[].type", code=500)),
+    (200, upstream("x is not a vision model")),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), CAN_NOT_SEE)
+def test_a_model_that_cannot_see_is_said_to_be_one_in_the_servers_words_and_asked_once(server, status, body):
+    failed = failure(server, Shape(status, body))
+    assert type(failed) is LMMRejectedError and len(server.requests) == 1
+    assert str(failed).startswith("The model 'm' at 127.0.0.1") and "can't see photos (" in str(failed)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "You uploaded an unsupported image. Please make sure your image has one of these formats.",
+        "Image URL is not supported, use base64",
+        "This model does not support image format webp",
+        "Model supports at most 1 image per prompt.",
+        "At most 1 image(s) may be provided in one request.",
+        "The image type is not supported: image/jpeg",
+        "Could not process image",
+    ],
+)
+def test_a_model_that_minds_one_picture_only_is_not_said_to_be_blind(server, words):
+    assert words.rstrip(".") in str(failure(server, Shape(400, error(words))))
+    assert "can't see" not in str(failure(server, Shape(400, error(words))))
+
+
+FORMAT, LIMIT = "response_format", "max_completion_tokens"
+ECHO = {"loc": ["body", "messages"], "msg": "Field required", "input": {FORMAT: {}, "temperature": 1, LIMIT: 8000}}
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "body"),
+    [
+        (FORMAT, 400, {"error": "'response_format.type' must be 'json_object'"}),
+        (FORMAT, 400, error("This model does not support response format `json_object`.")),
+        (
+            FORMAT,
+            400,
+            [error("Unknown name \"additionalProperties\" at 'generation_config.response_schema'", code=400)],
+        ),
+        (FORMAT, 422, {"detail": [{"loc": ["body", FORMAT], "msg": "Extra inputs are not permitted", "input": {}}]}),
+        (FORMAT, 400, upstream(json.dumps(error("structured outputs are not available")))),
+        (FORMAT, 400, "response_format is unsupported"),
+        (FORMAT, 200, error("response_format is not supported", code=400)),
+        (FORMAT, 501, {"detail": "grammar not implemented"}),
+        (LIMIT, 422, {"detail": [{"loc": ["body", LIMIT], "msg": "Extra inputs are not permitted", "input": 8000}]}),
+        (LIMIT, 400, error("Unknown parameter", param=LIMIT, code="unknown_parameter")),
+        (LIMIT, 400, [error("bad", details=[{"fieldViolations": [{"field": LIMIT}]}])]),
+        (LIMIT, 400, {"errors": {LIMIT: ["unknown"]}}),
+        (LIMIT, 200, {"error": "Unrecognized request argument supplied: max_completion_tokens"}),
+        ("temperature", 400, {"message": "temperature is not supported"}),
+        ("temperature", 422, {"detail": [{"loc": ["body", "temperature"], "msg": "must be 1"}]}),
+        ("temperature", 400, upstream({"error": {"param": "temperature"}})),
+    ],
+)
+def test_a_parameter_that_a_server_refuses_in_any_shape_is_left_out(server, name, status, body):
+    assert reply(server, Shape(status, body, if_request_has=name), temperature=0.2).text == ANSWER
+    assert len(server.requests) == 2 and name not in server.requests[1].body
+    kept = {FORMAT, "temperature"} - {name}
+    assert kept <= set(server.requests[1].body)
+
+
+def test_what_a_server_echoes_of_the_request_is_no_complaint(server):
+    failure(server, Shape(422, {"detail": [ECHO]}), temperature=0.2)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "max_tokens: 8000 > 4096, which is the maximum allowed number of output tokens",
+        "`max_tokens` must be less than or equal to `4096`",
+        "Range of max_tokens should be [1, 4096]",
+        "`inputs` tokens + `max_new_tokens` must be <= 4097",
+        "max_tokens must be in the supported range from 1 to 4097",
+    ],
+)
+def test_a_limit_that_is_too_high_is_lowered(words):
+    assert Parameters().without(words) == Parameters(limit=1000)
+
+
+REPLIES = {
+    "parts": [{"type": "text", "text": ANSWER}],
+    "parts of text": [ANSWER],
+    "parts cut in two": [{"type": "text", "text": ANSWER[:31]}, {"type": "output_text", "text": ANSWER[31:]}],
+    "thoughts beside it": [{"type": "thinking", "thinking": [{"text": "1.5, 2.5"}]}, {"type": "text", "text": ANSWER}],
+    "thoughts marked": {"parts": [{"text": "(1.5, 2.5)", "thought": True}, {"text": ANSWER}]},
+    "object with a text": {"type": "text", "text": ANSWER},
+    "object": GOOD,
+}
+CALL = {"id": "1", "type": "function", "function": {"name": "position", "arguments": ANSWER}}
+MESSAGES = {
+    **{name: {"role": "assistant", "content": content} for name, content in REPLIES.items()},
+    "thoughts in a field": {"content": ANSWER, "reasoning": "It may be (1.5, 2.5)."},
+    "tool call": {"content": None, "tool_calls": [CALL]},
+    "tool call with an object": {"content": "", "tool_calls": [{"function": {"arguments": GOOD}}]},
+    "tool call with words": {"content": "I call the tool.", "tool_calls": [CALL]},
+    "function call": {"content": None, "function_call": CALL["function"]},
+}
+BODIES = {
+    **{name: completion(message) for name, message in MESSAGES.items()},
+    "older protocol": {"choices": [{"text": ANSWER}], "usage": USAGE},
+    "delta outside a stream": {"choices": [{"delta": {"content": ANSWER}}], "usage": USAGE},
+    "no error": completion({"content": ANSWER}, error=None),
+    "empty error": completion({"content": ANSWER}, error={}),
+    "in a list": [completion({"content": ANSWER})],
+    "usage by other names": {**completion({"content": ANSWER}), "usage": {"input_tokens": 10, "output_tokens": 5}},
+    "byte order mark": b"\xef\xbb\xbf" + json.dumps(completion({"content": ANSWER})).encode(),
+    "UTF-16": json.dumps(completion({"content": ANSWER})).encode("utf-16"),
+    "blank lines first": "\n \n" + json.dumps(completion({"content": ANSWER})),
+}
+HALVES = chunk({"content": ANSWER[:31]}), chunk({"content": ANSWER[31:]}, "stop")
+TOTAL = {"choices": [], "usage": USAGE}
+STREAMS = {
+    "usage at the end": stream(chunk({"role": "assistant", "content": ""}), *HALVES, TOTAL),
+    "usage in a choice": stream(HALVES[0], {"choices": [{**HALVES[1]["choices"][0], "usage": USAGE}]}),
+    "CRLF": stream(*HALVES, TOTAL).replace("\n", "\r\n"),
+    "no blank lines": stream(*HALVES, TOTAL).replace("\n\n", "\n").replace("data: ", "data:"),
+    "comments": ": PROCESSING\n\nevent: message\nid: 1\n" + stream(*HALVES, TOTAL),
+    "thoughts first": stream(chunk({"reasoning_content": "(1.5, 2.5)"}), *HALVES, TOTAL),
+    "line separators": stream(chunk({"content": "\u2028"}), *HALVES, TOTAL).replace("\\u2028", "\u2028"),
+    "whole message": stream(completion({"content": ANSWER})),
+    "tool call": stream(
+        chunk({"tool_calls": [{"index": 0, "function": {"name": "p", "arguments": ANSWER[:9]}}]}),
+        chunk({"tool_calls": [{"index": 0, "function": {"arguments": ANSWER[9:]}}]}, "tool_calls"),
+        TOTAL,
+    ),
+    "broken event": stream(*HALVES).replace("data: [DONE]", "data: {nonsense") + stream(TOTAL),
+}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain; charset=utf-8", "text/event-stream"])
+@pytest.mark.parametrize("body", [*BODIES.values(), *STREAMS.values()], ids=[*BODIES, *(f"{id} 2" for id in STREAMS)])
+def test_an_answer_is_read_in_any_shape_and_counted(server, body, content_type):
+    server.shapes = [Shape(200, body, content_type)]
+    outcome = ask(open_lmm("openai", options(server)), "Where is this?", JPEG)
+    assert (outcome.kind, outcome.position, outcome.place) == (OutcomeKind.ANSWERED, EIFFEL, GOOD["place"])
+    assert [(found.input_tokens, found.output_tokens) for found in outcome.replies] == [(10, 5)]
+
+
+THOUGHTS = {
+    "reasoning": {"content": "", "reasoning": f"It is {ANSWER}"},
+    "reasoning_content": {"content": None, "reasoning_content": ANSWER},
+    "thinking": {"thinking": ANSWER},
+    "details": {"content": " \n", "reasoning_details": [{"type": "reasoning.text", "text": ANSWER}]},
+    "parts": {"content": [{"type": "thinking", "thinking": ANSWER}]},
+    "closing tag inside": {"content": "", "reasoning": f"So </think> {ANSWER}"},
+}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(completion(message, "length") for message in THOUGHTS.values()),
+        stream(chunk({"reasoning": ANSWER[:31]}), chunk({"reasoning": ANSWER[31:]}, "length"), TOTAL),
+    ],
+    ids=[*THOUGHTS, "stream"],
+)
+def test_what_a_model_only_thought_is_kept_and_is_no_answer(server, body):
+    server.shapes = [Shape(200, body)]
+    outcome = ask(open_lmm("openai", options(server)), "Where is this?", JPEG)
+    assert outcome.kind is OutcomeKind.UNPARSEABLE and outcome.position is None
+    assert "only the model's thoughts; turn its thinking off" in outcome.message
+    assert "cut off at the length limit" in outcome.message
+    assert ANSWER[2:31] in outcome.replies[0].text and outcome.replies[0].output_tokens == 5
+
+
+@pytest.mark.parametrize(
+    ("message", "finish_reason"),
+    [
+        ({"content": [{"type": "refusal", "refusal": "I can't."}]}, "stop"),
+        ({"content": None, "refusal": "I can't."}, "stop"),
+        ({"content": ANSWER}, "SAFETY"),
+        ({"content": ""}, "refusal"),
+    ],
+)
+def test_a_refusal_is_one_wherever_it_stands(server, message, finish_reason):
+    assert reply(server, Shape(200, completion(message, finish_reason))).refused
+
+
+PAID = {"usage": USAGE}
+STREAM_ERROR = {**error("slow", code=429), **chunk({"content": ""}, "error")}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "requests", "is_billed", "tokens"),
+    [
+        (upstream("Too Many Requests", 429), LMMRateLimitError, TRIES, False, None),
+        (error("slow down", code="429"), LMMRateLimitError, TRIES, False, None),
+        ({"type": "error", **error("Slow", type="rate_limit_error")}, LMMRateLimitError, TRIES, False, None),
+        ({**error("slow", code=429), **PAID}, LMMRateLimitError, TRIES, True, 5),
+        (error("No credit", code=402), LMMRejectedError, 1, False, None),
+        (error("bad key", code=401), LMMRejectedError, 1, False, None),
+        (error("timed out", code=408), LMMServerError, TRIES, True, None),
+        (error("down", code=502), LMMServerError, TRIES, True, None),
+        (error("failed", code=500), LMMServerError, TRIES, True, None),
+        (error("Overloaded", type="overloaded_error"), LMMServerError, TRIES, True, None),
+        (error("something odd"), LMMRejectedError, 1, True, None),
+        ({"object": "error", "message": "no model x", "code": 404}, LMMRejectedError, 1, False, None),
+        (completion({"content": "48.8"}, "error"), LMMServerError, TRIES, True, 5),
+        (completion({"content": ANSWER}, "network_error"), LMMServerError, TRIES, True, 5),
+        ({"choices": [{**error("died", code=502), "message": {"content": "48"}}]}, LMMServerError, TRIES, True, None),
+        (stream(HALVES[0], STREAM_ERROR, TOTAL), LMMRateLimitError, TRIES, True, 5),
+        (stream(error("No credit", code=402)), LMMRejectedError, 1, False, None),
+        (stream(HALVES[0], {"object": "error", "message": "boom", "code": 400}), LMMRejectedError, 1, False, None),
+        ('error: {"code": 500, "message": "boom"}\n\n', LMMServerError, TRIES, True, None),
+        ("data: [DONE]\n\n", LMMError, 1, True, None),
+        ({"choices": [], **PAID}, LMMError, 1, True, 5),
+        (completion(None), LMMError, 1, True, 5),
+    ],
+)
+def test_an_error_inside_http_200_is_that_error(server, body, kind, requests, is_billed, tokens):
+    failed = failure(server, Shape(200, body))
+    assert (type(failed), failed.may_be_billed, failed.output_tokens) == (kind, is_billed, tokens)
+    assert len(server.requests) == requests
+    server.requests.clear()
+    failure(server, Shape(200, body), resend_billed=False)
+    assert len(server.requests) == (1 if is_billed else requests)
+
+
+def test_what_may_be_billed_is_not_sent_again_without_a_parameter_either(server):
+    shape = Shape(200, error("response_format is not supported"), if_request_has=FORMAT)
+    failed = failure(server, shape, resend_billed=False)
+    assert failed.may_be_billed and len(server.requests) == 1
+    assert reply(server, shape).text == ANSWER
+
+
+def test_pictures_are_left_out_before_a_model_is_said_to_be_blind(server):
+    turns = (Turn("user", "Where is this?", pictures=(Picture("A", "https://example.org/a.jpg"),)),)
+    server.shapes = [Shape(400, error("This model does not support image URLs"))]
+    with pytest.raises(LMMRejectedError):
+        open_lmm("openai", options(server)).reply(turns, JPEG)
+    assert [len(request.body["messages"][0]["content"]) for request in server.requests] == [4, 2]
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ([{"id": "b", "type": "chat", "description": "It chats."}, {"id": "a", "type": "embedding"}], ("a", "b")),
+        (["b", "a"], ("a", "b")),
+        ({"models": [{"name": "llava:7b", "model": "llava:7b"}]}, ("llava:7b",)),
+        ({"models": [{"name": "models/gemini-x", "description": "It sees."}]}, ("gemini-x",)),
+        ({"data": [{"id": "models/gemini-x", "owned_by": "google"}]}, ("gemini-x",)),
+        ({"data": [{"id": "models/of-my-own"}]}, ("models/of-my-own",)),
+        ({"data": ["a"], "models": [{"name": "b"}]}, ("a",)),
+        ({"data": [{"id": 7}, {"id": None}, None, {"id": ""}, {"id": "a\nb"}, {"id": "a"}]}, ("a",)),
+    ],
+)
+def test_models_are_listed_in_any_shape(server, body, names):
+    server.models_shape = Shape(200, body)
+    assert list_models("openai", options(server)) == names
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        *((Shape(200, body), "lists no models. Type") for body in ([], {"data": []}, {"models": None}, "<html>", "")),
+        *((Shape(status, {"detail": "Not Found"}), "lists no models. Type") for status in (404, 405)),
+        (Shape(200, {"error": "Unexpected endpoint or method. (GET /models)"}), "nothing at this address"),
+        (Shape(200, error("bad key", code=401)), "rejected the key"),
+        (Shape(400, [error("API key not valid.")]), "rejected the key"),
+    ],
+)
+def test_a_list_without_models_gets_a_sentence(server, shape, words):
+    server.models_shape = shape
+    with pytest.raises(LMMError, match=words):
+        list_models("openai", options(server))
+
+
+@pytest.mark.parametrize(
+    ("typed", "root"),
+    [
+        *(
+            (f" http://h:1/v1{end} ", "http://h:1/v1")
+            for end in ("", "/", "/models", "/chat/completions", "/responses/")
+        ),
+        ("https://h/v1/chat/completions/?api-version=2#top", "https://h/v1?api-version=2"),
+        ("https://u:p@h/openai/deployments/d/chat/completions", "https://u:p@h/openai/deployments/d"),
+        ("https://h/models", "https://h/models"),
+        ("https://h/api/v1", "https://h/api/v1"),
+        ("https://h", "https://h"),
+    ],
+)
+def test_an_address_may_be_copied_with_its_endpoint(typed, root):
+    assert server_named(typed).base_url == root
+
+
+def test_an_endpoints_address_and_query_reach_the_server():
+    with OpenAIServer() as server:
+        lmm = open_lmm("openai", options(server, base_url=f"{server.base_url}/chat/completions/"))
+        assert lmm.reply(TURNS, JPEG).text == ANSWER
+
+
+@pytest.mark.parametrize(
+    "url", ["h/v1", "http:/h/v1", "http//h/v1", "<http://h/v1>", "http://lo cal/v1", "http://h/ v1"]
+)
+def test_an_address_that_is_none_gets_a_sentence(url):
+    with pytest.raises(ConfigError, match=r"must begin with http:// or https:// and name a host, without spaces"):
+        server_named(url)
+
+
+DEEP = "[" * 900 + "]" * 900
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"error": ' + '{"message": ' * 300 + '"x"' + "}" * 301,
+        '{"error": {"message": "' + "no a b c d e not " * 200_000 + '"}}',
+        '{"error": {"message": "' + "api key " * 200_000 + '"}}',
+        '{"detail": ' + json.dumps([{"loc": ["a"] * 9, "msg": "m" * 9000}] * 500) + "}",
+        '{"choices": [{"message": {"content": ' + DEEP + ', "reasoning": ' + DEEP + "}}]}",
+        '{"choices": [{"message": {"content": {"content": ' * 100 + "7" + "}}}]}" * 100,
+        'data: {"choices": [{"delta": {"content": "ab"}}]}\n' * 50_000,
+        "data: [[[[{\n" * 200_000,
+        "data:\n\n" * 300_000,
+        "<" * 3_000_000,
+        "<title " * 300_000,
+        '{"error": "' + '{\\"error\\": ' * 50_000 + '"}',
+    ],
+    ids=range(12),
+)
+def test_a_hostile_body_is_read_in_a_moment(body):
+    start = time.perf_counter()
+    for status in (200, 400):
+        response = Response(status, {}, body.encode())
+        if found := failure_in(response):
+            assert found.cause is None or found.words
+        completion_in(response)
+        names_in(response.json)
+    assert time.perf_counter() - start < 6
