@@ -98,11 +98,6 @@ class Response:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
-    @property
-    def is_success(self) -> bool:
-        """Whether the status says that the request succeeded; the body may still hold an error."""
-        return 200 <= self.status < 300
-
     @cached_property
     def json(self) -> object:
         """The body as JSON, a stream of events as the one completion that it adds up to; None where it is neither."""
@@ -166,7 +161,7 @@ def failure_in(response: Response) -> Failure | None:
     asked, and no tokens are reported.
     """
     body = _unlisted(response.json)
-    if not response.is_success:
+    if not 200 <= response.status < 300:
         text = response.body[:_MAX_COMPLAINT_CHARS].decode("utf-8", "replace")
         words = words_in(text if body is None else body)
         return Failure(response.status, words, _flat(body) or words, may_be_billed=response.status in (502, 504, 524))
@@ -209,10 +204,12 @@ def usage_in(body: object) -> tuple[int | None, int | None]:
     """The tokens read and written that a server reports, each None where it gives no believable number."""
     body = _unlisted(body)
     usage = item(body, "usage") or item(_choice(body), "usage")
-    return (
-        token_count(_either(usage, "prompt_tokens", "input_tokens")),
-        token_count(_either(usage, "completion_tokens", "output_tokens")),
-    )
+    read = token_count(_either(usage, "prompt_tokens", "input_tokens"))
+    written = token_count(_either(usage, "completion_tokens", "output_tokens"))
+    total = token_count(item(usage, "total_tokens"))
+    if read is not None and written is not None and total is not None:
+        written = max(written, total - read)  # Gemini and xAI count thoughts in the total only
+    return read, written
 
 
 def names_in(body: object) -> list[str]:
@@ -378,6 +375,8 @@ def _joined(text: str) -> dict[str, object] | None:
             pieces["reasoning"].append(_thoughts_in(message))
     if not completion and not choice and not pieces:
         return None
+    if "error" not in completion and "[DONE]" not in text:
+        choice.setdefault("finish_reason", "network_error")  # it broke off, perhaps in the middle of a number
     whole = {name: "".join(parts) for name, parts in pieces.items()}
     whole["content"] = whole.get("content") or whole.get("arguments", "")
     return {**completion, "choices": [{**choice, "message": whole}] if choice or any(whole.values()) else []}

@@ -12,9 +12,10 @@ import pytest
 from img2loc.answer.ask import ask
 from img2loc.errors import ConfigError, LMMError, LMMRateLimitError, LMMRejectedError, LMMServerError
 from img2loc.lmm import BackendOptions, Picture, Turn, list_models, open_lmm, retry
-from img2loc.lmm.request import Parameters
+from img2loc.lmm.request import MAX_OUTPUT_TOKENS, Parameters
 from img2loc.lmm.response import Response, completion_in, failure_in, names_in
 from img2loc.lmm.servers import server_named
+from img2loc.lmm.usage import max_usage, usage_of
 from img2loc.types import OutcomeKind, Reply
 from tests.fakes.openai_server import GOOD, KEY, TEXTS, OpenAIServer, Shape
 from tests.lmm.test_conformance import EIFFEL, JPEG, TRIES, TURNS
@@ -272,6 +273,10 @@ BODIES = {
     "no error": completion({"content": ANSWER}, error=None),
     "empty error": completion({"content": ANSWER}, error={}),
     "in a list": [completion({"content": ANSWER})],
+    "thoughts in the total only": {
+        **completion({"content": ANSWER}),
+        "usage": {**USAGE, "completion_tokens": 1, "total_tokens": 15},
+    },
     "usage by other names": {**completion({"content": ANSWER}), "usage": {"input_tokens": 10, "output_tokens": 5}},
     "byte order mark": b"\xef\xbb\xbf" + json.dumps(completion({"content": ANSWER})).encode(),
     "UTF-16": json.dumps(completion({"content": ANSWER})).encode("utf-16"),
@@ -312,6 +317,7 @@ THOUGHTS = {
     "thinking": {"thinking": ANSWER},
     "details": {"content": " \n", "reasoning_details": [{"type": "reasoning.text", "text": ANSWER}]},
     "parts": {"content": [{"type": "thinking", "thinking": ANSWER}]},
+    "other closing tags inside": {"content": "", "reasoning": f"So ◁/think▷ </reasoning> [/THINK] {ANSWER}"},
     "closing tag inside": {"content": "", "reasoning": f"So </think> {ANSWER}"},
 }
 
@@ -373,6 +379,14 @@ STREAM_ERROR = {**error("slow", code=429), **chunk({"content": ""}, "error")}
         (stream(HALVES[0], {"object": "error", "message": "boom", "code": 400}), LMMRejectedError, 1, False, None),
         ('error: {"code": 500, "message": "boom"}\n\n', LMMServerError, TRIES, True, None),
         ("data: [DONE]\n\n", LMMError, 1, True, None),
+        (f"data: {json.dumps(chunk({'content': '48.8584, 2'}))}\n\n", LMMServerError, TRIES, True, None),
+        (
+            'event: error\ndata: {"type": "error", "error": {"type": "rate_limit_error"}}',
+            LMMRateLimitError,
+            TRIES,
+            False,
+            None,
+        ),
         ({"choices": [], **PAID}, LMMError, 1, True, 5),
         (completion(None), LMMError, 1, True, 5),
     ],
@@ -381,9 +395,16 @@ def test_an_error_inside_http_200_is_that_error(server, body, kind, requests, is
     failed = failure(server, Shape(200, body))
     assert (type(failed), failed.may_be_billed, failed.output_tokens) == (kind, is_billed, tokens)
     assert len(server.requests) == requests
+    assert usage_of(failed, max_usage(TURNS)).output_tokens == ((tokens or MAX_OUTPUT_TOKENS) if is_billed else 0)
     server.requests.clear()
     failure(server, Shape(200, body), resend_billed=False)
     assert len(server.requests) == (1 if is_billed else requests)
+
+
+@pytest.mark.parametrize("body", [upstream("Too Many Requests", 429), error("down", code=503), stream(STREAM_ERROR)])
+def test_an_error_inside_http_200_that_passes_is_not_noticed(server, body):
+    assert reply(server, Shape(200, body), Shape(200, completion({"content": ANSWER}))).text == ANSWER
+    assert len(server.requests) == 2
 
 
 def test_what_may_be_billed_is_not_sent_again_without_a_parameter_either(server):
