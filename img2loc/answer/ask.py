@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,8 @@ from img2loc.answer import prompt
 from img2loc.answer.angles import ABSENT, Problem, Unreadable, read_angle, to_position
 from img2loc.answer.coordinates import read_coordinates
 from img2loc.answer.lenient_json import find_objects
+from img2loc.answer.refusals import refuses
+from img2loc.answer.thoughts import without_thoughts
 from img2loc.errors import LMMError
 from img2loc.geo.areas import Area, holds
 from img2loc.lmm import LMM, Turn
@@ -23,8 +26,10 @@ TAIL_CHARS: Final = 32_000
 MAX_QUOTED_CHARS: Final = 4_000  # of a rejected reply (unreadable, or outside the area) that is sent back
 
 _MAX_DEPTH = 4
-_LAT_KEYS = frozenset({"lat", "latitude"})
-_LON_KEYS = frozenset({"lon", "lng", "long", "longitude"})
+_LAT_KEYS = frozenset("lat latitude latitud latitudine breitengrad широта 纬度 緯度 위도 خطالعرض".split())
+_LON_KEYS = frozenset(
+    "lon lng long longitude longitud longitudine längengrad долгота 经度 經度 経度 경도 خطالطول".split()
+)
 _INNER_KEYS = frozenset(
     (
         "coordinates coordinate coords latlon latlng latlong latitudelongitude position location point gps geo "
@@ -32,25 +37,25 @@ _INNER_KEYS = frozenset(
         "candidates predictions guesses"
     ).split()
 )
-_KEY_NOISE = re.compile(r"[^a-z]|^(?:predicted|estimated|final|approximate|approx)|(?:deg|degrees|decimal)$")
+_KEY_NOISE = re.compile(r"^(?:predicted|estimated|final|approximate|approx)|(?:deg|degrees|decimal)$")
 _PLACE_KEYS = ("place", "place_name", "location", "location_name", "address", "landmark", "name")
 _PLACE_PARTS = ("city", "region", "state", "country")
-_REASONING_KEYS = ("reasoning", "reason", "reasons", "explanation", "rationale", "analysis", "thoughts")
+_REASONING_KEYS = (
+    *("reasoning", "reason", "reasons", "explanation", "rationale", "justification", "analysis", "evidence", "clues"),
+    *("thoughts", "description"),
+)
 
-_THOUGHT = r"(?:think|thinking|thought|thoughts|reasoning)"
-_THOUGHT_BEGIN = re.compile(rf"<{_THOUGHT}>|\[THINK\]", re.I)
-_THOUGHT_END = re.compile(rf"</{_THOUGHT}>|\[/THINK\]", re.I)
-# Matches a refusal. A model that says it can't tell ("I can't determine the exact place") is asked again, for a guess.
-_REFUSAL = re.compile(
-    r"\b(?:can(?:'t|not| not)|unable to|not able to|not allowed to|won't|will not)\s(?:\w+\s){0,2}?"
-    r"(?:help|assist|comply|provide|share|give|do (?:that|this)|fulfil|support|disclose|participate|engage)\b(?! but\b)"
-    r"|\bsorry\b[^.!?\n]{0,40}(?:can't|cannot|can not|unable|not able|won't)\b(?! help but\b)"
-    r"|\b(?:must|have to|will|respectfully) decline\b"
-    r"|\bagainst (?:my|our|the) (?:\w+ )?(?:policy|policies|guidelines)\b",
-    re.I,
+_WORD = re.compile(r"[^\W\d_]{2}")
+_PLACEHOLDER = re.compile(
+    r"(?<!not )(?<!not a )(?<!no )\bplaceholders?\b|\bto be replaced\b|\bdummy (?:values|coordinates)\b", re.I
+)
+# Objects under such names are about other places than the photo's.
+_OTHER_PLACE = re.compile(
+    "alternat|similar|backup|second|other|example|reference|compar|nearby|lookalike|unlikely|rejected"
 )
 _THINK_LESS = "turn its thinking off, allow it a longer reply, or choose another model"
 _REFUSED = Unreadable(Problem.REFUSED, "it refuses to say where the photo was taken")
+_PLACEHOLDERS = Unreadable(Problem.ABSENT, "it calls its coordinates placeholders")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +110,21 @@ def parse(text: str) -> Answer | Unreadable:
 
     A JSON object with a latitude and a longitude takes precedence over prose. Among several, the last with a usable
     position counts. An object that gives null, a range, (0, 0) or values off Earth is a failure, whatever the prose
-    around it says. Text in <think> blocks is never an answer. Takes time linear in the text, of which no more than
-    HEAD_CHARS + TAIL_CHARS are read.
+    around it says. Thoughts are never an answer, nor is what the reply calls a placeholder. Takes time linear in the
+    text, of which no more than HEAD_CHARS + TAIL_CHARS are read.
     """
     has_thoughts = bool(text.strip())
     text = visible_text(text)
     if not text.strip():
         reason = f"it holds only the model's thoughts; {_THINK_LESS}" if has_thoughts else "it is empty"
         return Unreadable(Problem.EMPTY, reason)
+    answer = _answer_in(text)
+    if isinstance(answer, Answer):
+        return _PLACEHOLDERS if _PLACEHOLDER.search(text) else answer
+    return _REFUSED if answer.problem is Problem.ABSENT and refuses(text) else answer
+
+
+def _answer_in(text: str) -> Answer | Unreadable:
     answer: Answer | None = None
     failure: Unreadable | None = None
     for item in find_objects(text):
@@ -127,35 +139,23 @@ def parse(text: str) -> Answer | Unreadable:
     if failure is None:
         prose = read_coordinates(text)
         if isinstance(prose, LatLon):
-            has_words = re.search(r"[^\W\d_]{2}", text)
-            return Answer(prose, reasoning=plain_text(text, MAX_REASONING_CHARS) if has_words else "")
+            return Answer(prose, reasoning=plain_text(text, MAX_REASONING_CHARS) if _WORD.search(text) else "")
         failure = prose
-    return _REFUSED if refuses(text) else failure
+    return failure
 
 
 def visible_text(text: str) -> str:
-    """A reply without its blocks of thoughts, and without the middle if it is very long.
-
-    Some servers leave out the opening tag of a block, and a reply that was cut off lacks the closing one.
-    """
-    end = 0
-    for tag in _THOUGHT_END.finditer(text):
-        end = tag.end()
-    begin = _THOUGHT_BEGIN.search(text, end)
-    text = text[end : begin.start() if begin else None]
+    """A reply without its thoughts, and without the middle if it is very long."""
+    text = without_thoughts(text)
     if len(text) <= HEAD_CHARS + TAIL_CHARS:
         return text
     return f"{text[:HEAD_CHARS]}\n…\n{text[-TAIL_CHARS:]}"
 
 
-def refuses(text: str) -> bool:
-    """Whether the first 1,000 characters of a text contain a refusal."""
-    return bool(_REFUSAL.search(text[:1000].replace("\u2019", "'")))
-
-
 def reasons_in(item: dict[str, object]) -> str:
     """The reasons in a JSON object that a model wrote, as plain text; empty where it gives none."""
-    return plain_text(_first_text(item, _REASONING_KEYS), MAX_REASONING_CHARS)
+    texts = (_first_text(inner, _REASONING_KEYS) for inner in _objects_in(item))
+    return plain_text(next(filter(None, texts), ""), MAX_REASONING_CHARS)
 
 
 def plain_text(text: str, max_chars: int) -> str:
@@ -173,13 +173,14 @@ def _position_in(value: object, depth: int = 0) -> LatLon | Unreadable | None:
     """The position in a JSON value; None where the value doesn't try to give one."""
     if depth > _MAX_DEPTH:
         return None
-    if isinstance(value, str):
-        return read_coordinates(value) if depth else None
+    if isinstance(value, str) and depth:
+        objects = find_objects(value)
+        return _position_in(objects[-1], depth) if objects else read_coordinates(value)
     if isinstance(value, list):
         return _position_in_list(value, depth)
     if not isinstance(value, dict):
         return None
-    fields = {_KEY_NOISE.sub("", re.sub("[^a-z]", "", str(key).lower())): item for key, item in value.items()}
+    fields = {_KEY_NOISE.sub("", re.sub(r"[\W\d_]", "", str(key).casefold())): item for key, item in value.items()}
     lat = next((key for key in fields if key in _LAT_KEYS), None)
     lon = next((key for key in fields if key in _LON_KEYS), None)
     if lat or lon:
@@ -196,7 +197,14 @@ def _position_in(value: object, depth: int = 0) -> LatLon | Unreadable | None:
             # A text under another key may be the name of a place.
             is_attempt = not isinstance(item, str) or key.startswith(("coord", "lat", "gps"))
             failure = failure or (position or ABSENT if is_attempt else None)
-    return failure
+    if failure:
+        return failure
+    others = (item for key, item in fields.items() if _holds_object(item) and not _OTHER_PLACE.search(key))
+    return next((position for item in others if (position := _position_in(item, depth + 1))), None)
+
+
+def _holds_object(value: object) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
 
 
 def _position_in_list(values: list[object], depth: int) -> LatLon | Unreadable | None:
@@ -206,11 +214,34 @@ def _position_in_list(values: list[object], depth: int) -> LatLon | Unreadable |
     return _position_in(values[0], depth + 1) if values else None  # candidates, best first
 
 
-def _place_in(item: dict[str, object]) -> str:
+def _place_in(item: object) -> str:
+    return next(filter(None, map(_place_of, _objects_in(item))), "")
+
+
+def _place_of(item: dict[str, object]) -> str:
     place = _first_text(item, _PLACE_KEYS)
     return place or ", ".join(part for key in _PLACE_PARTS if (part := _first_text(item, (key,))))
 
 
+def _objects_in(value: object, depth: int = 0) -> Iterator[dict[str, object]]:
+    """An object and those in it, from the outside in, of a list only the first."""
+    if isinstance(value, str) and depth:
+        value = find_objects(value)[-1:]
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if isinstance(value, dict) and depth <= _MAX_DEPTH:
+        yield value
+        for key, item in value.items():
+            if not _OTHER_PLACE.search(str(key).casefold()):
+                yield from _objects_in(item, depth + 1)
+
+
 def _first_text(item: dict[str, object], keys: tuple[str, ...]) -> str:
-    lowered = {str(key).lower(): value for key, value in item.items()}
-    return next((value for key in keys if isinstance(value := lowered.get(key), str) and value.strip()), "")
+    """The first text of words under one of the keys; a list of texts is joined."""
+    lowered = {str(key).casefold().replace(" ", "_"): value for key, value in item.items()}
+    for value in map(lowered.get, keys):
+        texts = value if isinstance(value, list) else [value]
+        text = "; ".join(text for text in texts if isinstance(text, str) and text.strip())
+        if _WORD.search(text) and not find_objects(text):
+            return text
+    return ""

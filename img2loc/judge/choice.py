@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from img2loc.answer.ask import MAX_REASONING_CHARS, Answer, parse, plain_text, reasons_in, refuses, visible_text
+from img2loc.answer.ask import MAX_REASONING_CHARS, Answer, parse, plain_text, reasons_in, visible_text
 from img2loc.answer.lenient_json import find_objects
+from img2loc.answer.refusals import refuses
 from img2loc.errors import LMMError
 from img2loc.geo.coarse import EXACT, Precision, coarse_positions
 from img2loc.geo.places import nearest_place

@@ -81,7 +81,7 @@ def test_json_is_read_with_place_and_reasons_however_it_comes(text):
         ('{"latitude": 0.0, "longitude": 0.0}', Problem.NULL_ISLAND),
         ('{"latitude": 0, "longitude": -0.0, "reasoning": "like 48.85, 2.29"}', Problem.NULL_ISLAND),
         ("I'm sorry, but I can't help with that.", Problem.REFUSED),
-        ("I\u2019m sorry, I can\u2019t identify where this was taken.", Problem.REFUSED),
+        ("I\u2019m sorry, I can\u2019t identify where this was taken.", Problem.ABSENT),
         ("I cannot provide the location of private homes.", Problem.REFUSED),
         ("This goes against our content policy.", Problem.REFUSED),
         ("I cannot determine the exact location of this photo.", Problem.ABSENT),
@@ -105,6 +105,39 @@ def test_prose_is_kept_as_the_reasons_and_a_bare_pair_has_none():
 
 def test_city_and_country_make_a_place():
     assert parse('{"city": "Paris", "country": "France", "lat": 48.8584, "lon": 2.2945}').place == "Paris, France"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"answer": {"lat": 1.5, "lng": 2.5, "place": "A Town", "reason": "A sign."}}',
+        '{"result": {"location": {"coordinates": {"lat": 1.5, "lon": 2.5}}}, "name": "A Town", "analysis": "A sign."}',
+        '{"whatever": {"Latitude": "1.5", "Longitude": "2.5"}, "Place Name": "A Town", "Explanation": "A sign."}',
+        '{"guesses": [{"lat": 1.5, "lon": 2.5, "name": "A Town", "clues": ["A sign."]}, {"lat": 9, "lon": 9}]}',
+        '{"output": "{\\"lat\\": 1.5, \\"lon\\": 2.5, \\"place\\": \\"A Town\\", \\"reason\\": \\"A sign.\\"}"}',
+        '{"location": "1.5, 2.5", "address": "A Town", "evidence": "A sign."}',
+        '{"location": {"latitud": 1.5, "longitud": 2.5, "city": "A Town"}, "rationale": "A sign."}',
+        '{"similar_places": [{"lat": 9, "lon": 9, "place": "B"}], "纬度": 1.5, "经度": 2.5, "place": "A Town", '
+        '"reasoning": "A sign."}',
+    ],
+)
+def test_place_and_reasons_are_kept_whatever_container_holds_them(text):
+    assert parse(text) == Answer(LatLon(1.5, 2.5), "A Town", "A sign.")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"notes": "Like the tower at 48.8584, 2.2945.", "geodata": {"latitude": null, "longitude": null}}', "absent"),
+        ('{"data": {"lat": null, "lon": null}}\nIt resembles 48.8584, 2.2945.', "absent"),
+        ('{"image": {"geo": {"lat": 0, "lon": 0.0}}}\nIt resembles 48.8584, 2.2945.', "null_island"),
+        ('{"similar_place": {"lat": 48.8584, "lon": 2.2945}, "answer": null}', "absent"),
+        ('{"lat": 40.0, // a placeholder, to be replaced\n "lon": -100.0}', "absent"),
+        ("I will give a placeholder: 40.0, -100.0", "absent"),
+    ],
+)
+def test_no_position_is_taken_from_beside_an_empty_object_or_from_a_placeholder(text, problem):
+    assert parse(text).problem == problem
 
 
 def test_a_name_under_location_does_not_hide_the_position_in_prose():
