@@ -142,7 +142,7 @@ def _add_source(stage: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="TABLE",
         help="CSV or Parquet file with the columns file, lat and lon in degrees, and optionally id, author, url and "
-        "licence, such as MP-16's metadata (default: positions from the tars' JSON, or from EXIF)",
+        "licence, such as MP-16's metadata (default: positions from the tars' JSON, or from EXIF or XMP)",
     )
     stage.add_argument(
         "--url",

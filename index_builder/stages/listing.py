@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from img2loc.errors import ConfigError, PhotoError
 from img2loc.photo.decode import exif_position
+from img2loc.photo.xmp import read_xmp
 from img2loc.retrieval.checksums import file_sha256
 from img2loc.system.durable import write_whole
 from img2loc.types import LatLon, PhotoRecord
@@ -26,7 +27,7 @@ from index_builder.storage.tables import photo_number, read_table
 
 ROWS_PER_GROUP = 4096
 READERS = 8  # threads that read and hash; waiting for a disk or a network, not for a CPU
-UNREADABLE, NO_EXIF, AGAIN = "unreadable picture", "no position in EXIF", "the same picture again"
+UNREADABLE, NO_POSITION, AGAIN = "unreadable picture", "no position in EXIF or XMP", "the same picture again"
 EXCLUDED_PHOTO, EXCLUDED_AUTHOR = "photo of an excluded set", "photographer of an excluded set"
 DIGEST_BYTES = 16  # of a photo's sha256: at a billion photos two share it by chance once in 10^20 builds
 
@@ -163,10 +164,10 @@ def _inspect(candidate: Candidate) -> Listed | str:
     position = candidate.position
     if position is None:
         try:
-            position = exif_position(data)
+            position = exif_position(data) or read_xmp(data)
         except PhotoError:
             return UNREADABLE
-    return Listed(candidate.piece, digest(data), position, candidate.record) if position else NO_EXIF
+    return Listed(candidate.piece, digest(data), position, candidate.record) if position else NO_POSITION
 
 
 def digest(data: bytes) -> bytes:

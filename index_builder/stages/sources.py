@@ -58,13 +58,13 @@ class Candidate:
     """A photo that a source offers."""
 
     piece: Piece
-    position: LatLon | None  # None to take it from its EXIF
+    position: LatLon | None  # None to take it from its metadata
     record: PhotoRecord
     data: bytes | None = field(default=None, repr=False)  # its bytes, where the source had to read them anyway
 
 
 def list_folder(folder: Path, counts: Counts) -> Iterator[Candidate]:
-    """Offer the pictures in a folder and below it, in the order of their names; their positions stand in their EXIF.
+    """Offer the pictures in a folder and below it, in the order of their names; positions are in their metadata.
 
     Raises:
         ConfigError: There is no such folder.
@@ -122,7 +122,7 @@ def list_table(table: Path, folder: Path, counts: Counts, *, url: str = "") -> I
 def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None, url: str = "") -> Iterator[Candidate]:
     """Offer the photos of tar shards (WebDataset's layout, or just pictures), shard by shard, in their order.
 
-    A photo's position comes from the JSON beside it, else from the table, else from its EXIF.
+    A photo's position comes from the JSON beside it, else from the table, else from its EXIF or XMP.
 
     Args:
         tars: Files here, or under hf:// on the Hub, where they are streamed.

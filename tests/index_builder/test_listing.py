@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import tarfile
 import tracemalloc
 
@@ -20,6 +21,7 @@ from index_builder.stages.listing import Excluded, Listing, write_listing
 from index_builder.stages.sources import Candidate, Counts
 from index_builder.storage.pieces import Piece, read_pieces
 from index_builder.storage.tables import photo_number
+from tests.paths import ROOT
 
 MILLION = 1_000_000
 
@@ -158,11 +160,21 @@ def test_tars_bring_positions_in_json_before_or_behind_the_picture(tmp_path, cap
     assert listing(tmp_path, "--photos", tmp_path / "*.tar") == 0
     said = capsys.readouterr().out
     assert "6 in, 2 kept, 4 dropped" in said
-    for words in ("2  no position in EXIF", "1  position (0, 0)", "1  the same picture again"):
+    for words in ("2  no position in EXIF or XMP", "1  position (0, 0)", "1  the same picture again"):
         assert words in said
     rows = rows_of(tmp_path)
     assert [row.record for row in rows] == [PhotoRecord("7", "A", "", "CC0"), PhotoRecord("8", "A", "", "CC0")]
     assert read_pieces([row.piece for row in rows]) == [picture(1), picture(2)]
+
+
+def test_positions_come_from_exif_or_else_from_xmp(tmp_path, capsys):
+    names = ("07-lower-refs.jpg", "12-ref-empty.jpg", "40-xmp-exif.jpg")
+    for name in names:
+        shutil.copy(ROOT / "tests" / "photo" / "cases" / name, tmp_path)
+    assert listing(tmp_path, "--photos", tmp_path) == 0
+    assert "1  no position in EXIF or XMP" in capsys.readouterr().out
+    positions = [(row.position.lat, row.position.lon) for row in rows_of(tmp_path)]
+    assert positions == [pytest.approx((-36.804, 174.7265), abs=1e-4)] * 2
 
 
 def test_a_table_places_the_pictures_of_plain_tars(tmp_path, capsys):
