@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import Any, TypeGuard
 
 import httpx2
@@ -26,16 +27,7 @@ from img2loc.errors import (
 from img2loc.lmm.base import BackendOptions, Turn, check_key
 from img2loc.lmm.connection import Connection
 from img2loc.lmm.request import Parameters, request_body
-from img2loc.lmm.response import (
-    Cause,
-    Failure,
-    Response,
-    completion_in,
-    failure_in,
-    is_servers_fault,
-    names_in,
-    usage_in,
-)
+from img2loc.lmm.response import Failure, Response, completion_in, failure_in, names_in, usage_in
 from img2loc.lmm.retry import retry_after_s, wait_in_words, with_retries
 from img2loc.lmm.servers import OPENAI_URL, Server, host_of
 from img2loc.types import Reply
@@ -46,6 +38,65 @@ _SECRET_PART_CHARS = 8  # of a key; fewer give nothing away
 _MIN_PASSWORD_CHARS = 4  # shorter ones stand in many texts by chance
 _ESCAPED = re.compile(r"\\u00([2-7][0-9a-fA-F])")  # a character that may be in a key
 _LIKE_A_KEY = re.compile(r"\S*\*{3}\S*|\b(?:sk|pk|hf|gsk|xai|key|bearer)[-_]\S+|[\w\-]{24,}", re.I)
+
+# Source: https://platform.openai.com/docs/guides/error-codes; the words are Anthropic's, OpenRouter's and others'.
+_NO_CREDIT = re.compile(
+    r"insufficient[ _](?:account )?(?:quota|credits?|balance|funds)|exceeded_current_quota|billing_hard_limit_reached"
+    r"|billing_not_active|balance is (?:too low|insufficient)|requires more credits|(?:out of|no|included) credits"
+    r"|credits? exhausted|余额不足",
+    re.I,
+)
+# Gemini's status for it is 400, and xAI's, too.
+_KEY = r"\b(?:api|access|auth\w*|bearer)[ _-]?(?:key|token)\b"
+_WRONG_KEY = re.compile(
+    rf"invalid_api_key|API_KEY_INVALID|authentication fail|invalid authentication|^unauthorized|身份验证失败"
+    rf"|{_KEY}[^.]{{0,40}}\b(?:not valid|invalid|incorrect|expired|not found|leaked|disabled|revoked|required)\b"
+    rf"|\b(?:invalid|incorrect|expired|wrong|malformed|unregistered|missing|no|provide)\b[^.]{{0,20}}{_KEY}",
+    re.I,
+)
+# The words for a model that sees nothing, of OpenAI, OpenRouter, Gemini, Anthropic, vLLM, Ollama, llama.cpp, LM Studio,
+# DeepSeek, Groq, Mistral, Zhipu and others: words that say it alone (of servers whose messages are texts only, too) ...
+_BLIND = re.compile(
+    r"\bnot (?:an? )?(?:\w+ )?(?:multi-?modal|vision|visual|vlm)\b|\btext-only\b|\bat most 0 image|\bmmproj\b"
+    r"|\bonly (?:support|accept|take)s? text\b"
+    r"|\bdata required for image|\bunknown (?:variant|type|part type|content type):? ?['`\"]?image"
+    r"|\bunsupported content\[\]\.type|\bsupported values are:? ['\"]text['\"]|\['text'\]"
+    r"|\bcontent\b.{0,20}(?:must be (?:a|of type) (?:\w+ )?string|should be a valid string)|\bcontent of type string"
+    r"|\binvalid type: sequence, expected a string|\bexpected string, received array|\bconcatenate str \(not .{0,2}list"
+    r"|不支持(?:图片|图像|视觉|多模态)",
+    re.I,
+)
+# ... or a picture and something unsupported, unless that may be this picture, its number, or a parameter.
+_SIGHT = re.compile(
+    r"(?<![-/.\w])(?:image|vision|visual|picture|multi-?modal|vision-language)s?(?:_url)?(?![-/\w])", re.I
+)
+_LACK = re.compile(
+    r"(?:\bnot|n't) (?:\w+ ){0,3}?(?:support|accept|allow|enable|permit|handle|capable|have )|\bunsupported\b"
+    r"|\bno (?:\w+ ){0,4}?(?:support|adapter)|\bonly (?:\w+ )?(?:support|accept|text)"
+    r"|\b(?:cannot|can't) \w+ (?:images|image input)\b",
+    re.I,
+)
+_OTHER_LACK = re.compile(
+    r"\b(?:image|picture)s? (?:url|format|type|size|detail|generation|edit|dimension)|\bformats?\b"
+    r"|multiple|too many|at most [1-9]|\b(?:one|1) image|\bvalid\b|response_format|temperature|_tokens|\btools?\b|json"
+    r"|base64|no longer|deprecat|webp|safety",
+    re.I,
+)
+# Of FastAPI (vLLM), Go (Ollama), llama.cpp, LM Studio and OpenAI for a path that they don't have.
+_NO_ENDPOINT = re.compile(
+    r"^(?:404:? )?(?:(?:page|file|endpoint|route|resource|path|url) )?not found\.?$|unexpected endpoint|^invalid url"
+    r"|method not allowed",
+    re.I,
+)
+
+
+class _Cause(Enum):
+    """What is behind an error, where the server's words or its status say it; the request would fail again."""
+
+    NO_PICTURES = 1  # the model can't see
+    NO_CREDIT = 2
+    WRONG_KEY = 3
+    NO_ENDPOINT = 4  # the server's address is wrong
 
 
 class ChatLMM:
@@ -187,9 +238,10 @@ class ChatLMM:
         wait_s = retry_after_s(response.headers)
         wait_s = failure.retry_after_s if wait_s is None else wait_s
         kind: type[LMMError] = LMMRejectedError
-        if failure.cause is None and failure.status == 429:
+        cause = _cause_of(failure)
+        if cause is None and failure.status == 429:
             kind = LMMRateLimitError
-        elif failure.cause is None and is_servers_fault(failure.status):
+        elif cause is None and _is_servers_fault(failure.status):
             kind = LMMServerError
         input_tokens, output_tokens = usage_in(response.json)
         return kind(
@@ -201,23 +253,23 @@ class ChatLMM:
         )
 
     def _sentence(self, failure: Failure, wait_s: float | None) -> str:
-        host, model, status, cause = self._host, quoted(self._masked(self.model)), failure.status, failure.cause
+        host, model, status, cause = self._host, quoted(self._masked(self.model)), failure.status, _cause_of(failure)
         words = self._masked(failure.words or failure.complaint).rstrip(".")
         says = f" ({words})" if failure.words and words else ""
         code = f" (HTTP {status})" if status else ""
-        if cause is Cause.NO_PICTURES:
+        if cause is _Cause.NO_PICTURES:
             return f"The model {model} at {host} can't see photos{says}. Choose one that can."
-        if cause is Cause.NO_CREDIT:
+        if cause is _Cause.NO_CREDIT:
             return f"The account behind this key has no credit left at {host}{says}. Top it up, or use another key."
-        if cause is Cause.WRONG_KEY and not self._key:
+        if cause is _Cause.WRONG_KEY and not self._key:
             return f"{host} needs a key, and none was sent."
-        if cause is Cause.WRONG_KEY:
+        if cause is _Cause.WRONG_KEY:
             return f"{host} rejected the key{says}. Check that it is complete and still valid."
-        if cause is Cause.NO_ENDPOINT:
+        if cause is _Cause.NO_ENDPOINT:
             return f"{host} has nothing at this address{says}. Check the server's address (it usually ends in /v1)."
         if status == 429:
             return f"Rate limit reached at {host}{says}; try again {wait_in_words(wait_s)}."
-        if is_servers_fault(status):
+        if _is_servers_fault(status):
             return f"{host} returned an error{code}{f': {words}' if says else ''}. Try again later."
         if status is not None and 300 <= status < 400:
             return (
@@ -265,3 +317,28 @@ def _secret_parts(key: str, url: str) -> tuple[str, ...]:
 def _is_name(value: object) -> TypeGuard[str]:
     """Whether a value that a server sent can be a model's name."""
     return isinstance(value, str) and 0 < len(value) <= _MAX_NAME_CHARS and value.isprintable()
+
+
+def _cause_of(failure: Failure) -> _Cause | None:
+    """What is behind an error; None where nothing is known beyond its status."""
+    status = failure.status
+    if status == 402 or _NO_CREDIT.search(failure.complaint):
+        return _Cause.NO_CREDIT
+    if status == 401 or (status in (None, 400, 403) and _WRONG_KEY.search(failure.complaint)):
+        return _Cause.WRONG_KEY
+    if status not in (403, 429) and _says_blind(failure.words):
+        return _Cause.NO_PICTURES
+    if status in (None, 404, 405) and _NO_ENDPOINT.search(failure.words):
+        return _Cause.NO_ENDPOINT
+    return None
+
+
+def _says_blind(words: str) -> bool:
+    if _BLIND.search(words):
+        return True
+    return bool(_SIGHT.search(words) and _LACK.search(words)) and not _OTHER_LACK.search(words)
+
+
+def _is_servers_fault(status: int | None) -> bool:
+    """Whether an error of this status may pass, as the request's own faults don't."""
+    return status == 408 or (status is not None and status >= 500 and status != 501)

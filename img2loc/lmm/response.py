@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import cached_property
 from html import unescape
 from typing import Final
@@ -30,43 +29,6 @@ _THOUGHT_TYPES = re.compile(r"reasoning|think|thought|redacted", re.I)
 _FAILED = ("error", "network_error", "insufficient_system_resource")  # OpenRouter's, z.AI's, DeepSeek's
 _WITHHELD = ("content_filter", "safety", "refusal", "sensitive", "prohibited_content")
 _CUT = ("length", "max_tokens", "model_context_window_exceeded")
-
-# Source: https://platform.openai.com/docs/guides/error-codes; the words are Anthropic's, OpenRouter's and others'.
-_NO_CREDIT: Final = re.compile(
-    r"insufficient_quota|exceeded_current_quota|billing_hard_limit_reached|billing_not_active"
-    r"|credit balance is too low|insufficient (?:credits?|balance|funds)|out of credits?|余额不足",
-    re.I,
-)
-# Gemini's status for it is 400, and xAI's, too.
-_WRONG_KEY: Final = re.compile(
-    r"invalid_api_key|API_KEY_INVALID"
-    r"|\bapi[ _-]?key\b[^.]{0,40}\b(?:not valid|invalid|incorrect|expired|not found|leaked)\b"
-    r"|\b(?:invalid|incorrect|expired|wrong|malformed)\b[^.]{0,20}\bapi[ _-]?key\b",
-    re.I,
-)
-# The words of OpenAI, OpenRouter, Gemini, Anthropic, vLLM, Ollama, llama.cpp, LM Studio, DeepSeek, Groq, Mistral, Zhipu
-# and others for a model that sees nothing; not those for too many pictures or for their format.
-_PICTURES: Final = r"(?:image|vision|visual|picture|photo|multi-?modal)s?(?:_url)?\b"
-_NO_PICTURES: Final = re.compile(
-    rf"(?:\b(?:no|not|cannot|without)\b|n't) (?:\w+ ){{0,4}}?(?:support|accept|allow|handle|take|enable)\w* "
-    rf"(?:\w+ ){{0,3}}?['`\"]?{_PICTURES}(?!['`\"]? (?:url|format|type|size|detail|generation|edit))"
-    r"|\b(?:cannot|can't|unable to) (?:process|see|read|view) images\b"
-    r"|\b(?:not have|no|lacks) (?:vision|multi-?modal)\b"
-    rf"|\b{_PICTURES}['`\"]?(?: (?:input|content|field|modality|block|part|understanding|data)s?)*"
-    r" (?:is|are|was) (?:not|only) (?:currently )?(?:support|enable|accept|allow|available|permit)"
-    rf"|\bnot an? (?:\w+ )?{_PICTURES}|\bat most 0 image|data required for image|\bmmproj\b|\btext-only (?:model|llm)"
-    r"|\bunknown (?:variant|type|part type|content type):? ?['`\"]?image|\bunsupported content\[\]\.type"
-    r"|\bcontent\b[^a-z]{0,5}(?:\w+ ){0,3}?must be a (?:\w+ )?string|\binvalid type: sequence, expected a string"
-    r"|messages\.content of type string|\bconcatenate str \(not .{0,2}list|\bonly (?:support|accept)s? text\b"
-    r"|\['text'\]|不支持(?:图片|图像|视觉|多模态)",
-    re.I,
-)
-# Of FastAPI (vLLM), Go (Ollama), llama.cpp, LM Studio and OpenAI for a path that they don't have.
-_NO_ENDPOINT: Final = re.compile(
-    r"^(?:404:? )?(?:(?:page|file|endpoint|route|resource|path|url) )?not found\.?$|unexpected endpoint|^invalid url"
-    r"|method not allowed",
-    re.I,
-)
 
 # Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto, RetryInfo
 _RETRY_DELAY: Final = re.compile(r"\bretryDelay (\d{1,9}(?:\.\d{1,9})?)s\b")
@@ -106,15 +68,6 @@ class Response:
         return _joined(text) if value is None else value
 
 
-class Cause(Enum):
-    """What is behind an error, where the server's words or its status say it; the request would fail again."""
-
-    NO_PICTURES = 1  # the model can't see
-    NO_CREDIT = 2
-    WRONG_KEY = 3
-    NO_ENDPOINT = 4  # the server's address is wrong
-
-
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An error that a server reports, in words that may quote the key."""
@@ -129,19 +82,6 @@ class Failure:
         """How many seconds it asks to wait, as Gemini does in the body."""
         delay = _RETRY_DELAY.search(self.complaint)
         return float(delay[1]) if delay else None
-
-    @property
-    def cause(self) -> Cause | None:
-        """What is behind it; None where nothing is known beyond the status."""
-        if self.status == 402 or _NO_CREDIT.search(self.complaint):
-            return Cause.NO_CREDIT
-        if self.status == 401 or (self.status in (None, 400, 403) and _WRONG_KEY.search(self.complaint)):
-            return Cause.WRONG_KEY
-        if self.status not in (403, 429) and _NO_PICTURES.search(self.words):
-            return Cause.NO_PICTURES
-        if self.status in (None, 404, 405) and _NO_ENDPOINT.search(self.words):
-            return Cause.NO_ENDPOINT
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +133,6 @@ def completion_in(response: Response) -> Completion | None:
     if not text and (thoughts := _thoughts_in(message).strip()):
         text = f"<think>{thoughts}</think>"
     return Completion(text, item(body, "model"), bool(refusal) or reason in _WITHHELD, reason in _CUT)
-
-
-def is_servers_fault(status: int | None) -> bool:
-    """Whether an error of this status may pass, as the request's own faults don't."""
-    return status == 408 or (status is not None and status >= 500 and status != 501)
 
 
 def usage_in(body: object) -> tuple[int | None, int | None]:
