@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from img2loc.errors import ConfigError, Img2LocError
+from img2loc.errors import ConfigError, DataError, Img2LocError
+from img2loc.geo.columns import Columns, parse_source
 from img2loc.retrieval.encoders import DEFAULT_ENCODER
 from img2loc.system.environment import prepare_environment
 from img2loc.system.process import INTERRUPTED, run
@@ -141,8 +142,16 @@ def _add_source(stage: argparse.ArgumentParser) -> None:
         "--positions",
         type=Path,
         metavar="TABLE",
-        help="CSV or Parquet file with the columns file, lat and lon in degrees, and optionally id, author, url and "
-        "licence, such as MP-16's metadata (default: positions from the tars' JSON, or from EXIF or XMP)",
+        help="CSV, Parquet or exiftool's JSON with the columns file, lat and lon in degrees, and optionally id, "
+        "author, url and licence, such as MP-16's metadata (default: positions from the tars' JSON, or from EXIF or "
+        "XMP)",
+    )
+    stage.add_argument(
+        "--columns",
+        type=_columns,
+        metavar="file=NAME,...",
+        help="names of the columns file, lat, lon, id, author, url, licence of --positions, or of the tars' JSON "
+        "(default: recognised by their usual names)",
     )
     stage.add_argument(
         "--url",
@@ -158,6 +167,13 @@ def _add_source(stage: argparse.ArgumentParser) -> None:
         metavar="TABLE",
         help="a test set whose photos and photographers are left out; may be repeated",
     )
+
+
+def _columns(text: str) -> Columns:
+    try:
+        return parse_source(text)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _add_encoder(stage: argparse.ArgumentParser) -> None:

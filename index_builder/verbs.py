@@ -24,6 +24,9 @@ from index_builder.storage.layout import Layout
 from index_builder.storage.pieces import find_files
 from index_builder.storage.store import Store
 
+# Those that aren't plain tars are refused with what to do.
+_ARCHIVES = (".tar", ".zip", ".tgz", ".tbz2", ".txz", *(f".tar.{kind}" for kind in ("gz", "bz2", "xz", "zst")))
+
 
 def build(arguments: argparse.Namespace) -> None:
     """Build a gallery from photos in one go: listing, embed and index."""
@@ -107,12 +110,13 @@ def _candidates(arguments: argparse.Namespace, counts: Counts) -> Iterator[Candi
     excluded = Excluded.read(arguments.exclude)
     photos: list[str] = arguments.photos
     table: Path | None = arguments.positions
-    if photos[0].endswith(".tar"):
-        return excluded.filter(list_tars(find_files(photos), counts, table=table, url=arguments.url), counts)
+    how = {"url": arguments.url, "given": arguments.columns}
+    if photos[0].lower().endswith(_ARCHIVES):
+        return excluded.filter(list_tars(find_files(photos), counts, table=table, **how), counts)
     if len(photos) > 1:
         raise ConfigError("Give --photos one folder, or tar files, whose names end in .tar.")
     folder = Path(photos[0]).expanduser()
-    candidates = list_table(table, folder, counts, url=arguments.url) if table else list_folder(folder, counts)
+    candidates = list_table(table, folder, counts, **how) if table else list_folder(folder, counts)
     return excluded.filter(candidates, counts)
 
 

@@ -13,7 +13,7 @@ from img2loc.evaluation.data.datasets import DATA_SETS
 from img2loc.evaluation.outputs import RULE
 from img2loc.evaluation.run.record import OWN_COUNTRY
 from img2loc.geo.areas import Area, read_area
-from img2loc.geo.tables import Columns
+from img2loc.geo.columns import Columns
 from img2loc.judge.sampling import MAX_SAMPLES, read_judge
 from img2loc.lmm import BACKENDS
 from img2loc.lmm.servers import SERVERS

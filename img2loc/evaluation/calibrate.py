@@ -14,8 +14,8 @@ from img2loc.evaluation.data.datasets import DATA_SETS
 from img2loc.evaluation.outputs import check_replaceable
 from img2loc.evaluation.run.journal import read_journal
 from img2loc.evaluation.run.record import Entry, Record
+from img2loc.geo.columns import named
 from img2loc.geo.sphere import geodesic_km
-from img2loc.geo.tables import named
 from img2loc.retrieval.calibration import MIN_PHOTOS, PROBABILITY, Calibration, Group, answerer, groups_of
 from img2loc.retrieval.manifest import CALIBRATION, MANIFEST, describe_file, read_manifest
 from img2loc.system.durable import write_whole

@@ -20,7 +20,7 @@ from img2loc.evaluation.report.score import Score, open_run, score_all
 from img2loc.evaluation.run.journal import read_journal
 from img2loc.evaluation.run.plan import run_all
 from img2loc.evaluation.run.record import Record
-from img2loc.geo.tables import named
+from img2loc.geo.columns import named
 from img2loc.lmm import LMM
 from img2loc.output.csv_text import Cell, csv_text
 from img2loc.policy.settings import Settings

@@ -1,73 +1,24 @@
-"""Tables as data sets publish them: CSV or Parquet, read line by line, with columns recognised by their usual names."""
+"""Tables of positions as data sets, programs and spreadsheets write them, read as a whole and checked."""
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from img2loc.errors import DataError
-from img2loc.system.names import printable_name
+from img2loc.geo.cells import is_beyond_a_pole, is_like_number, read_angle, read_position
+from img2loc.geo.columns import FLAGS, Columns, Role, named, recognise
+from img2loc.geo.places import nearest_place
+from img2loc.geo.table_files import read_lines
 from img2loc.types import LatLon
 
-Role = Literal["truth", "predictions"]
-# For each column, patterns of its usual names in small letters and digits only. The first pattern that a name in the
-# header matches counts; where two names match it, it isn't clear which is meant, and the table is refused.
-Names = Mapping[str, Sequence[str]]
-
-LATITUDE: Final = "lat(itude|deg)?"
-LONGITUDE: Final = "(lon|lng|long)(deg)?|longitude"
-_LON = "(lon|lng|long|longitude)"
-_PHOTO: Final[Names] = {
-    "id": "imgid id photoid imageid photo image img file filename imagepath path name".split(),
-    "author": ["(author|user|owner)(id)?|photographer|nsid"],
-}
-_NAMES: Final[dict[Role, Names]] = {
-    "truth": {**_PHOTO, "lat": ("(gt|true)lat(itude)?", LATITUDE), "lon": (f"(gt|true){_LON}", LONGITUDE)},
-    "predictions": {
-        **_PHOTO,
-        "lat": ("pred(icted)?lat(itude)?|lat(itude)?pred", LATITUDE),
-        "lon": (f"pred(icted)?{_LON}|{_LON}pred", LONGITUDE),
-    },
-}
-_FLAGS: Final[dict[Role, str]] = {"truth": "--truth-columns", "predictions": "--columns"}
-_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_NO_NUMBER: Final = ("nan", "none", "null", "na", "n/a", "inf", "-inf", "")
-_SETTABLE: Final = ("id", "author", "lat", "lon")
-PARQUET_ROWS: Final = 4096
-MAX_NAMED: Final = 8  # of a list of ids or lines in a message
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """The names of a table's columns; empty where it has none, or where they are to be recognised."""
-
-    id: str = ""
-    author: str = ""
-    lat: str = ""
-    lon: str = ""
-    file: str = ""
-    url: str = ""
-    licence: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Columns:
-        """Read what a person wrote: "id=NAME,lat=NAME,lon=NAME,author=NAME", any of them.
-
-        Raises:
-            DataError: A part isn't such a pair.
-        """
-        values: dict[str, str] = {}
-        for part in filter(None, text.split(",")):
-            key, _, name = part.partition("=")
-            if key.strip() not in _SETTABLE or not name.strip():
-                raise DataError(f"{part!r} isn't of the form id=NAME, author=NAME, lat=NAME or lon=NAME.")
-            values[key.strip()] = name.strip()
-        return cls(**values)
+# Headers look swapped if the photos lie this much nearer to a town the other way round.
+SWAPPED_RATIO: Final = 5
+SWAPPED_FROM_KM: Final = 100
+SWAPPED_SAMPLE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +29,8 @@ class Row:
     id: str
     author: str  # empty where the table has none
     position: LatLon | str  # or, in words, why that can't be read
+    lat: str  # the cells as they are
+    lon: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +41,15 @@ class Table:
     columns: Columns
     rows: tuple[Row, ...]
     text_lines: tuple[int, ...]  # that aren't rows: another number of cells, or text instead of numbers
+    beyond_180: int = 0  # how many longitudes, counted eastwards to 360, were read as western ones
 
 
 def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
     """Read a table of positions.
 
     Args:
-        path: See read_lines.
-        role: Which columns to prefer where a file holds both true and predicted positions.
+        path: See table_files.read_lines.
+        role: Which columns to take where a file holds both true and predicted positions.
         columns: The columns' names where they are known.
 
     Raises:
@@ -104,165 +58,97 @@ def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
     """
     lines = read_lines(path)
     _, header = next(lines)
-    names = recognise(str(path), header, _NAMES[role], needed=("id", "lat", "lon"), flag=_FLAGS[role], given=columns)
+    names = recognise(str(path), header, role, columns)
     rows: list[Row] = []
     text_lines: list[int] = []
     swapped: list[int] = []
-    has_far_longitude = False
+    longitudes = Longitudes()
     for number, cells in lines:
         row = dict(zip(header, cells, strict=False))
         lat, lon = row.get(names.lat, "-"), row.get(names.lon, "-")
-        if len(cells) != len(header) or not (_like_number(lat) or _like_number(lon)):
+        if len(cells) != len(header) or not (is_like_number(lat) or is_like_number(lon)):
             text_lines.append(number)
             continue
         if is_beyond_a_pole(lat):
             swapped.append(number)
-        has_far_longitude |= is_beyond_a_pole(lon)
-        rows.append(Row(number, row[names.id], row.get(names.author, ""), read_position(lat, lon)))
+        longitudes.add(lon)
+        references = row.get(names.lat_ref, ""), row.get(names.lon_ref, "")
+        position = read_position(lat, lon, references=references)
+        rows.append(Row(number, row[names.id], row.get(names.author, ""), position, lat, lon))
     if not rows:
-        raise DataError(f"{path} has no row with a position. Use a decimal point, not a comma.")
-    if swapped and not has_far_longitude and not (columns and columns.lat and columns.lon):
+        raise DataError(
+            f"{path} has no row with a position. Write decimal degrees with a point, and in each row as many cells as "
+            "in the header."
+        )
+    if swapped and not longitudes.are_far and not (columns and columns.lat and columns.lon):
         raise DataError(
             f"{path} has latitudes beyond 90 degrees in {len(swapped):,} of {len(rows):,} rows and no such longitude "
-            f"(lines {named(swapped)}): the headers look swapped. {swapped_hint(names, role)}"
+            f"(lines {named(swapped)}): the headers look swapped. {swapped_hint(names, FLAGS[role])}"
         )
-    return Table(path, names, tuple(rows), tuple(text_lines))
+    if longitudes.run_to_360:
+        rows = [replace(row, position=read_position(row.lat, longitudes.western(row.lon))) for row in rows]
+    return Table(path, names, tuple(rows), tuple(text_lines), longitudes.beyond_180 if longitudes.run_to_360 else 0)
 
 
-def swapped_hint(columns: Columns, role: Role) -> str:
+class Longitudes:
+    """What the longitudes of a table are like: whether they are counted to the west, or eastwards to 360."""
+
+    def __init__(self) -> None:
+        self.are_far = False  # whether one lies between 90 and 180 degrees, so that it is no latitude
+        self.beyond_180 = 0
+        self._has_western = False
+
+    def add(self, lon: str) -> None:
+        """Note a row's longitude."""
+        angle = read_angle(lon, "lon")
+        if angle is not None:
+            self.are_far |= 90 < abs(angle) <= 180
+            self.beyond_180 += 180 < angle <= 360
+            self._has_western |= angle < 0
+
+    @property
+    def run_to_360(self) -> bool:
+        """Whether those beyond 180 degrees are meant so, since none lies to the west."""
+        return self.beyond_180 > 0 and not self._has_western
+
+    @staticmethod
+    def western(lon: str) -> str:
+        """A longitude that is counted eastwards to 360, counted from -180 to 180."""
+        angle = read_angle(lon, "lon")
+        return f"{angle - 360:.10f}" if angle is not None and 180 < angle <= 360 else lon
+
+
+def swapped_hint(columns: Columns, flag: str) -> str:
     """What to do where latitude and longitude look swapped."""
     return (
-        f"If they are, use {_FLAGS[role]} lat={columns.lon},lon={columns.lat}; if not, use "
-        f"{_FLAGS[role]} lat={columns.lat},lon={columns.lon}."
+        f"If they are, use {flag} lat={columns.lon},lon={columns.lat}; if not, use "
+        f"{flag} lat={columns.lat},lon={columns.lon}."
     )
 
 
-def named(items: Sequence[object]) -> str:
-    """Some of a list, and how many more."""
-    more = f" and {len(items) - MAX_NAMED:,} more" if len(items) > MAX_NAMED else ""
-    return ", ".join(printable_name(str(item)) for item in items[:MAX_NAMED]) + more
+def look_swapped(before_km: Sequence[float], after_km: Sequence[float]) -> tuple[float, float] | None:
+    """The median distances as the headers say, and with latitude and longitude swapped, where that fits far better."""
+    before, after = statistics.median(before_km), statistics.median(after_km)
+    return (before, after) if before > SWAPPED_FROM_KM and before > SWAPPED_RATIO * after else None
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Read a table line by line, so that it may be longer than memory.
-
-    Args:
-        path: A Parquet file if its name ends in .parquet; else a CSV file with commas, semicolons or tabs.
-
-    Yields:
-        The line's number, from 1, and its cells; the header first. Blank lines are left out.
+def refuse_swapped(table: str, columns: Columns, flag: str, positions: Sequence[LatLon]) -> None:
+    """Photos are taken near towns. If they are so only the other way round, the headers are swapped.
 
     Raises:
-        DataError: It can't be read, or has no header.
+        DataError: They are.
     """
-    try:
-        lines = _parquet_lines(path) if path.suffix.lower() == ".parquet" else _csv_lines(path)
-        for number, cells in lines:
-            yield number, [cell.strip() for cell in cells]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} can't be read: it isn't UTF-8 text. Save the CSV file as UTF-8.") from error
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror or error}.") from error
+    if not positions or any(abs(position.lon) > 90 for position in positions):
+        return
+    sample = positions[:: max(1, len(positions) // SWAPPED_SAMPLE)][:SWAPPED_SAMPLE]
+    towns = [nearest_place(position).distance_km for position in sample]
+    if km := look_swapped(towns, [nearest_place(swapped(position)).distance_km for position in sample]):
+        raise DataError(
+            f"{table}: half of its photos are at least {km[0]:,.0f} km from any town, but {km[1]:,.0f} km with "
+            f"{columns.lat} and {columns.lon} swapped. {swapped_hint(columns, flag)}"
+        )
 
 
-def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        first = file.readline()
-        if not first.strip():
-            raise DataError(f"{path} is empty, or begins with an empty line instead of a header.")
-        file.seek(0)
-        lines = csv.reader(file, delimiter=max(",;\t", key=first.count))
-        try:
-            for cells in lines:
-                if any(cell.strip() for cell in cells):
-                    yield lines.line_num, cells
-        except csv.Error as error:
-            raise DataError(f"{path}, line {lines.line_num}, can't be read: {error}.") from error
-
-
-def _parquet_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    try:
-        with pq.ParquetFile(path) as file:
-            # Pictures and nested values in a data set's own Parquet are of no use here, and large.
-            names = [
-                f.name for f in file.schema_arrow if not (pa.types.is_nested(f.type) or pa.types.is_binary(f.type))
-            ]
-            yield 1, names
-            batches = file.iter_batches(batch_size=PARQUET_ROWS, columns=names)
-            for number, row in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), 2):
-                yield number, ["" if value is None else str(value) for value in row.values()]
-    except pa.ArrowException as error:
-        raise DataError(f"{path} can't be read: {error}.") from error
-
-
-def recognise(
-    table: str,
-    header: Sequence[str],
-    names: Names,
-    *,
-    needed: Sequence[str],
-    flag: str = "",
-    given: Columns | None = None,
-) -> Columns:
-    """Recognise a table's columns by their names.
-
-    Args:
-        table: What it is called in messages.
-        header: Its columns' names.
-        names: The columns to look for.
-        needed: Those that it has to have.
-        flag: The flag that names columns on the command line; empty where there is none.
-        given: Columns that were named there.
-
-    Raises:
-        DataError: A needed column is missing, or it isn't clear which it is.
-    """
-    columns: dict[str, str] = {}
-    for key, patterns in names.items():
-        advice = f"with {flag} {key}=NAME" if flag else f"{key!r} in its header"
-        name: str = getattr(given or Columns(), key)
-        if name and header.count(name) != 1:
-            raise DataError(f"{table} has {header.count(name)} columns {name!r}; it has: {named(header)}.")
-        if not name:
-            matches = next(filter(None, (matching(pattern, header) for pattern in patterns)), [])
-            if len(matches) > 1:
-                raise DataError(f"{table} has several columns for the {key}: {named(matches)}. Name only one {advice}.")
-            name = matches[0] if matches else ""
-        if not name and key in needed:
-            raise DataError(
-                f"{table} has no column that looks like the {key}; it has: {named(header)}. Name it {advice}."
-            )
-        columns[key] = name
-    return Columns(**columns)
-
-
-def matching(pattern: str, header: Iterable[str]) -> list[str]:
-    """The names of a header that one of the patterns of Names matches."""
-    return [name for name in header if re.fullmatch(pattern, re.sub("[^a-z0-9]", "", name.lower()))]
-
-
-def read_position(lat: str, lon: str) -> LatLon | str:
-    """The position that two cells hold, or why they hold none."""
-    if not (is_number(lat) and is_number(lon)):
-        return f"{lat or 'nothing'}, {lon or 'nothing'} isn't a position"
-    try:
-        return LatLon(float(lat), float(lon))
-    except ValueError as error:
-        return str(error)
-
-
-def is_number(text: str) -> bool:
-    """Whether a cell is a decimal number, with a point and without separators."""
-    return bool(_NUMBER.fullmatch(text))
-
-
-def is_beyond_a_pole(text: str) -> bool:
-    """Whether a cell is a number that no latitude has, and a longitude may have."""
-    return is_number(text) and 90 < abs(float(text)) <= 180
-
-
-def _like_number(text: str) -> bool:
-    return is_number(text) or text.lower() in _NO_NUMBER
+def swapped(position: LatLon) -> LatLon:
+    """The position with latitude and longitude in each other's place."""
+    return LatLon(position.lon, position.lat)

@@ -19,8 +19,9 @@ from img2loc.photo.decode import exif_position
 from img2loc.photo.xmp import read_xmp
 from img2loc.retrieval.checksums import file_sha256
 from img2loc.system.durable import write_whole
+from img2loc.system.temporary_database import open_temporary_database
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.stages.sources import NO_FILE, Candidate, Counts, open_temporary_database
+from index_builder.stages.sources import NO_FILE, Candidate, Counts
 from index_builder.storage.pieces import Piece, read_pieces
 from index_builder.storage.prefetch import ordered_map
 from index_builder.storage.tables import photo_number, read_table
@@ -86,7 +87,7 @@ class Excluded:
         photos: set[str] = set()
         authors: set[str] = set()
         for table in tables:
-            for columns, row in read_table(table, needed=("id",)):
+            for columns, row in read_table(table, "excluded"):
                 photos.add(photo_number(columns.value(row, "id")))
                 authors.add(columns.value(row, "author"))
         return cls(frozenset(photos - {""}), frozenset(authors - {""}))

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
-import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
+from typing import Final
 
-from img2loc.errors import ConfigError
-from img2loc.geo.tables import LATITUDE, matching
+from img2loc.errors import ConfigError, DataError
+from img2loc.geo.columns import Columns
+from img2loc.photo.matching import SUFFIXES, Lost, NameIndex, PhotoFiles, is_clutter
 from img2loc.system.names import escape_controls, is_text, printable_name
+from img2loc.system.temporary_database import open_temporary_database
 from img2loc.types import LatLon, PhotoRecord
-from index_builder.storage.pieces import HUB_PREFIX, Piece, open_stream
-from index_builder.storage.tables import PhotoColumns, Row, read_table
+from index_builder.storage.pieces import Piece
+from index_builder.storage.tables import PhotoColumns, read_table
+from index_builder.storage.tars import tar_samples
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".gif"}
-NO_FILE, CUT_SHORT, NOT_IN_TABLE = "no such file", "tar cut short (its last photo)", "not in the table of positions"
-OUTSIDE, NOT_TEXT = "file outside the folder", "name that is not UTF-8: rename the file or its folder"
+NO_FILE, OUTSIDE = "no such file", "file outside the folder"
+NOT_TEXT = "name that is not UTF-8: rename the file or its folder"
+NOT_IN_TABLE, SEVERAL_ROWS = "not in the table of positions", "several rows of the table fit its name"
+SEVERAL = "several files fit its name: give --photos the folder in which the table's names begin"
+ELSEWHERE = "file that an earlier row puts at another position"
+_LOST: Final[dict[Lost, str]] = {"missing": NO_FILE, "several": SEVERAL, "outside": OUTSIDE}
 
 
 @dataclass(slots=True)
@@ -33,6 +37,11 @@ class Counts:
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)  # by reason
     example: str = ""  # the first name that can't be stored
+
+    def drop(self, reason: str, rows: int = 1) -> None:
+        """Count photos as read and dropped."""
+        self.read += rows
+        self.dropped[reason] += rows
 
     def drop_name(self, path: Path) -> None:
         """Count a file as dropped whose name can't be stored."""
@@ -71,10 +80,10 @@ def list_folder(folder: Path, counts: Counts) -> Iterator[Candidate]:
     """
     root = _resolve_folder(folder)
     for parent, folders, files in os.walk(root):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not is_clutter(name))
         for name in sorted(files):
             path = Path(parent, name)
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in SUFFIXES or is_clutter(name):
                 continue
             counts.read += 1
             if not is_text(path):
@@ -85,41 +94,56 @@ def list_folder(folder: Path, counts: Counts) -> Iterator[Candidate]:
                 yield Candidate(Piece(str(path)), None, PhotoRecord(path.relative_to(root).as_posix()))
 
 
-def list_table(table: Path, folder: Path, counts: Counts, *, url: str = "") -> Iterator[Candidate]:
+def list_table(
+    table: Path, folder: Path, counts: Counts, *, url: str = "", given: Columns | None = None
+) -> Iterator[Candidate]:
     """Offer the photos that a table names, in its order.
 
     Args:
-        table: A CSV or Parquet file: file, lat and lon in degrees, and where known id, author, url, licence.
-        folder: Where the files are.
+        table: A CSV, JSON or Parquet file: file, lat and lon in degrees, and where known id, author, url, licence.
+        folder: Where the files are; see PhotoFiles.find.
         counts: What is read and dropped is added here.
         url: See PhotoColumns.record.
+        given: Columns that were named on the command line.
 
     Raises:
         ConfigError: There is no such folder.
-        DataError: The table can't be read, lacks a column, or its columns make no sense.
+        DataError: The table can't be read, lacks a column, or its columns make no sense; or two names mean one file.
     """
     root = _resolve_folder(folder)
-    for columns, row in read_table(table, needed=("file", "lat", "lon")):
-        counts.read += 1
-        position = columns.position(row)
-        name = columns.value(row, "file")
-        path = root / name
-        is_outside = not Path(os.path.normpath(path)).is_relative_to(root)
-        if name and not (is_outside or path.suffix):
-            path = path.with_suffix(".jpg")  # OSV-5M's table names photos by their number alone
-        if isinstance(position, str):
-            counts.dropped[position] += 1
-        elif is_outside:  # a table from elsewhere names this machine's files
-            counts.dropped[OUTSIDE] += 1
-        elif not name or not os.path.isfile(path):  # Path.is_file raises where a name is too long
-            counts.dropped[NO_FILE] += 1
-        elif not is_text(path):
-            counts.drop_name(path)
-        else:
-            yield Candidate(Piece(str(path)), position, columns.record(row, name, url))
+    with PhotoFiles(root) as files, closing(open_temporary_database("file TEXT PRIMARY KEY, name, lat, lon")) as used:
+        for columns, row in read_table(table, given=given):
+            counts.read += 1
+            position = columns.position(row)
+            if isinstance(position, str):
+                counts.dropped[position] += 1
+                continue
+            name = columns.value(row, "file")
+            file = files.find(name)
+            if not isinstance(file, Path):
+                counts.dropped[_LOST[file]] += 1
+                continue
+            if not is_text(file):
+                counts.drop_name(file)
+                continue
+            values = (str(file), name, position.lat, position.lon)
+            if used.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?)", values).rowcount == 0:
+                query = "SELECT name, lat, lon FROM rows WHERE file = ?"
+                other, *degrees = used.execute(query, values[:1]).fetchone()
+                if degrees != [position.lat, position.lon]:
+                    if other != name:
+                        raise DataError(
+                            f"{table}: the names {printable_name(other)} and {printable_name(name)} both mean {file} "
+                            "and lie at different positions. Give --photos the folder in which the table's names begin."
+                        )
+                    counts.dropped[ELSEWHERE] += 1
+                    continue
+            yield Candidate(Piece(str(file)), position, columns.record(row, name, url))
 
 
-def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None, url: str = "") -> Iterator[Candidate]:
+def list_tars(
+    tars: Sequence[str], counts: Counts, *, table: Path | None = None, url: str = "", given: Columns | None = None
+) -> Iterator[Candidate]:
     """Offer the photos of tar shards (WebDataset's layout, or just pictures), shard by shard, in their order.
 
     A photo's position comes from the JSON beside it, else from the table, else from its EXIF or XMP.
@@ -129,139 +153,54 @@ def list_tars(tars: Sequence[str], counts: Counts, *, table: Path | None = None,
         counts: What is read and dropped is added here.
         table: Positions by file name, for tars that hold pictures alone.
         url: See PhotoColumns.record.
+        given: Columns that were named on the command line.
 
     Raises:
         ConfigError: A tar can't be read at all.
         DataError: The table can't be read, or the columns of a tar's JSON make no sense.
     """
-    with closing(open_temporary_database("name TEXT PRIMARY KEY, row TEXT")) as positions:
-        if table is not None:
-            _store_positions(table, positions)
+    with closing(NameIndex()) as index:
+        of_table = _store_rows(table, index, given) if table else None
         for tar in tars:
             if not is_text(tar):
                 raise ConfigError(f"The name of {printable_name(tar)} is not UTF-8; rename the tar file or its folder.")
-            columns: PhotoColumns | None = None
-            for sample in _samples(tar, counts):
+            of_json: PhotoColumns | None = None
+            for sample in tar_samples(tar, counts.drop, given):
                 counts.read += 1
-                row = sample.row or _find_position(sample.name, positions)
-                if row is None and table is not None:
-                    counts.dropped[NOT_IN_TABLE] += 1
-                elif row is None:
-                    yield Candidate(sample.piece, None, PhotoRecord(sample.name), sample.data)
+                if sample.row:
+                    of_json = of_json or PhotoColumns(tar, list(sample.row), "json", given)
+                    columns, row = of_json, sample.row
+                    columns.survey(row)
+                elif of_table is not None:
+                    rows = index.find(sample.name)
+                    if len(rows) != 1:
+                        counts.dropped[SEVERAL_ROWS if rows else NOT_IN_TABLE] += 1
+                        continue
+                    columns, row = of_table, json.loads(rows[0])
                 else:
-                    columns = columns or PhotoColumns(tar, list(row), needed=("lat", "lon"))
-                    position = columns.position(row)
-                    if isinstance(position, str):
-                        counts.dropped[position] += 1
-                    else:
-                        name = columns.value(row, "file") or sample.name
-                        yield Candidate(sample.piece, position, columns.record(row, name, url), sample.data)
-            if columns is not None:
-                columns.judge()
-
-
-@dataclass(slots=True)
-class _Sample:
-    """The members of a tar that share a key: a picture, and the values of its JSON."""
-
-    name: str
-    piece: Piece
-    data: bytes | None
-    row: Row | None = None
-
-
-def _samples(tar: str, counts: Counts) -> Iterator[_Sample]:
-    """The pictures of one tar, each with the JSON of the same key, which may stand before or behind it."""
-    try:
-        stream = open_stream(tar)
-    except OSError as error:
-        raise ConfigError(f"The tar {tar} can't be read: {error}.") from error
-    key = ""
-    sample: _Sample | None = None
-    row: Row | None = None
-    with stream:
-        for member, data in _members(tar, stream, counts):
-            suffix = PurePosixPath(member.name).suffix
-            stem = member.name.removesuffix(suffix)
-            if stem != key:
-                if sample is not None:
-                    yield sample
-                key, sample, row = stem, None, None
-            if suffix.lower() == ".json":
-                row = _json_row(data)
-            elif suffix.lower() in SUFFIXES and sample is None:
-                name = printable_name(member.name.removeprefix("./"))
-                sample = _Sample(name, Piece(tar, member.offset_data, member.size), data)
-            if sample is not None:
-                sample.row = row
-        if sample is not None:
-            yield sample
-
-
-def _members(tar: str, stream: IO[bytes], counts: Counts) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
-    """A tar's files; with the bytes of JSON, and on the Hub those of pictures, since they pass by anyway."""
-    remote = tar.startswith(HUB_PREFIX)
-    length = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    try:
-        archive = tarfile.open(fileobj=stream, mode="r:")
-    except tarfile.ReadError as error:
-        raise ConfigError(f"{tar} isn't a tar file ({error}).") from error
-    with archive:
-        try:
-            while (member := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every member's header
-                if not member.isfile():
+                    yield Candidate(sample.piece, None, PhotoRecord(sample.name), sample.data)
                     continue
-                if member.offset_data + member.size > length:
-                    raise tarfile.ReadError("unexpected end of data")
-                file = archive.extractfile(member) if remote or member.name.endswith(".json") else None
-                yield member, file.read() if file else None
-            # tarfile takes a torn header for the end, which a whole tar marks with a block of zeros.
-            stream.seek(archive.offset)
-            if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-                raise tarfile.ReadError("no end mark")
-        except tarfile.ReadError:
-            counts.read += 1
-            counts.dropped[CUT_SHORT] += 1
+                position = columns.position(row)
+                if isinstance(position, str):
+                    counts.dropped[position] += 1
+                else:
+                    name = columns.value(row, "file") or sample.name
+                    yield Candidate(sample.piece, position, columns.record(row, name, url), sample.data)
+            if of_json is not None:
+                of_json.judge()
 
 
-def _json_row(data: bytes | None) -> Row | None:
-    """The values of a picture's JSON; None where it is none, or holds no latitude."""
-    try:
-        values = json.loads(data or b"")
-    except ValueError:
-        return None
-    if not isinstance(values, dict) or not matching(LATITUDE, values):
-        return None
-    return {printable_name(key): "" if value is None else printable_name(str(value)) for key, value in values.items()}
+def _store_rows(table: Path, index: NameIndex, given: Columns | None) -> PhotoColumns | None:
+    """Store a table's rows by the names of their files; its columns, None where it has no row."""
+    columns: PhotoColumns | None = None
 
+    def rows() -> Iterator[tuple[str, str]]:
+        nonlocal columns
+        for columns, row in read_table(table, given=given):
+            yield columns.value(row, "file"), json.dumps(row)
 
-def open_temporary_database(columns: str) -> sqlite3.Connection:
-    """An SQLite database with one table, `rows`, on disk since it may not fit in memory.
-
-    Its file has no name, so that nothing of it is left when the process is killed.
-    """
-    database = sqlite3.connect("", check_same_thread=False)  # another thread may close a generator that uses it
-    for setting in ("journal_mode", "synchronous"):
-        database.execute(f"PRAGMA {setting} = OFF")
-    database.execute(f"CREATE TABLE rows ({columns}) WITHOUT ROWID")
-    return database
-
-
-def _store_positions(table: Path, database: sqlite3.Connection) -> None:
-    """Store a table's rows by the names of their files."""
-    rows = (
-        (PurePosixPath(columns.value(row, "file")).name, json.dumps(row))
-        for columns, row in read_table(table, needed=("file", "lat", "lon"))
-    )
-    database.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?)", rows)
-
-
-def _find_position(name: str, database: sqlite3.Connection) -> Row | None:
-    match = database.execute("SELECT row FROM rows WHERE name = ?", (PurePosixPath(name).name,)).fetchone()
-    row: Row | None = None if match is None else json.loads(match[0])
-    return row
+    index.add(rows())
+    return columns
 
 
 def _resolve_folder(folder: Path) -> Path:

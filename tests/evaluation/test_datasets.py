@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import unicodedata
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +13,7 @@ from img2loc.errors import DataError
 from img2loc.evaluation.data import photos
 from img2loc.evaluation.data.datasets import Item, read_predictions, read_truth
 from img2loc.evaluation.data.photos import find_photos
-from img2loc.geo.tables import Columns
+from img2loc.geo.columns import Columns
 from img2loc.types import LatLon
 from tests.conftest import SHARED
 
@@ -153,7 +155,9 @@ def test_zero_zero_is_told(tmp_path, truth):
         ("id\na\n", r"no column that looks like the lat; .* --columns lat=NAME"),
         ("", "is empty"),
         ("id,lat,lon\n", "has no row with a position"),
-        ("id;lat;lon\na;48,86;2,35\n", "Use a decimal point, not a comma"),
+        ("id,lat,lon\na,48,86,2,35\n", "as many cells in each row|in each row as many cells"),
+        (TOWNS, "Every position in lat and lon of .* is the true one"),
+        (TOWNS.replace("48.86", "48.86004"), "is the true one"),
     ],
 )
 def test_predictions_that_cannot_be_right_are_refused(tmp_path, truth, text, words):
@@ -187,3 +191,80 @@ def test_photos_are_found_missing_or_a_placeholder(tmp_path, monkeypatch):
     assert find_photos(tmp_path, items, unavailable_md5=[hashlib.md5(b"s").hexdigest()]).repeated == ()
     with pytest.raises(DataError, match="isn't a folder"):
         find_photos(tmp_path / "nowhere", items)
+
+
+GUESSES = {"a": LatLon(10, 20), "b": LatLon(30, -40), "c": LatLon(-50, 60)}
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted"),
+    [
+        (("lat", "lon"), ("guess_lat", "guess_lon")),
+        (("latitude", "longitude"), ("pred_latitude", "pred_longitude")),
+        (("lat", "lng"), ("predLat", "predLng")),
+        (("lat", "lon"), ("lat_pred", "lon_pred")),
+        (("lat", "lon"), ("estimated latitude", "estimated longitude")),
+        (("gt_lat", "gt_lon"), ("lat", "lon")),
+        (("true_lat", "true_lon"), ("model_lat", "model_lon")),
+        (("ground_truth_latitude", "ground_truth_longitude"), ("gps_lat", "gps_lon")),
+        (("actual_lat", "actual_lon"), ("Predicted Lat", "Predicted Lon")),
+    ],
+)
+def test_the_truth_beside_the_guess_is_never_scored(tmp_path, truth, true, predicted):
+    lines = [
+        f"{item.id},{item.position.lat},{item.position.lon},{GUESSES[item.id].lat},{GUESSES[item.id].lon}\n"
+        for item in truth.items
+    ]
+    path = write(tmp_path, f"id,{','.join((*true, *predicted))}\n" + "".join(lines))
+    assert read_predictions(path, truth).positions == GUESSES
+    assert read_truth(path).items == tuple(replace(item, author="") for item in truth.items)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("lat", "lon", "model_lat", "model_lon"),
+        ("lat_x", "lon_x", "lat_y", "lon_y"),
+        ("lat1", "lon1", "lat2", "lon2"),
+        ("gps_lat", "gps_lon", "lat", "lon"),
+        ("pred_lat", "pred_lon", "guess_lat", "guess_lon"),
+        ("lat", "lon", "lat_gpt4o", "lon_gpt4o"),
+        ("lat", "lon", "output.lat", "output.lng"),
+        ("photo_lat", "photo_lon", "answerLat", "answerLon"),
+    ],
+)
+def test_which_columns_hold_the_guess_is_asked_where_that_is_not_clear(tmp_path, truth, names):
+    path = write(tmp_path, f"id,{','.join(names)}\na,48.86,2.35,10,20\nb,40.71,-74.01,30,-40\n")
+    with pytest.raises(DataError, match=r"several columns for the lat: .* predicted positions with --columns lat=NAME"):
+        read_predictions(path, truth)
+    named = Columns.parse(f"lat={names[2]},lon={names[3]}")
+    assert read_predictions(path, truth, columns=named).positions["a"] == LatLon(10, 20)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("lat,lon,guess_lat", "'guess_lat' and 'lon', which don't look like one position"),
+        ("true_lat,true_lon,x", "no column that looks like the lat"),
+    ],
+)
+def test_half_a_guess_is_refused(tmp_path, truth, names, words):
+    with pytest.raises(DataError, match=words):
+        read_predictions(write(tmp_path, f"id,{names}\na,48.86,2.35,10\n"), truth)
+
+
+def test_true_positions_that_were_named_are_scored_with_a_note(tmp_path, truth):
+    found = read_predictions(write(tmp_path, TOWNS), truth, columns=Columns(lat="lat", lon="lon"))
+    assert "Every position in lat and lon" in found.notes[0]
+
+
+def test_photos_of_another_machine_are_found_and_no_file_serves_two_ids(tmp_path):
+    place = LatLon(48, 2)
+    for name in ("train/1.jpg", "sub/Ünal 2.JPG", "3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    decomposed = unicodedata.normalize("NFD", "Ünal 2.jpg")
+    ids = ["train/1.jpg", "val/1.jpg", f"C:\\Users\\me\\{decomposed}", "/data/3.png", "/other/3.png"]
+    found = find_photos(tmp_path, [Item(id_, "ann", place) for id_ in ids])
+    assert list(found.paths) == [ids[0], ids[2]]
+    assert found.missing == ("val/1.jpg",) and found.ambiguous == ("/data/3.png", "/other/3.png")

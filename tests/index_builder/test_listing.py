@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import shutil
@@ -219,7 +220,7 @@ def test_what_is_no_tar_gets_words(tmp_path, capsys):
             [("0.png", "10", "120"), ("1.png", "-30", "-100"), ("2.png", "1", "2")],
             "look swapped",
         ),
-        (("file", "lat", "lon"), [("0.png", "N 10", "E 1"), ("1.png", "ten", "1")], "hold no numbers"),
+        (("file", "lat", "lon"), [("0.png", "N10S", "E1"), ("1.png", "ten", "1")], "hold no numbers"),
         (("file", "lat"), [("0.png", "1")], "no column that looks like the lon"),
         (("lat", "lon"), [("1", "1")], "no column that looks like the file"),
     ],
@@ -283,3 +284,148 @@ def test_a_file_that_is_no_listing_is_never_overwritten(folder, tmp_path, capsys
     assert main([*how, "--out", str(positions)]) == 2
     assert "exists and isn't a listing" in capsys.readouterr().err
     assert positions.read_text().startswith("file,lat,lon")
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("sub\\a.png", "sub/a.png"),
+        ("./sub/a.png", "sub/a.png"),
+        ("a.png", "sub/a.png"),
+        ("a", "sub/a.png"),
+        ("A.PNG", "sub/a.png"),
+        ("photos/sub/a.png", "sub/a.png"),
+        ("images/sub/a.png", "sub/a.png"),
+        ("/home/me/photos/sub/a.png", "sub/a.png"),
+        (r"D:\\pictures\\a.png", "sub/a.png"),
+        ("../photos/sub/a.png", "sub/a.png"),
+        ("file:///home/me/sub/a.png", "sub/a.png"),
+        ("/home/me/one/b.png", "one/b.png"),
+        ("two/b.png", "two/b.png"),
+        ("/x/two/b.png", "two/b.png"),
+        ("a%20b%2Bc.png", "a b+c.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),
+        ("u\u0308ber.png", "\u00fcber.png"),
+        ("v1.2", "v1.2.png"),
+    ],
+)
+def test_a_photo_is_found_however_its_name_is_spelt(folder, tmp_path, name, file):
+    (folder / file).parent.mkdir(exist_ok=True)
+    for number, each in enumerate(("one/b.png", "two/b.png", ".hidden/a.png", "._a.png", file)):
+        (folder / each).parent.mkdir(exist_ok=True)
+        (folder / each).write_bytes(picture(20 + number))
+    table = write_table(tmp_path / "t.csv", [(name, 48.86, 2.35)])
+    assert listing(tmp_path, "--photos", folder, "--positions", table) == 0
+    (row,) = rows_of(tmp_path)
+    assert row.piece.file == str(folder / file)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("b.png", "several files fit its name"),
+        ("b", "several files fit its name"),
+        ("/x/b.png", "several files fit its name"),
+        ("three/b.png", "no such file"),
+        ("b.jpg", "no such file"),
+        ("../outside.png", "file outside the folder"),
+        ("%2e%2e/outside.png", "no such file"),
+        ("..\\outside.png", "no such file"),
+        ("one/../../outside.png", "file outside the folder"),
+        ("/etc/hostname", "file outside the folder"),
+    ],
+)
+def test_a_photo_that_is_not_clear_or_not_there_is_dropped(folder, tmp_path, capsys, name, words):
+    for each in ("one/b.png", "two/b.png", "../outside.png"):
+        (folder / each).parent.mkdir(exist_ok=True)
+        (folder / each).write_bytes(picture(30 + len(each)))
+    table = write_table(tmp_path / "t.csv", [("0.png", 48.86, 2.35), (name, 1, 1)])
+    assert listing(tmp_path, "--photos", folder, "--positions", table) == 0
+    assert words in capsys.readouterr().out
+
+
+def test_one_file_is_not_put_at_two_places(folder, tmp_path, capsys):
+    table = write_table(tmp_path / "t.csv", [("0.png", 48.86, 2.35), ("0.png", 40.71, -74.01), ("0.png", 48.86, 2.35)])
+    assert listing(tmp_path, "--photos", folder, "--positions", table) == 0
+    said = capsys.readouterr().out
+    assert "1  file that an earlier row puts at another position" in said and "1  the same picture again" in said
+    write_table(table, [("val/0.png", 48.86, 2.35), ("train/0.png", 40.71, -74.01)])
+    assert listing(tmp_path, "--photos", folder, "--positions", table) == 1
+    assert "val/0.png and train/0.png both mean" in capsys.readouterr().err
+
+
+WHERE = json.dumps({"lat": 48.86, "lon": 2.35}).encode()
+
+
+@pytest.mark.parametrize(
+    ("members", "names"),
+    [
+        (["0.img.jpg", "0.meta.json"], ["0.img.jpg"]),
+        (["0.meta.json", "0.img.JPG"], ["0.img.JPG"]),
+        (["./._0.jpg", "./0.jpg", "./._0.json", "./0.json", ".DS_Store", "__MACOSX/0.jpg"], ["0.jpg"]),
+        (["0.jpg", "0.seg.png", "0.json"], ["0.jpg"]),
+        (["0.json", "0.mask.png", "0.jpg"], ["0.jpg"]),
+        (["0.png", "0.jpg", "0.json"], ["0.jpg"]),
+        (["0.image.jpg", "0.depth.png", "0.info.json"], ["0.image.jpg"]),
+        (["0.left.jpg", "0.right.jpg", "0.json"], ["0.left.jpg", "0.right.jpg"]),
+        (["a/0.jpg", ".thumbs/0.jpg", "a/0.json"], ["a/0.jpg"]),
+        (["0.JPG", "0.JSON"], ["0.JPG"]),
+        (["v.1.jpg", "v.1.json", "v.2.jpg", "v.2.json"], ["v.1.jpg", "v.2.jpg"]),
+        (["0.jpg", "0.txt", "0.cls", "0.json"], ["0.jpg"]),
+        (
+            [f"frame.{n:04}.{kind}" for n in range(50) for kind in ("jpg", "json")],
+            [f"frame.{n:04}.jpg" for n in range(50)],
+        ),
+    ],
+)
+def test_a_tars_photos_are_told_from_what_lies_beside_them(tmp_path, members, names):
+    data = [(name, WHERE if name.lower().endswith(".json") else picture(n)) for n, name in enumerate(members)]
+    write_tar(tmp_path / "0.tar", data)
+    assert listing(tmp_path, "--photos", tmp_path / "0.tar") == 0
+    assert [row.record.id for row in rows_of(tmp_path)] == names
+
+
+def test_rows_find_their_photos_in_tars_by_folder_too(tmp_path, capsys):
+    write_tar(tmp_path / "0.TAR", [(f"mp16/{n}/a.png", picture(n)) for n in range(3)] + [("7.png", picture(7))])
+    rows = [(r"0\\a.png", 48.86, 2.35), ("1/a.png", 40.71, -74.01), ("7", 35.68, 139.69)]
+    table = write_table(tmp_path / "t.csv", rows)
+    assert listing(tmp_path, "--photos", tmp_path / "0.TAR", "--positions", table) == 0
+    assert [row.position.lat for row in rows_of(tmp_path)] == [48.86, 40.71, 35.68]
+    assert "1  not in the table of positions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("0.tar.gz", gzip.compress(b"x"), "Decompress it"),
+        ("0.tgz", gzip.compress(b"x"), "Decompress it"),
+        ("0.tar", gzip.compress(b"x"), "isn't a plain tar file but compressed"),
+        ("0.tar.zst", b"\x28\xb5\x2f\xfd", "Decompress it"),
+        ("00.zip", b"PK\3\4", "a zip file. Unpack it, and give --photos the folder"),
+        ("0.tar", b"PK\3\4", "a zip file"),
+    ],
+)
+def test_an_archive_that_is_no_plain_tar_is_named_with_what_to_do(tmp_path, capsys, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    assert listing(tmp_path, "--photos", tmp_path / name) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_swapped_columns_within_90_degrees_are_noticed_and_can_be_named(folder, tmp_path, capsys):
+    rows = [(f"{n}.png", *at) for n, at in enumerate([(2.35, 48.86), (13.4, 52.52), (-3.7, 40.42), (21.01, 52.23)])]
+    table = write_table(tmp_path / "t.csv", rows)
+    assert listing(tmp_path, "--photos", folder, "--positions", table) == 1
+    said = capsys.readouterr().err
+    assert "km with lat and lon swapped. If they are, use --columns lat=lon,lon=lat" in said
+    assert listing(tmp_path, "--photos", folder, "--positions", table, "--columns", "lat=lon,lon=lat") == 0
+    assert rows_of(tmp_path)[0].position == LatLon(48.86, 2.35)
+    with pytest.raises(SystemExit):
+        listing(tmp_path, "--photos", folder, "--positions", table, "--columns", "latitude=lon")
+
+
+def test_longitudes_to_360_are_read_whatever_their_order(folder, tmp_path):
+    rows = [("0.png", 40.71, 285.99), ("1.png", 48.86, 2.35), ("2.png", -33.87, 151.21)]
+    for order in (rows, rows[::-1]):
+        table = write_table(tmp_path / "t.csv", order)
+        assert listing(tmp_path, "--photos", folder, "--positions", table) == 0
+        assert sorted(round(row.position.lon, 6) for row in rows_of(tmp_path)) == [-74.01, 2.35, 151.21]

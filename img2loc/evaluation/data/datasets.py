@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
-import statistics
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from img2loc.errors import DataError
-from img2loc.geo.places import nearest_place
+from img2loc.geo.columns import FLAGS, Columns, named
 from img2loc.geo.sphere import haversine_km
-from img2loc.geo.tables import Columns, Role, Row, Table, named, read_table, swapped_hint
+from img2loc.geo.tables import (
+    Row,
+    Table,
+    look_swapped,
+    read_table,
+    refuse_swapped,
+    swapped,
+    swapped_hint,
+)
 from img2loc.types import LatLon
 
 Match = Literal["exact", "name"]
@@ -48,12 +56,9 @@ DATA_SETS: Final = {
     )
 }
 
+SAME_DEG: Final = 6e-5  # less than this apart, positions are equal but for rounding
 # A Flickr user's id. In most rows of Im2GPS's list, the photo's secret and server precede it.
 _AFTER_SECRET: Final = re.compile(r"^[0-9a-f]{8,12}_\d+_(\d+@N\d\d)$")
-# A listing's headers look swapped if its photos lie this much nearer to a town the other way round.
-SWAPPED_RATIO: Final = 5
-SWAPPED_FROM_KM: Final = 100
-SWAPPED_SAMPLE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ def read_truth(
     ]
     if not items:
         raise DataError(f"{path} has no photo with a position.")
-    notes = []
+    notes = _notes(table)
     if table.text_lines:
         notes.append(f"Lines of text, not counted ({len(table.text_lines):,}): {named(table.text_lines)}.")
     if bad:
@@ -129,7 +134,7 @@ def read_truth(
         about = f" ({known.about})" if known.about else ""
         notes.append(f"The listing has {len(items):,} photos and {known.title} has {known.photos:,}{about}.")
     if not (columns and columns.lat and columns.lon):
-        _refuse_swapped(table, items)
+        refuse_swapped(str(path), table.columns, FLAGS["truth"], [item.position for item in items])
     return Truth(known, tuple(items), tuple(notes))
 
 
@@ -172,27 +177,40 @@ def read_predictions(
             f"No id in {path} is in the ground truth: {named(extra[:2])} there, {named([*positions][:2])} here. "
             "Name the id column with --columns id=NAME, or compare only file names with --match name."
         )
-    if not (columns and columns.lat and columns.lon):
+    are_named = bool(columns and columns.lat and columns.lon)
+    if not are_named:
         _refuse_swapped_predictions(table, by_key)
     notes = [
-        f"{text} ({len(ids):,}): {named(ids)}."
-        for ids, text in (
-            (missing, "Photos of the ground truth without a prediction, counted as misses"),
-            (extra, "Predictions for photos that the ground truth lacks, not counted"),
-            (bad, "Predictions without a position, counted as misses"),
-            (zero, "Predictions of exactly (0, 0), which some programs write for a failure, scored as they are"),
-            (table.text_lines, "Lines that aren't rows, not counted"),
-        )
-        if ids
+        *_refuse_truth(table, by_key, are_named=are_named),
+        *_notes(table),
+        *(
+            f"{text} ({len(ids):,}): {named(ids)}."
+            for ids, text in (
+                (missing, "Photos of the ground truth without a prediction, counted as misses"),
+                (extra, "Predictions for photos that the ground truth lacks, not counted"),
+                (bad, "Predictions without a position, counted as misses"),
+                (zero, "Predictions of exactly (0, 0), which some programs write for a failure, scored as they are"),
+                (table.text_lines, "Lines that aren't rows, not counted"),
+            )
+            if ids
+        ),
     ]
     return Predictions(positions, tuple(notes))
 
 
 _FIX: Final = "Fix them, or use --skip-bad-rows to leave them out of N."
 _KEYS: Final[dict[Match, Callable[[str], str]]] = {
-    "exact": str,
-    "name": lambda id_: PurePosixPath(id_.replace("\\", "/")).stem,
+    "exact": lambda id_: unicodedata.normalize("NFC", id_),
+    "name": lambda id_: PurePosixPath(unicodedata.normalize("NFC", id_).replace("\\", "/")).stem,
 }
+
+
+def _notes(table: Table) -> list[str]:
+    return (
+        [f"Longitudes beyond 180 degrees, counted eastwards, read as western ones ({table.beyond_180:,})."]
+        if table.beyond_180
+        else []
+    )
 
 
 def _fault(row: Row) -> str:
@@ -205,38 +223,40 @@ def _refuse_duplicates(table: Table) -> None:
         raise DataError(f"{table.path} repeats ids ({len(repeated):,}): {named(repeated)}. Keep one row for each.")
 
 
-def _refuse_swapped(table: Table, items: Sequence[Item]) -> None:
-    """Photos are taken near towns. If they are so only the other way round, the headers are swapped."""
-    sample = items[:: max(1, len(items) // SWAPPED_SAMPLE)][:SWAPPED_SAMPLE]
-    if any(abs(item.position.lon) > 90 for item in items):
-        return
-    km = [nearest_place(item.position).distance_km for item in sample]
-    km_swapped = [nearest_place(_swapped(item.position)).distance_km for item in sample]
-    _refuse_nearer(table, "truth", "half of its photos are at least {} from any town", km, km_swapped)
-
-
 def _refuse_swapped_predictions(table: Table, by_key: dict[str, Item]) -> None:
     pairs = [
         (row.position, by_key[row.id].position)
         for row in table.rows
         if row.id in by_key and isinstance(row.position, LatLon) and abs(row.position.lon) <= 90
     ]
-    km = [haversine_km(predicted, true) for predicted, true in pairs]
-    km_swapped = [haversine_km(_swapped(predicted), true) for predicted, true in pairs]
-    if pairs:
-        _refuse_nearer(table, "predictions", "the median error is {}", km, km_swapped)
-
-
-def _refuse_nearer(table: Table, role: Role, text: str, km: Sequence[float], km_swapped: Sequence[float]) -> None:
-    """Refuse a table whose positions fit much better with latitude and longitude swapped."""
-    before, after = statistics.median(km), statistics.median(km_swapped)
-    if before > SWAPPED_FROM_KM and before > SWAPPED_RATIO * after:
+    before = [haversine_km(predicted, true) for predicted, true in pairs]
+    if pairs and (km := look_swapped(before, [haversine_km(swapped(predicted), true) for predicted, true in pairs])):
         columns = table.columns
         raise DataError(
-            f"{table.path}: {text.format(f'{before:,.0f} km')}, but {after:,.0f} km with {columns.lat} and "
-            f"{columns.lon} swapped. {swapped_hint(columns, role)}"
+            f"{table.path}: the median error is {km[0]:,.0f} km, but {km[1]:,.0f} km with {columns.lat} and "
+            f"{columns.lon} swapped. {swapped_hint(columns, FLAGS['predictions'])}"
         )
 
 
-def _swapped(position: LatLon) -> LatLon:
-    return LatLon(position.lon, position.lat)
+def _refuse_truth(table: Table, by_key: dict[str, Item], *, are_named: bool) -> tuple[str, ...]:
+    """Refuse true positions in place of predictions, unless they were named or one photo's; then it is a note."""
+    pairs = [
+        (row.position, by_key[row.id].position)
+        for row in table.rows
+        if row.id in by_key and isinstance(row.position, LatLon)
+    ]
+    if not pairs or not all(_is_same(predicted, true) for predicted, true in pairs):
+        return ()
+    lat, lon = table.columns.lat, table.columns.lon
+    fault = f"Every position in {lat} and {lon} of {table.path} is the true one"
+    if are_named or len(pairs) == 1:
+        return (f"{fault}.",)
+    raise DataError(
+        f"{fault}, so these aren't predictions by all appearances. Name the columns of the predictions with --columns "
+        f"lat=NAME,lon=NAME (lat={lat},lon={lon} if they are these)."
+    )
+
+
+def _is_same(a: LatLon, b: LatLon) -> bool:
+    """Whether two positions differ by no more than rounding to four decimals does."""
+    return abs(a.lat - b.lat) <= SAME_DEG and abs(a.lon - b.lon) <= SAME_DEG

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from img2loc.errors import DataError
 from img2loc.evaluation.data.datasets import Item
 from img2loc.geo.sphere import haversine_km
+from img2loc.photo.matching import PhotoFiles
 
 # Flickr answers a request for a deleted photo with a PNG of 2,051 bytes that says "This photo is no longer available".
 # Source: this MD5, with that size, is in many public downloaders' lists of bad pictures.
@@ -27,7 +28,7 @@ class Folder:
 
     paths: dict[str, Path]  # by id
     missing: tuple[str, ...]  # ids
-    ambiguous: tuple[str, ...]  # ids that several files have as their name; they count as missing
+    ambiguous: tuple[str, ...]  # ids that several files fit, or that mean one file; they count as missing
     unavailable: tuple[str, ...]  # ids whose file is a known "no longer available" picture
     # Ids whose file equals that of a photo by another author or from another place: an unknown placeholder, or a
     # mistake in the listing. They are reported, and used as they are.
@@ -37,8 +38,7 @@ class Folder:
 def find_photos(folder: Path, items: Sequence[Item], *, unavailable_md5: Iterable[str] = ()) -> Folder:
     """Find a listing's photos.
 
-    A photo is the file at the id's path; else the only file of that name in a subfolder; else, for an id without
-    extension, the only file of that name with any extension.
+    A photo is the file at the id's path, else the only one that the id means; see PhotoFiles.find.
 
     Args:
         folder: The folder to search.
@@ -50,23 +50,19 @@ def find_photos(folder: Path, items: Sequence[Item], *, unavailable_md5: Iterabl
     """
     if not folder.is_dir():
         raise DataError(f"{folder} isn't a folder; --photos names the folder with the listing's photos.")
-    by_path: dict[str, Path] = {}
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        by_path[path.relative_to(folder).as_posix()] = path
-        by_name[path.name].append(path)
-        by_stem[path.stem].append(path)
     paths: dict[str, Path] = {}
     missing: list[str] = []
     ambiguous: list[str] = []
-    for item in items:
-        name = PurePosixPath(item.id).name
-        files = [by_path[item.id]] if item.id in by_path else by_name.get(name) or by_stem.get(name, [])
-        if len(files) == 1:
-            paths[item.id] = files[0]
-        else:
-            (ambiguous if files else missing).append(item.id)
+    with PhotoFiles(folder) as files:
+        for item in items:
+            found = files.find(item.id)
+            if isinstance(found, Path):
+                paths[item.id] = found
+            else:
+                (ambiguous if found == "several" else missing).append(item.id)
+    twice = {path for path, count in Counter(paths.values()).items() if count > 1}
+    ambiguous += [id_ for id_, path in paths.items() if path in twice]
+    paths = {id_: path for id_, path in paths.items() if path not in twice}
     unavailable, repeated = _placeholders(paths, items, {UNAVAILABLE_MD5, *(md5.lower() for md5 in unavailable_md5)})
     return Folder(paths, tuple(missing), tuple(ambiguous), unavailable, repeated)
 

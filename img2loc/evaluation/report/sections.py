@@ -37,9 +37,9 @@ from img2loc.evaluation.report.grids import (
 from img2loc.evaluation.report.score import Run, score_all
 from img2loc.evaluation.report.worth import worth
 from img2loc.evaluation.run.record import NOT_RUN, Header, Setup
+from img2loc.geo.columns import named
 from img2loc.geo.places import continent_of
 from img2loc.geo.sphere import geodesic_km
-from img2loc.geo.tables import named
 
 WORST: Final = 15
 VOTERS: Final = (1, 2, 5, 10, 16, 32, 50)

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from img2loc.errors import DataError
 from img2loc.evaluation.run.record import VERSION, Asking, Entry, Header, Record, Setup
-from img2loc.geo.tables import named
+from img2loc.geo.columns import named
 from img2loc.lmm.usage import token_count
 from img2loc.system.terminal import print_message, write_err
 

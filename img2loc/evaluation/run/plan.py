@@ -21,7 +21,7 @@ from img2loc.evaluation.run.budget import Meter, check_budget
 from img2loc.evaluation.run.journal import Journal
 from img2loc.evaluation.run.record import UNEXPECTED, Entry, Header, Record, Setup
 from img2loc.evaluation.run.runner import Model, Runner
-from img2loc.geo.tables import named
+from img2loc.geo.columns import named
 from img2loc.lmm import LMM
 from img2loc.lmm.prices import Pricing
 from img2loc.lmm.servers import SERVERS, pricing, server_named
