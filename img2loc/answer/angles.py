@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from img2loc.answer.notations import tidy
 from img2loc.types import LatLon
 
 Axis = Literal["lat", "lon"]
@@ -39,9 +40,13 @@ class Angle:
     """One number of a position."""
 
     value: float  # degrees, signed; not checked against any range
-    axis: Axis | None = None  # from its hemisphere letter
+    axis: Axis | None = None  # from its hemisphere, or from "latitude" behind it
     decimals: int = 0  # digits after the decimal point; minutes count as four
     marked: bool = False  # has a degree sign or a hemisphere
+    has_degree_sign: bool = False
+    in_minutes: bool = False
+    minus_and_hemisphere: bool = False
+    contradictory: bool = False  # has a minus, and N or E
     start: int = 0  # where it begins in the text
     end: int = 0
 
@@ -60,57 +65,46 @@ _ANGLE = re.compile(
     )?
     (?(before)|(?:\s{0,2}(?P<after>[NSEW](?![A-Za-z]) | (?i:north|south|east|west)(?![A-Za-z])))?)
     (?: \s{0,2}(?:±|\+/-)\s{0,2}\d{1,3}(?:\.\d{1,9})?°? )?
+    (?: \s?(?P<bracket>\()?\s?(?i:in[ ])?(?i:(?P<lat>lat(?:itude)?)|lon(?:gitude)?|lng)\b (?(bracket)\s?\))
+        (?!\s{0,2}[:=]?\s{0,2}[-+\dNSEW]) (?P<named>) )?
     (?: (?<=[NSEW]) | (?![\w%°]) ) (?!\.\d|-\d)
-    (?!\s{0,2}(?i:km|mi|m|ft|miles?|met(?:re|er)s?|feet|percent|stars?|years?|hours?|similar|photos|places)\b)
+    (?!°?[ ]?[OLZ\u0417\u0421\u042e\u0412](?!\w))  # a hemisphere in a language that isn't known
+    (?!\s{0,2}(?i:[kc]?m|mm|mi|ft|miles?|met(?:re|er)s?|feet|percent|stars?|years?|hours?|similar|photos|places)\b)
+    (?!\s{0,2}(?:[€£]|(?:EUR|USD|GBP|Uhr|[ap]\.?m|kg|lbs?|mph|hPa|°?[CF])\b))
     """,
     re.VERBOSE,
 )
 
-_SPACES = "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
-_INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
-_SAME = (
-    {ord(char): " " for char in _SPACES + "~\u2248\u223c\u2245{}"}
-    | {ord(char): None for char in _INVISIBLE + "*`"}
-    | {ord(char): "-" for char in "\u2212\u2010\u2011\u2012\u2013\ufe63"}
-    | {ord(char): "\u00b0" for char in "\u00ba\u02da\u2218"}
-    | {ord(char): "'" for char in "\u2032\u2019\u2018\u02b9\u00b4\u02bc"}
-    | {ord(char): '"' for char in "\u2033\u201d\u201c\u201e\u02dd\u02ba"}
-    | {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width forms
-)
-_REWRITES = tuple(
-    (re.compile(pattern, re.IGNORECASE), replacement)
-    for pattern, replacement in (
-        (r"\^?\s?\\(?:circ|degree)\b|&deg;|&#176;|\s?(?<![a-z_])(?:degrees|degree|deg)\b\.?", "°"),
-        (r"\^?\s?\\prime\b|(?<=\d)\s?\b(?:minutes|minute|min)\b", "'"),
-        (r"(?<=\d)\s?\b(?:seconds|second|sec)\b", '"'),
-        (r"\\(?:text|mathrm|boxed|left|right|quad|[,;()\[\]])", " "),
-        (r"\$(-?\d{1,3}\.\d{1,40}(?:, ?-?\d{1,3}\.\d{1,40})?)\$(?!\d)", r"\1"),
-        (r"\b(?:approximately|approx|about|around|roughly|circa)\b\.?\s?", ""),
-        (r"(?:^|(?<=\n))[ \t]{0,8}\d{1,2}[.)](?=[ \t])|\(?\bWGS[ -]?84\b\)?", ""),  # numbers of a list, or of a datum
-        (r"((?<=[\d° ])[NSEW]|\b(?:north|south|east|west))\s(?:latitude|longitude)\b(?!\s?[:=])", r"\1"),
-        (r"[ \t]{2,}", " "),
-        (r"([:=(,\[][ \t]{0,2}-)[ \t](?=\d)", r"\1"),
-    )
-)
-
-
-def tidy(text: str) -> str:
-    """Normalise signs, spaces and full-width digits, and remove emphasis, LaTeX and "about"."""
-    text = text.translate(_SAME)
-    if "\\circ" in text or "\\degree" in text:
-        text = text.replace("$", " ")  # around a formula; elsewhere a dollar marks a price
-    for pattern, replacement in _REWRITES:
-        text = pattern.sub(replacement, text)
-    return text
+_REPEATED = re.compile(
+    r"\s{0,2}(?:[(\[=→]|,? ?(?:or|i\.e\.),?\b)\s{0,2}", re.IGNORECASE
+)  # between two spellings of an angle
+_WHOLE_MINUTES = 0.02  # degrees; whole minutes are off by half a minute at most, and decimals are rounded too
 
 
 def angles_in(text: str) -> list[Angle]:
-    """Find every number that could be an angle, in order; contradictions (75 minutes, "-33 N") are left out.
+    """Find every number that could be an angle, in order; impossible ones (75 minutes) are left out.
+
+    An angle that is written twice, as in "8°30' S (-8.5)", counts once.
 
     Args:
         text: Tidied text.
     """
-    return [angle for match in _ANGLE.finditer(text) if (angle := _angle(match)) is not None]
+    angles: list[Angle] = []
+    for match in _ANGLE.finditer(text):
+        angle = _angle(match)
+        if angle is None:
+            continue
+        if angles and (gap := _REPEATED.fullmatch(text, angles[-1].end, angle.start)) and _are_same(angles[-1], angle):
+            end = angle.end + (gap[0].strip() in ("(", "[") and text[angle.end : angle.end + 1] in (")", "]"))
+            angles[-1] = replace(angles[-1], end=end)
+        else:
+            angles.append(angle)
+    return angles
+
+
+def _are_same(a: Angle, b: Angle) -> bool:
+    has_other_axis = a.axis and b.axis and a.axis != b.axis
+    return not has_other_axis and a.in_minutes != b.in_minutes and abs(abs(a.value) - abs(b.value)) < _WHOLE_MINUTES
 
 
 def read_angle(value: object) -> Angle | None:
@@ -142,17 +136,21 @@ def _angle(match: re.Match[str]) -> Angle | None:
     if (match["minutes"] and match["decimals"]) or (match["seconds"] and not minutes.is_integer()):
         return None  # only the last of degrees, minutes and seconds may have a fraction
     value = degrees + minutes / 60 + seconds / 3600
-    if match["sign"] == "-":
-        if hemisphere in ("N", "E"):
-            return None
+    if match["sign"] == "-" or hemisphere in ("S", "W"):
         value = -value
-    elif hemisphere in ("S", "W"):
-        value = -value
+    axis: Axis | None = None if not hemisphere else "lat" if hemisphere in "NS" else "lon"
+    named: Axis | None = None if match["named"] is None else "lat" if match["lat"] else "lon"
+    if axis and named and axis != named:
+        return None
     return Angle(
         value,
-        axis="lat" if hemisphere and hemisphere in "NS" else "lon" if hemisphere else None,
+        axis=axis or named,
         decimals=4 if match["minutes"] else len(match["decimals"] or ""),
-        marked=bool(match["mark"] or hemisphere),
+        marked=bool(match["mark"] or hemisphere or named),
+        has_degree_sign=bool(match["mark"]),
+        in_minutes=bool(match["minutes"]),
+        minus_and_hemisphere=bool(match["sign"] == "-" and hemisphere),
+        contradictory=match["sign"] == "-" and hemisphere in ("N", "E"),
         start=match.start(),
         end=match.end(),
     )
@@ -170,6 +168,11 @@ def to_position(first: Angle, second: Angle, *, labelled: bool = False) -> LatLo
         second: Probably the longitude.
         labelled: The text itself named the first latitude and the second longitude.
     """
+    letters_only_name_axes = first.minus_and_hemisphere and second.minus_and_hemisphere
+    if (first.contradictory or second.contradictory) and not letters_only_name_axes:
+        return ABSENT
+    if not labelled and (_are_mixed(first, second) or _are_mixed(second, first)):
+        return ABSENT
     axes = {first.axis, second.axis}
     if len(axes) == 1 and None not in axes:
         return ABSENT
@@ -185,3 +188,8 @@ def to_position(first: Angle, second: Angle, *, labelled: bool = False) -> LatLo
         return LatLon(lat, lon)
     except ValueError:
         return Unreadable(Problem.OFF_EARTH, f"its coordinates ({lat:g}, {lon:g}) do not lie on Earth")
+
+
+def _are_mixed(a: Angle, b: Angle) -> bool:
+    """Whether one is in degrees and minutes and the other in decimal degrees, so that one number was misread."""
+    return a.in_minutes and not b.in_minutes and b.decimals > 0

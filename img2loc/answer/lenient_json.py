@@ -22,7 +22,9 @@ _MISTAKE = re.compile(
 _CURLY_QUOTES = str.maketrans("\u201c\u201d\u201e\u2018\u2019", '"""\'\'')
 _CONSTANTS = {"None": "null", "undefined": "null", "True": "true", "False": "false"}
 _JSON_WORDS = ("null", "true", "false", "NaN", "Infinity")
-_SIBLINGS = re.compile(r"\s*+,\s*+")
+_SIBLINGS = re.compile(
+    r"\s*+,\s*+|[ \t.;]{0,9}\n\s{0,9}(?:[-*•]|\d{1,2}[.)])[ \t](?:(?!final|answer)[^\n]){0,80}", re.I
+)
 
 
 def find_objects(text: str) -> list[dict[str, object]]:
