@@ -46,8 +46,11 @@ _REASONING_KEYS = (
 )
 
 _WORD = re.compile(r"[^\W\d_]{2}")
+# What is said of a date ("a future date or placeholder") is not said of the coordinates.
 _PLACEHOLDER = re.compile(
-    r"(?<!not )(?<!not a )(?<!no )\bplaceholders?\b|\bto be replaced\b|\bdummy (?:values|coordinates)\b", re.I
+    r"(?:^|[.!?\n])(?:(?!\b(?:dates?|time|timestamp|watermark)\b)[^.!?\n]){0,300}(?<!not )(?<!not a )(?<!no )"
+    r"\bplaceholders?\b|\bto be replaced\b|\bdummy (?:values|coordinates)\b",
+    re.I,
 )
 # Objects under such names are about other places than the photo's.
 _OTHER_PLACE = re.compile(

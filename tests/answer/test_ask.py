@@ -140,6 +140,10 @@ def test_no_position_is_taken_from_beside_an_empty_object_or_from_a_placeholder(
     assert parse(text).problem == problem
 
 
+def test_a_date_that_is_a_placeholder_costs_no_position():
+    assert parse("The watermark shows a future date or placeholder.\nCoordinates: 48.8584, 2.2945").position == PARIS
+
+
 def test_a_name_under_location_does_not_hide_the_position_in_prose():
     assert parse('{"location": "Paris"}\nCoordinates: 48.8584, 2.2945').position == PARIS
 
