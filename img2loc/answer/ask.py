@@ -245,6 +245,6 @@ def _first_text(item: dict[str, object], keys: tuple[str, ...]) -> str:
     for value in map(lowered.get, keys):
         texts = value if isinstance(value, list) else [value]
         text = "; ".join(text for text in texts if isinstance(text, str) and text.strip())
-        if _WORD.search(text) and not find_objects(text):
+        if _WORD.search(text) and not text.lstrip().startswith("{"):  # an object in a text has words of its own
             return text
     return ""

@@ -140,6 +140,11 @@ def test_no_position_is_taken_from_beside_an_empty_object_or_from_a_placeholder(
     assert parse(text).problem == problem
 
 
+def test_reasons_may_hold_braces():
+    words = "A sign reads {{open}}, {'a': 1}."
+    assert parse(json.dumps({"latitude": 48.8584, "longitude": 2.2945, "reasoning": words})).reasoning == words
+
+
 def test_a_date_that_is_a_placeholder_costs_no_position():
     assert parse("The watermark shows a future date or placeholder.\nCoordinates: 48.8584, 2.2945").position == PARIS
 
