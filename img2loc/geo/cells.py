@@ -83,4 +83,5 @@ def is_beyond_a_pole(text: str) -> bool:
 
 def is_like_number(text: str) -> bool:
     """Whether a cell holds an angle of either axis, or what programs write for none."""
-    return text.lower() in _NO_NUMBER or any(read_angle(text, axis, "+") is not None for axis in ("lat", "lon"))
+    # Any reference will do: that the hemisphere isn't known doesn't make it no angle.
+    return text.lower() in _NO_NUMBER or any(read_angle(text, axis, "?") is not None for axis in ("lat", "lon"))

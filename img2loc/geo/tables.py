@@ -61,6 +61,7 @@ def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
     names = recognise(str(path), header, role, columns)
     rows: list[Row] = []
     text_lines: list[int] = []
+    references: list[tuple[str, str]] = []  # each row's hemispheres, where they have columns of their own
     swapped: list[int] = []
     longitudes = Longitudes()
     for number, cells in lines:
@@ -72,8 +73,8 @@ def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
         if is_beyond_a_pole(lat):
             swapped.append(number)
         longitudes.add(lon)
-        references = row.get(names.lat_ref, ""), row.get(names.lon_ref, "")
-        position = read_position(lat, lon, references=references)
+        references.append((row.get(names.lat_ref, ""), row.get(names.lon_ref, "")))
+        position = read_position(lat, lon, references=references[-1])
         rows.append(Row(number, row[names.id], row.get(names.author, ""), position, lat, lon))
     if not rows:
         raise DataError(
@@ -86,7 +87,10 @@ def read_table(path: Path, role: Role, columns: Columns | None = None) -> Table:
             f"(lines {named(swapped)}): the headers look swapped. {swapped_hint(names, FLAGS[role])}"
         )
     if longitudes.run_to_360:
-        rows = [replace(row, position=read_position(row.lat, longitudes.western(row.lon))) for row in rows]
+        rows = [
+            replace(row, position=read_position(row.lat, longitudes.western(row.lon), references=each))
+            for row, each in zip(rows, references, strict=True)
+        ]
     return Table(path, names, tuple(rows), tuple(text_lines), longitudes.beyond_180 if longitudes.run_to_360 else 0)
 
 

@@ -15,9 +15,7 @@ from img2loc.__main__ import main
 from img2loc.evaluation.data.datasets import Item
 from img2loc.evaluation.outputs import RULE
 from img2loc.evaluation.report.answers import of_record
-from img2loc.evaluation.report.document import Grid, Paragraph, to_html, to_markdown
-from img2loc.evaluation.report.figures import error_map
-from img2loc.evaluation.report.grids import km_text
+from img2loc.evaluation.report.document import Paragraph, to_markdown
 from img2loc.evaluation.report.score import open_run
 from img2loc.evaluation.report.worth import worth
 from img2loc.evaluation.run.budget import Meter
@@ -33,7 +31,6 @@ from img2loc.types import Candidate, LatLon, Outcome, OutcomeKind, Reply
 from tests.conftest import PHOTOS
 from tests.evaluation.runs import ITEMS, SETUP
 from tests.fakes.openai_server import OpenAIServer
-from tests.paths import ROOT
 
 TRUTH = "id,author,lat,lon\na,ann,48.86,2.35\nb,bob,40.71,-74.01\nc,ann,-33.87,151.21\nd,dan,35.68,139.69\n"
 PREDICTIONS = "id,lat,lon\na,48.86,2.36\nb,41.5,-74.01\nc,,\n"
@@ -349,13 +346,6 @@ def test_requests_without_a_count_are_told():
     assert "cost unknown (1 without" in str(Meter(None, [Usage(2000, 8000, exact=False)]).spent)
 
 
-def test_an_empty_map_and_odd_texts():
-    assert error_map([], []).endswith("</svg>")
-    blocks = [Paragraph("a*b_c <i>\nd|e"), Grid(("x",), (("1|2",),), frozenset({0}))]
-    assert to_markdown("#t", blocks) == ("# \\#t\n\na\\*b\\_c \\<i\\> d\\|e\n\n| x |\n|---|\n| **1\\|2** |\n")
-    assert "&lt;i&gt;" in to_html("t", blocks)
-
-
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
@@ -408,12 +398,3 @@ def test_help_says_what_is_replaced(capsys):
         with pytest.raises(SystemExit):
             main([*verb, "--help"])
         assert RULE in " ".join(capsys.readouterr().out.split())
-
-
-def test_plain_text_has_ordinary_spaces_and_html_keeps_numbers_together():
-    grid = Grid(("run", "median", "position"), (("vote, 16", f"{km_text(996.4)} (775, 1,663)", "48.85840, -2.29450"),))
-    assert "| vote, 16 | 996 km (775, 1,663) | 48.85840, -2.29450 |" in to_markdown("t", [grid])
-    assert "<td>996&nbsp;km (775,&nbsp;1,663)</td><td>48.85840,&nbsp;-2.29450</td>" in to_html("t", [grid])
-    for folder in (ROOT / "docs", ROOT / "img2loc" / "prompts"):
-        for file in [*folder.glob("*.md"), *folder.glob("*.txt")]:
-            assert not re.search("[\u00a0\u2007-\u200a\u202f]", file.read_text(encoding="utf-8")), file

@@ -147,5 +147,7 @@ def test_longitudes_to_360_are_read_where_none_lies_west(tmp_path):
     path.write_text("file,lat,lon\na,40.75,286.0143\nb,48.86,2.35\n")
     table = read_table(path, "truth")
     assert table.rows[0].position == LatLon(40.75, -73.9857) and table.beyond_180 == 1
+    path.write_text("file,lat,latref,lon\na,33.9,S,286.0143\nb,48.86,N,2.35\n")
+    assert read_table(path, "truth").rows[0].position == LatLon(-33.9, -73.9857)  # still in the south
     path.write_text("file,lat,lon\na,40.75,286.0143\nb,48.86,-2.35\n")
     assert "longitude must be between" in str(read_table(path, "truth").rows[0].position)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import threading
-import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -282,40 +280,6 @@ def test_a_server_is_asked_with_its_own_key_though_another_was_given(events: Loc
         locate(events, backend="openai", server="gemini", keys=KEYS)
     with pytest.raises(gr.Error, match="Hugging Face needs a key"):
         locate(events, backend="hf", server="gemini", keys=KEYS)
-
-
-def test_who_closes_the_page_is_not_waited_for(host: Host, provider: OpenAIServer):
-    events = LocateEvents(Site(host, Settings(openai_base_url=provider.base_url, timeout_s=60)))
-    provider.enqueue("hang")
-    visitor = gr.Request(session_hash="visitor", client=None, headers={})
-    threading.Timer(0.3, events.cancel, [gr.Request(session_hash="another")]).start()
-    threading.Timer(0.6, events.cancel, [visitor]).start()
-    start = time.perf_counter()
-    shown = locate(events, http_request=visitor, backend="openai", keys=KEYS)
-    assert 0.5 < time.perf_counter() - start < 30 and all(part == gr.skip() for part in shown)
-    assert events._site.sessions._waiting == {}
-
-
-def test_another_photo_ends_what_was_asked_on_its_tab_alone(host: Host):
-    site, visitor = Site(host, Settings()), gr.Request(session_hash="visitor")
-    events, sessions = LocateEvents(site), site.sessions
-    with sessions.waiting(visitor, "locate") as locating, sessions.waiting(visitor, "batch") as batch:
-        events.change_photo(TOWER, "vote", gr.Request(session_hash="another"))
-        assert not locating.is_set()
-        events.change_photo(TOWER, "vote", visitor)
-        assert locating.is_set() and not batch.is_set()
-        sessions.leave(visitor)  # the page is closed
-        assert batch.is_set()
-
-
-def test_what_was_asked_about_the_chosen_photo_goes_on_however_late_its_choice_arrives(host: Host):
-    site, visitor = Site(host, Settings()), gr.Request(session_hash="visitor")
-    events, sessions = LocateEvents(site), site.sessions
-    with sessions.waiting(visitor, "locate", "before.jpg") as old, sessions.waiting(visitor, "locate", TOWER) as new:
-        events.change_photo(TOWER, "openai", visitor)
-        assert old.is_set() and not new.is_set()
-        events.change_photo(None, "openai", visitor)  # taken away
-        assert new.is_set()
 
 
 def test_who_has_signed_in_pays_for_hugging_face_and_nobody_else_gets_the_token(events: LocateEvents, monkeypatch):
